@@ -1,0 +1,23 @@
+//! Reads a repository CAR: who, which revision, and each record with its size.
+//!
+//! ```sh
+//! cargo run --example read_car -- crates/atproto-mst/examples/sample.car
+//! ```
+
+use std::error::Error;
+
+use atproto_mst::{CarBlockStore, Repository};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: read_car FILE")?;
+    let car = CarBlockStore::from_bytes(std::fs::read(path)?)?;
+    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+
+    let repository = Repository::open(car, &commit)?;
+    println!("{} at {}", repository.commit().did, repository.commit().rev);
+    for record in repository.records()? {
+        let record = record?;
+        println!("{}: {} bytes", record.path(), record.bytes().len());
+    }
+    Ok(())
+}

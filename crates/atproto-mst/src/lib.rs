@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "car")]
+pub use blockstore_car::{
+    self, CarBlock, CarBlockStore, CarError, CarFault, CarOptions, CarReader, CarWriter, Verify,
+};
+pub use blockstore_core::{
+    self, BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
+    check_block, cid_of, dag_cbor_cid, raw_cid,
+};
+pub use mst_node::{self, Limits, Node, NodeBuilder, height_of, shared_prefix_len};
+pub use mst_ops::{
+    self, Entries, EntryRef, InvalidNode, NodeStore, NodeStoreOptions, NodeWalker, Nodes, Summary,
+    TreeFault, TreeNode, verify,
+};
+pub use mst_repo::{
+    self, Collections, Commit, Error, Fault, Faults, InvalidCommit, InvalidPath, Place, Record,
+    Records, RepoPath, Repository, RepositorySummary,
+};

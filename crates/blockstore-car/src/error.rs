@@ -1,0 +1,93 @@
+//! What can be wrong with a CAR.
+
+use std::io;
+
+use blockstore_core::Cid;
+
+/// Why a CAR could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CarError {
+    /// The file or stream failed, not the CAR in it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The CAR is wrong.
+    #[error("byte {offset} of the CAR: {fault}")]
+    Invalid {
+        /// Offset into the CAR, in bytes, of the part that is wrong.
+        offset: u64,
+        /// What is wrong there.
+        fault: CarFault,
+    },
+}
+
+impl CarError {
+    #[cold]
+    pub(crate) fn at(offset: u64, fault: CarFault) -> Self {
+        Self::Invalid { offset, fault }
+    }
+}
+
+/// What is wrong with a CAR.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CarFault {
+    /// There are no bytes at all, so no header.
+    #[error("no header: the CAR is empty")]
+    Empty,
+    /// The CAR ends inside a length.
+    #[error("the CAR ends inside a length")]
+    LengthCutOff,
+    /// A length goes on after nine bytes.
+    #[error("a length of more than nine bytes")]
+    LengthTooLong,
+    /// A length is not in its shortest form.
+    #[error("a length that is not in its shortest form")]
+    LengthNotMinimal,
+    /// The CAR ends inside the header or inside a section.
+    #[error("the CAR ends inside a part of {len} bytes, of which {missing} are missing")]
+    CutOff {
+        /// How long the header or section says it is, in bytes.
+        len: u64,
+        /// How many of those bytes are missing.
+        missing: u64,
+    },
+    /// The header or a section is longer than the caller's limit.
+    #[error("a part of {len} bytes, more than the limit of {limit}")]
+    TooLong {
+        /// How long it says it is, in bytes.
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The CAR is longer than 1 TiB.
+    #[error("a CAR of more than 1 TiB")]
+    CarTooLong,
+    /// A length of zero: an empty header, an empty section, or padding.
+    #[error("a length of zero")]
+    LengthZero,
+    /// The header is for another version of the format.
+    #[error("CAR version {found}, where only version 1 is read")]
+    Version {
+        /// The version.
+        found: u64,
+    },
+    /// The header is not a map of `roots` and `version` in canonical DAG-CBOR.
+    #[error("the header is not canonical: {wanted} should stand here")]
+    Header {
+        /// What should stand there.
+        wanted: &'static str,
+    },
+    /// A section ends before the CID that it begins with does.
+    #[error("a section of {len} bytes ends inside its CID")]
+    SectionTooShort {
+        /// The length of the section in bytes.
+        len: u64,
+    },
+    /// A section does not begin with a CID, or with one of more than 64 bytes of digest.
+    #[error("a section that does not begin with a valid CID")]
+    InvalidCid,
+    /// A block does not hash to its CID.
+    #[error("block {0} does not hash to its CID")]
+    HashMismatch(Cid),
+}

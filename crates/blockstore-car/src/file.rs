@@ -1,0 +1,198 @@
+//! Reading at a place in a file, without moving anything that another reader depends on.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::{Mutex, TryLockError};
+
+use blockstore_core::CidBytes;
+
+use crate::section::{self, CutOff, Section, Split};
+use crate::varint;
+
+/// How much is read ahead where reads follow each other through the file.
+const WINDOW: usize = 64 << 10;
+
+/// How much is read at first where a section is read alone: most sections, whole.
+const FIRST_READ: usize = 512;
+
+/// A file read at given places, from any number of threads.
+///
+/// Reads that follow each other, as they do in a CAR whose blocks lie in the order in which
+/// they are wanted, are served from a window that was read ahead.
+#[derive(Debug)]
+pub(crate) struct PositionedFile {
+    file: File,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+    /// Where the last read ended.
+    last_end: u64,
+}
+
+impl PositionedFile {
+    pub(crate) fn new(file: File) -> Self {
+        Self {
+            file,
+            window: Mutex::default(),
+        }
+    }
+
+    /// Reads the section at `offset` and hands its CID and its block to `look`.
+    ///
+    /// # Errors
+    ///
+    /// If no section is there: the file is not what it was when it was opened.
+    pub(crate) fn with_section<T>(
+        &self,
+        offset: u64,
+        limit: u32,
+        look: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> io::Result<T> {
+        let mut window = match self.window.try_lock() {
+            Ok(window) => window,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Another thread is at it, so reads do not follow each other.
+            Err(TryLockError::WouldBlock) => {
+                return self.section_alone(offset, limit, |section, bytes| {
+                    look(section.cid(bytes), section.block(bytes))
+                });
+            }
+        };
+        let reads_on = window.last_end == offset;
+        if reads_on && window.section(offset, limit).is_none() {
+            self.refill(&mut window, offset)?;
+        }
+        if let Some((section, bytes)) = window.section(offset, limit) {
+            let seen = look(section.cid(bytes), section.block(bytes));
+            window.last_end = offset + section.end as u64;
+            return Ok(seen);
+        }
+        let last_end = &mut window.last_end;
+        self.section_alone(offset, limit, |section, bytes| {
+            *last_end = offset + section.end as u64;
+            look(section.cid(bytes), section.block(bytes))
+        })
+    }
+
+    /// Reads the CID of the section at `offset`, without its block, and hands it to `look`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`with_section`](Self::with_section).
+    pub(crate) fn with_cid<T>(&self, offset: u64, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let mut start = [0; varint::MAX_LEN + CidBytes::MAX_LEN];
+        let filled = self.fill(&mut start, offset)?;
+        let cid = start.get(..filled).and_then(section::cid);
+        cid.map(look)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Reads the section at `offset`, and not much else.
+    fn section_alone<T>(
+        &self,
+        offset: u64,
+        limit: u32,
+        look: impl FnOnce(&Section, &[u8]) -> T,
+    ) -> io::Result<T> {
+        let mut first = [0; FIRST_READ];
+        let filled = self.fill(&mut first, offset)?;
+        let first = first.get(..filled).unwrap_or_default();
+        let missing = match section::split(first, limit) {
+            Ok(Split::Section(section)) => return Ok(look(&section, first)),
+            Ok(Split::Incomplete(CutOff::Body { missing, .. })) => missing,
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        // No more than `limit` allows, and that much was there on opening.
+        let missing = usize::try_from(missing).map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut bytes = vec![0; filled + missing];
+        let filled = self.fill(&mut bytes, offset)?;
+        bytes.truncate(filled);
+        match section::split(&bytes, limit) {
+            Ok(Split::Section(section)) => Ok(look(&section, &bytes)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// The file from its beginning on, as a stream.
+    pub(crate) fn stream(&self) -> impl Read + '_ {
+        Stream { file: self, at: 0 }
+    }
+
+    /// Reads ahead from `offset` on.
+    fn refill(&self, window: &mut Window, offset: u64) -> io::Result<()> {
+        // Empty for as long as its bytes are not those that `start` says.
+        let mut bytes = std::mem::take(&mut window.bytes);
+        bytes.resize(WINDOW, 0);
+        let filled = self.fill(&mut bytes, offset)?;
+        bytes.truncate(filled);
+        window.start = offset;
+        window.bytes = bytes;
+        Ok(())
+    }
+
+    /// Fills `buffer` from `offset` on, as far as the file goes: how far.
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match read_at(&self.file, rest, offset + filled as u64)? {
+                0 => break,
+                len => filled += len,
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl Window {
+    /// The section at `offset` and the bytes that begin with it, if it is here whole.
+    fn section(&self, offset: u64, limit: u32) -> Option<(Section, &[u8])> {
+        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        let rest = self.bytes.get(start..)?;
+        match section::split(rest, limit) {
+            Ok(Split::Section(section)) => Some((section, rest)),
+            _ => None,
+        }
+    }
+}
+
+struct Stream<'f> {
+    file: &'f PositionedFile,
+    at: u64,
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = read_at(&self.file.file, buffer, self.at)?;
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+/// Reads what one call gives; a call that a signal cut short is made again.
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match read_at_once(file, buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_at_once(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at_once(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn read_at_once(_: &File, _: &mut [u8], _: u64) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,143 @@
+//! Where each block of a CAR lies.
+
+use std::convert::Infallible;
+use std::hash::BuildHasher;
+
+use hashbrown::DefaultHashBuilder;
+
+/// A table from CIDs to the places of their sections.
+///
+/// It holds no CIDs: a CAR has each of them at the head of its section, so the table keeps
+/// only the place and some bits of the CID's hash, eight bytes in all, and whoever looks
+/// compares the CID that stands there. At least two fifths of it are in use, so an entry
+/// takes 20 bytes at the most, and all entries of a repository of a hundred thousand blocks
+/// fit a processor's cache. The hash is keyed at random, so nobody can choose CIDs that
+/// collide.
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
+    slots: Box<[Slot]>,
+    len: usize,
+    hasher: DefaultHashBuilder,
+}
+
+/// The offset of a section in its low bits and a part of the CID's hash in its high bits;
+/// 0 where there is no entry, for no section begins at the start of a CAR.
+type Slot = u64;
+
+const OFFSET_BITS: u32 = 40;
+
+/// The first offset that a slot cannot hold: 1 TiB.
+pub(crate) const OFFSET_LIMIT: u64 = 1 << OFFSET_BITS;
+
+/// The sections of a CAR as they are found, before there is a table of them.
+#[derive(Debug, Default)]
+pub(crate) struct Indexer {
+    sections: Vec<Found>,
+    hasher: DefaultHashBuilder,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    offset: u64,
+    hash: u64,
+}
+
+impl Indexer {
+    /// Notes the section at `offset`, which must be less than [`OFFSET_LIMIT`].
+    pub(crate) fn push(&mut self, cid: &[u8], offset: u64) {
+        let hash = self.hasher.hash_one(cid);
+        self.sections.push(Found { offset, hash });
+    }
+
+    /// Returns the number of sections.
+    pub(crate) fn len(&self) -> usize {
+        self.sections.len()
+    }
+
+    /// Makes the table. Of sections with the same CID it has the first. `same` says whether
+    /// the sections at two offsets have the same CID.
+    pub(crate) fn finish<E>(self, same: impl Fn(u64, u64) -> Result<bool, E>) -> Result<Index, E> {
+        // Never more than four fifths full, so that looking for what is not there ends soon.
+        let capacity = (self.sections.len() * 5 / 4 + 1).next_power_of_two();
+        let mut index = Index {
+            slots: vec![0; capacity].into_boxed_slice(),
+            len: 0,
+            hasher: self.hasher,
+        };
+        for found in self.sections {
+            let (slot, entry) = index.probe(found.hash, |offset| same(offset, found.offset))?;
+            if entry.is_none() {
+                if let Some(place) = index.slots.get_mut(slot) {
+                    *place = tag(found.hash) | found.offset;
+                }
+                index.len += 1;
+            }
+        }
+        Ok(index)
+    }
+}
+
+impl Index {
+    /// Returns the number of blocks, each counted once.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns the offset of the section whose CID is `cid`. `holds_cid` says whether the
+    /// section at an offset has it.
+    pub(crate) fn find<E>(
+        &self,
+        cid: &[u8],
+        holds_cid: impl Fn(u64) -> Result<bool, E>,
+    ) -> Result<Option<u64>, E> {
+        let (_, entry) = self.probe(self.hasher.hash_one(cid), holds_cid)?;
+        Ok(entry)
+    }
+
+    /// Whether a section with the CID `found` may stand where `cid` was looked for. If not,
+    /// it was not there when the index was made.
+    pub(crate) fn may_collide(&self, cid: &[u8], found: &[u8]) -> bool {
+        tag(self.hasher.hash_one(cid)) == tag(self.hasher.hash_one(found))
+    }
+
+    /// Returns the offset of a section that may well have the CID `cid`, without looking at
+    /// it. For many CIDs at a time, this lets the processor wait for all of their slots at
+    /// once, and then for all of their sections.
+    pub(crate) fn guess(&self, cid: &[u8]) -> Option<u64> {
+        self.find(cid, |_| Ok::<_, Infallible>(true))
+            .unwrap_or(None)
+    }
+
+    /// Goes from slot to slot until there is the entry or an empty slot: which slot, and the
+    /// offset in it.
+    fn probe<E>(
+        &self,
+        hash: u64,
+        is_it: impl Fn(u64) -> Result<bool, E>,
+    ) -> Result<(usize, Option<u64>), E> {
+        let mask = self.slots.len() - 1;
+        let wanted = tag(hash);
+        let mut slot = low_bits(hash) & mask;
+        loop {
+            let entry = self.slots.get(slot).copied().unwrap_or(0);
+            if entry == 0 {
+                return Ok((slot, None));
+            }
+            let offset = entry % OFFSET_LIMIT;
+            if entry - offset == wanted && is_it(offset)? {
+                return Ok((slot, Some(offset)));
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+}
+
+/// The high bits of the hash, where a slot keeps them.
+fn tag(hash: u64) -> u64 {
+    hash >> OFFSET_BITS << OFFSET_BITS
+}
+
+/// The low bits of the hash, which choose the slot; the tag has the others.
+fn low_bits(hash: u64) -> usize {
+    usize::try_from(hash % OFFSET_LIMIT).unwrap_or(usize::MAX)
+}

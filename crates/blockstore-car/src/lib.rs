@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod file;
+mod header;
+mod index;
+mod options;
+mod reader;
+mod section;
+mod store;
+mod varint;
+mod writer;
+
+pub use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
+pub use error::{CarError, CarFault};
+pub use options::{CarOptions, Verify};
+pub use reader::{BlockRef, CarBlock, CarReader};
+pub use store::CarBlockStore;
+pub use writer::CarWriter;

@@ -1,0 +1,388 @@
+//! A CAR as a read-only block store.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use blockstore_core::{
+    BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
+};
+
+use crate::file::PositionedFile;
+use crate::index::{Index, Indexer, OFFSET_LIMIT};
+use crate::reader::Buffer;
+use crate::section::{self, Section, Split};
+use crate::{CarError, CarFault, CarOptions, Verify, header};
+
+/// A CAR v1 as a read-only block store, over bytes in memory or over a file.
+///
+/// Opening it reads the CAR once, refuses one whose framing is wrong anywhere, and keeps an
+/// index of 20 bytes or fewer for each block.
+///
+/// - [`from_bytes`](Self::from_bytes): a block is a slice of the CAR's own bytes, never
+///   copied. Blocks are checked against their CIDs on opening.
+/// - [`open`](Self::open): blocks are read from the file when they are asked for, so memory
+///   is bounded by the index. Each block is checked when it is read.
+///
+/// [`CarOptions::verify`] chooses otherwise. Blocks may come in any order, some twice, some
+/// linked from nowhere. A block whose CID has a hash function other than sha2-256 is
+/// passed over on opening; asking for it is [`StoreError::Unverifiable`], unless blocks
+/// are never checked.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_car::{BlockStore, CarBlockStore, CarWriter};
+/// use blockstore_core::dag_cbor_cid;
+///
+/// let cid = dag_cbor_cid(b"\xa0");
+/// let mut writer = CarWriter::new(Vec::new(), &[cid])?;
+/// writer.write_block(&cid, b"\xa0")?;
+///
+/// let car = CarBlockStore::from_bytes(writer.finish()?)?;
+/// assert_eq!(car.roots(), [cid]);
+/// assert_eq!(car.get(&cid)?.as_deref(), Some(b"\xa0".as_slice()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct CarBlockStore {
+    source: Source,
+    index: Index,
+    roots: Vec<Cid>,
+    sections: usize,
+    verify: Verify,
+    limit: u32,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(CarBytes),
+    File(PositionedFile),
+}
+
+/// A CAR in memory.
+#[derive(Debug)]
+struct CarBytes {
+    car: Bytes,
+    /// Where the section begins that follows the block given last. In a CAR whose blocks lie
+    /// in the order in which they are wanted, it holds the next.
+    next: AtomicUsize,
+}
+
+impl CarBlockStore {
+    /// Opens a CAR in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`CarError::Invalid`] with the byte at which the CAR is wrong and why;
+    /// [`CarFault::HashMismatch`] if a block is not what its CID names.
+    pub fn from_bytes(car: impl Into<Bytes>) -> Result<Self, CarError> {
+        Self::from_bytes_with(car, CarOptions::default())
+    }
+
+    /// Opens a CAR in memory, to be read as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_bytes`](Self::from_bytes).
+    pub fn from_bytes_with(car: impl Into<Bytes>, options: CarOptions) -> Result<Self, CarError> {
+        let car = car.into();
+        let verify = options.verify.unwrap_or(Verify::OnOpen);
+        let (roots, mut at) = header_of(&car, options.header_len)?;
+        let mut sections = Indexer::default();
+        while let Some(section) = section_at(&car, at, options.section_len)? {
+            let rest = car.get(at..).unwrap_or_default();
+            let (cid, block) = (section.cid(rest), section.block(rest));
+            add(&mut sections, verify, &section, at as u64, cid, block)?;
+            at += section.end;
+        }
+        let car = CarBytes {
+            car,
+            next: AtomicUsize::new(0),
+        };
+        Self::finish(Source::Memory(car), roots, sections, verify, options)
+    }
+
+    /// Opens a CAR file.
+    ///
+    /// The file must not change while the store is in use. If it does, a block that is not
+    /// what its CID names is an error, as long as blocks are checked when they are read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_bytes`](Self::from_bytes), and [`CarError::Io`] if the file cannot be
+    /// read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CarError> {
+        Self::open_with(path, CarOptions::default())
+    }
+
+    /// Opens a CAR file, to be read as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, options: CarOptions) -> Result<Self, CarError> {
+        Self::from_file(File::open(path)?, options)
+    }
+
+    /// Takes over an open CAR file, which is read from its beginning whatever its position.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn from_file(file: File, options: CarOptions) -> Result<Self, CarError> {
+        let file = PositionedFile::new(file);
+        let verify = options.verify.unwrap_or(Verify::OnRead);
+        let limit = options.section_len;
+        let mut input = Buffer::new(file.stream());
+        let roots = input.header(options.header_len)?;
+        let mut sections = Indexer::default();
+        while let Some(section) = input.section(limit)? {
+            let block = input.take(section, false);
+            let (offset, cid) = (block.offset(), block.cid_bytes());
+            add(&mut sections, verify, &section, offset, cid, block.bytes())?;
+        }
+        drop(input);
+        Self::finish(Source::File(file), roots, sections, verify, options)
+    }
+
+    fn finish(
+        source: Source,
+        roots: Vec<Cid>,
+        sections: Indexer,
+        verify: Verify,
+        options: CarOptions,
+    ) -> Result<Self, CarError> {
+        let limit = options.section_len;
+        let count = sections.len();
+        let index = sections.finish(|one, other| {
+            let cid = source.with_cid(one, limit, <[u8]>::to_vec)?;
+            source.with_cid(other, limit, |other| other == cid)
+        })?;
+        Ok(Self {
+            source,
+            index,
+            roots,
+            sections: count,
+            verify,
+            limit,
+        })
+    }
+
+    /// Returns the roots that the header names; in a repository CAR the first is the commit.
+    pub fn roots(&self) -> &[Cid] {
+        &self.roots
+    }
+
+    /// Returns the number of blocks, each counted once.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Returns whether the CAR holds no block.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the number of sections: as [`len`](Self::len), but a block that is there
+    /// twice counts twice.
+    pub fn section_count(&self) -> usize {
+        self.sections
+    }
+
+    fn find(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let bytes = CidBytes::from(cid);
+        let wanted = bytes.as_ref();
+        match &self.source {
+            Source::Memory(car) => {
+                if let Some(section) = car.next_section(self.limit)
+                    && section.cid == wanted
+                {
+                    return Ok(Some(car.give(section)));
+                }
+                let section = |offset| car.section(offset, self.limit);
+                let offset = self.index.find(wanted, |offset| {
+                    Ok::<_, StoreError>(section(offset).is_some_and(|found| found.cid == wanted))
+                })?;
+                Ok(offset.and_then(section).map(|section| car.give(section)))
+            }
+            Source::File(file) => {
+                let found = Cell::new(None);
+                self.index
+                    .find(wanted, |offset| {
+                        let look = |cid: &[u8], block: &[u8]| {
+                            if cid == wanted {
+                                found.set(Some(Bytes::copy_from_slice(block)));
+                            }
+                            self.is_it(wanted, cid)
+                        };
+                        file.with_section(offset, self.limit, look).flatten()
+                    })
+                    .map_err(StoreError::backend)?;
+                Ok(found.into_inner())
+            }
+        }
+    }
+
+    /// Whether `found`, which stands where the index led to, is the CID that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// If it was not there on opening, for then `wanted` may have been.
+    fn is_it(&self, wanted: &[u8], found: &[u8]) -> io::Result<bool> {
+        if found == wanted {
+            return Ok(true);
+        }
+        if self.index.may_collide(wanted, found) {
+            return Ok(false);
+        }
+        let changed = "the CAR file has changed since it was opened";
+        Err(io::Error::new(io::ErrorKind::InvalidData, changed))
+    }
+
+    /// Checks a block that is about to leave the store, if that is when blocks are checked.
+    fn checked(&self, cid: &Cid, block: Bytes) -> Result<Bytes, StoreError> {
+        match self.verify {
+            Verify::OnRead => check_block(cid, &block)?,
+            Verify::OnOpen if !is_verifiable(cid) => return Err(StoreError::Unverifiable(*cid)),
+            Verify::OnOpen | Verify::Never => {}
+        }
+        Ok(block)
+    }
+}
+
+impl BlockStore for CarBlockStore {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let block = self.find(cid)?;
+        block.map(|block| self.checked(cid, block)).transpose()
+    }
+
+    fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let Source::Memory(car) = &self.source else {
+            return cids.iter().map(|cid| self.get(cid)).collect();
+        };
+        let guesses: Vec<Option<u64>> = cids
+            .iter()
+            .map(|cid| self.index.guess(CidBytes::from(cid).as_ref()))
+            .collect();
+        let get = |(cid, guess): (&Cid, Option<u64>)| {
+            let section = guess.and_then(|offset| car.section(offset, self.limit));
+            match section {
+                Some(section) if section.cid == CidBytes::from(cid).as_ref() => {
+                    self.checked(cid, car.give(section)).map(Some)
+                }
+                _ => self.get(cid),
+            }
+        };
+        cids.iter().zip(guesses).map(get).collect()
+    }
+
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        let bytes = CidBytes::from(cid);
+        let wanted = bytes.as_ref();
+        let look = |offset| {
+            let is_it = |cid: &[u8]| self.is_it(wanted, cid);
+            self.source.with_cid(offset, self.limit, is_it).flatten()
+        };
+        let offset = self.index.find(wanted, look).map_err(StoreError::backend)?;
+        Ok(offset.is_some())
+    }
+}
+
+impl Source {
+    /// Hands the CID of the section at `offset` to `look`.
+    fn with_cid<T>(&self, offset: u64, limit: u32, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        match self {
+            Self::Memory(car) => {
+                let section = car.section(offset, limit);
+                Ok(look(section.ok_or(io::ErrorKind::InvalidData)?.cid))
+            }
+            Self::File(file) => file.with_cid(offset, look),
+        }
+    }
+}
+
+/// A section of a CAR in memory.
+#[derive(Clone, Copy)]
+struct SectionRef<'c> {
+    cid: &'c [u8],
+    block: &'c [u8],
+    /// Where the next section begins.
+    end: usize,
+}
+
+impl CarBytes {
+    /// The section at `offset`, which was found there on opening.
+    fn section(&self, offset: u64, limit: u32) -> Option<SectionRef<'_>> {
+        let at = usize::try_from(offset).ok()?;
+        let rest = self.car.get(at..)?;
+        let Ok(Split::Section(section)) = section::split(rest, limit) else {
+            return None;
+        };
+        Some(SectionRef {
+            cid: section.cid(rest),
+            block: section.block(rest),
+            end: at + section.end,
+        })
+    }
+
+    /// The section behind the block given last.
+    fn next_section(&self, limit: u32) -> Option<SectionRef<'_>> {
+        self.section(self.next.load(Ordering::Relaxed) as u64, limit)
+    }
+
+    fn give(&self, section: SectionRef<'_>) -> Bytes {
+        self.next.store(section.end, Ordering::Relaxed);
+        self.car
+            .slice(section.end - section.block.len()..section.end)
+    }
+}
+
+/// The roots of a CAR in memory, and where its first section begins.
+fn header_of(car: &[u8], limit: u32) -> Result<(Vec<Cid>, usize), CarError> {
+    let error = |(at, fault): (usize, CarFault)| CarError::at(at as u64, fault);
+    if car.is_empty() {
+        return Err(error((0, CarFault::Empty)));
+    }
+    let (start, end) = section::body(car, limit)
+        .map_err(error)?
+        .map_err(|cut_off| error((0, cut_off.fault())))?;
+    let header = car.get(start..end).unwrap_or_default();
+    let roots = header::decode(header).map_err(|(at, fault)| error((start + at, fault)))?;
+    Ok((roots, end))
+}
+
+/// The section that begins at `at`, or `None` where the CAR ends.
+fn section_at(car: &[u8], at: usize, limit: u32) -> Result<Option<Section>, CarError> {
+    let rest = car.get(at..).unwrap_or_default();
+    match section::split(rest, limit) {
+        Ok(Split::Section(section)) => Ok(Some(section)),
+        Ok(Split::End) => Ok(None),
+        Ok(Split::Incomplete(cut_off)) => Err(CarError::at(at as u64, cut_off.fault())),
+        Err((inside, fault)) => Err(CarError::at((at + inside) as u64, fault)),
+    }
+}
+
+/// Adds a section to the index, and checks its block if that is when blocks are checked and
+/// if it can be.
+#[inline]
+fn add(
+    sections: &mut Indexer,
+    verify: Verify,
+    section: &Section,
+    offset: u64,
+    cid: &[u8],
+    block: &[u8],
+) -> Result<(), CarError> {
+    if offset >= OFFSET_LIMIT {
+        return Err(CarError::at(offset, CarFault::CarTooLong));
+    }
+    if verify == Verify::OnOpen && section.verifiable && !cid.ends_with(&sha2_256(block)) {
+        let cid = Cid::try_from(cid).expect("the section was split behind a whole CID");
+        return Err(CarError::at(offset, CarFault::HashMismatch(cid)));
+    }
+    sections.push(cid, offset);
+    Ok(())
+}

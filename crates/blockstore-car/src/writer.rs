@@ -1,0 +1,75 @@
+//! A CAR written block by block.
+
+use std::io::Write;
+
+use blockstore_core::{Cid, CidBytes};
+
+use crate::{CarError, header, varint};
+
+/// Writes a CAR v1 to a stream, block by block.
+///
+/// Blocks are written as they come, duplicates too; the bytes are not checked against
+/// their CIDs. Each block takes two writes to the stream, so wrap a file in a
+/// [`BufWriter`](std::io::BufWriter).
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_car::CarWriter;
+/// use blockstore_core::dag_cbor_cid;
+///
+/// let cid = dag_cbor_cid(b"\xa0");
+/// let mut writer = CarWriter::new(Vec::new(), &[cid])?;
+/// writer.write_block(&cid, b"\xa0")?;
+/// assert_eq!(writer.finish()?.len(), 97);
+/// # Ok::<(), blockstore_car::CarError>(())
+/// ```
+#[derive(Debug)]
+pub struct CarWriter<W> {
+    output: W,
+    /// The bytes before a block, put together here to go out in one write.
+    start: Vec<u8>,
+}
+
+impl<W: Write> CarWriter<W> {
+    /// Writes the header of a CAR, with the CIDs that it names as its roots; for a
+    /// repository that is one, the commit's.
+    ///
+    /// # Errors
+    ///
+    /// [`CarError::Io`] if `output` fails.
+    pub fn new(mut output: W, roots: &[Cid]) -> Result<Self, CarError> {
+        let header = header::encode(roots);
+        let mut start = Vec::with_capacity(varint::MAX_LEN + CidBytes::MAX_LEN);
+        varint::encode(header.len() as u64, &mut start);
+        output.write_all(&start)?;
+        output.write_all(&header)?;
+        Ok(Self { output, start })
+    }
+
+    /// Writes one block.
+    ///
+    /// # Errors
+    ///
+    /// [`CarError::Io`] if the stream fails; what it holds is then no whole CAR.
+    pub fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
+        let cid = CidBytes::from(cid);
+        let cid = cid.as_ref();
+        self.start.clear();
+        varint::encode((cid.len() + block.len()) as u64, &mut self.start);
+        self.start.extend_from_slice(cid);
+        self.output.write_all(&self.start)?;
+        self.output.write_all(block)?;
+        Ok(())
+    }
+
+    /// Flushes the stream and gives it back.
+    ///
+    /// # Errors
+    ///
+    /// [`CarError::Io`] if the stream fails.
+    pub fn finish(mut self) -> Result<W, CarError> {
+        self.output.flush()?;
+        Ok(self.output)
+    }
+}

@@ -1,0 +1,127 @@
+//! From bytes to a CID, and whether bytes are the ones that a CID names.
+
+use cid::Cid;
+use multihash_codetable::{Code, MultihashDigest};
+
+use crate::StoreError;
+
+/// Multicodec of DAG-CBOR: commits, nodes and records.
+pub const DAG_CBOR: u64 = 0x71;
+/// Multicodec of raw bytes: blobs.
+pub const RAW: u64 = 0x55;
+/// Multihash code of SHA-256, the only hash function of atproto.
+pub const SHA2_256: u64 = SHA2_256_BYTE as u64;
+const SHA2_256_BYTE: u8 = 0x12;
+
+/// Length of a SHA-256 digest, in bytes.
+const SHA2_256_LEN: u8 = 32;
+
+/// Returns the CID of `block` as DAG-CBOR: CIDv1, dag-cbor, sha2-256.
+///
+/// # Examples
+///
+/// ```
+/// // The empty map.
+/// assert_eq!(
+///     blockstore_core::dag_cbor_cid(b"\xa0").to_string(),
+///     "bafyreigbtj4x7ip5legnfznufuopl4sg4knzc2cof6duas4b3q2fy6swua",
+/// );
+/// ```
+pub fn dag_cbor_cid(block: &[u8]) -> Cid {
+    cid_of(DAG_CBOR, block)
+}
+
+/// Returns the CID of `block` as raw bytes: CIDv1, raw, sha2-256.
+pub fn raw_cid(block: &[u8]) -> Cid {
+    cid_of(RAW, block)
+}
+
+/// Returns the CID of `block` as bytes of multicodec `codec`: CIDv1, `codec`, sha2-256.
+pub fn cid_of(codec: u64, block: &[u8]) -> Cid {
+    Cid::new_v1(codec, Code::Sha2_256.digest(block))
+}
+
+/// Returns the SHA-256 of `block`: the digest in each of the CIDs above.
+pub fn sha2_256(block: &[u8]) -> [u8; 32] {
+    let hash = Code::Sha2_256.digest(block);
+    let digest = hash.digest().try_into();
+    digest.expect("SHA-256 gives 32 bytes")
+}
+
+/// Returns whether [`check_block`] can decide about blocks of this CID: its hash is
+/// sha2-256, with the whole digest.
+pub fn is_verifiable(cid: &Cid) -> bool {
+    cid.hash().code() == SHA2_256 && cid.hash().size() == SHA2_256_LEN
+}
+
+/// Checks that `block` is what `cid` names.
+///
+/// # Errors
+///
+/// [`StoreError::HashMismatch`] if it is not, [`StoreError::Unverifiable`] if the CID's
+/// hash is any other than sha2-256: nobody can tell, which is not to say that it is fine.
+pub fn check_block(cid: &Cid, block: &[u8]) -> Result<(), StoreError> {
+    if !is_verifiable(cid) {
+        return Err(StoreError::Unverifiable(*cid));
+    }
+    if sha2_256(block) != cid.hash().digest() {
+        return Err(StoreError::HashMismatch(*cid));
+    }
+    Ok(())
+}
+
+/// The binary form of a CID, on the stack.
+///
+/// `Cid::to_bytes` allocates a vector each time; an index or a database key does not need
+/// one.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::{CidBytes, dag_cbor_cid};
+///
+/// let cid = dag_cbor_cid(b"\xa0");
+/// assert_eq!(CidBytes::from(&cid).as_ref(), cid.to_bytes());
+/// ```
+#[derive(Clone, Copy)]
+pub struct CidBytes {
+    bytes: [u8; Self::MAX_LEN],
+    len: u8,
+}
+
+impl CidBytes {
+    /// The longest that a [`Cid`] can get: a version, three varints, a digest of 64 bytes.
+    pub const MAX_LEN: usize = 1 + 10 + 10 + 1 + 64;
+}
+
+impl From<&Cid> for CidBytes {
+    fn from(cid: &Cid) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        let len = write_common_form(cid, &mut bytes).unwrap_or_else(|| {
+            let len = cid.write_bytes(bytes.as_mut_slice());
+            let len = len.expect("MAX_LEN is long enough for any CID");
+            u8::try_from(len).expect("MAX_LEN is less than 256")
+        });
+        Self { bytes, len }
+    }
+}
+
+impl AsRef<[u8]> for CidBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// Writes the form that nearly every CID has, without the loops that encode varints.
+fn write_common_form(cid: &Cid, out: &mut [u8; CidBytes::MAX_LEN]) -> Option<u8> {
+    const START_LEN: u8 = 4;
+    let codec = u8::try_from(cid.codec()).ok().filter(|byte| *byte < 0x80)?;
+    if cid.version() != cid::Version::V1 || !is_verifiable(cid) {
+        return None;
+    }
+    let (start, rest) = out.split_first_chunk_mut()?;
+    *start = [1, codec, SHA2_256_BYTE, SHA2_256_LEN];
+    let digest: &[u8; SHA2_256_LEN as usize] = cid.hash().digest().try_into().ok()?;
+    *rest.first_chunk_mut()? = *digest;
+    Some(START_LEN + SHA2_256_LEN)
+}

@@ -1,0 +1,208 @@
+//! The tests that every store must pass, ours and yours.
+//!
+//! Call them from a test of your crate, with this crate as a dev-dependency and its
+//! feature `contract` on. They panic at the first broken promise and say which it is.
+//!
+//! # Examples
+//!
+//! ```
+//! use blockstore_core::{MemoryBlockStore, contract};
+//!
+//! contract::read_write(MemoryBlockStore::new);
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cid::Cid;
+use cid::multihash::Multihash;
+
+use crate::{BlockStore, BlockStoreMut, RAW, StoreError, dag_cbor_cid, raw_cid};
+
+/// Runs a store that can be changed through the contract of [`BlockStoreMut`]. Each call
+/// of `new` must give an empty store.
+///
+/// # Panics
+///
+/// At the first promise that the store does not keep.
+pub fn read_write<S: BlockStoreMut>(new: impl Fn() -> S) {
+    what_was_put_is_there(&new());
+    what_was_not_put_is_not(&new());
+    putting_twice_changes_nothing(&new());
+    other_bytes_are_refused(&new());
+    unverifiable_blocks_are_refused(&new());
+    deleting_is_final_and_harmless(&new());
+    codecs_are_told_apart(&new());
+    many_are_answered_in_order(&new());
+    handles_reach_the_same_store(new());
+}
+
+/// Runs a store that holds `blocks` (at least two of them, all different) through the
+/// contract of [`BlockStore`].
+///
+/// # Panics
+///
+/// At the first promise that the store does not keep.
+pub fn read_only<S: BlockStore>(store: &S, blocks: &[(Cid, Bytes)]) {
+    assert!(blocks.len() >= 2, "the test needs two blocks or more");
+    for (cid, block) in blocks {
+        assert_holds(store, cid, block);
+    }
+    what_was_not_put_is_not(store);
+    let backwards: Vec<Cid> = blocks.iter().rev().map(|(cid, _)| *cid).collect();
+    let expected: Vec<_> = blocks.iter().rev().map(|(_, b)| Some(b.clone())).collect();
+    let found = expect(store.get_many(&backwards), "get_many");
+    assert_eq!(
+        found, expected,
+        "get_many answers in the order of the question"
+    );
+}
+
+fn what_was_put_is_there(store: &impl BlockStoreMut) {
+    for block in samples() {
+        let cid = dag_cbor_cid(&block);
+        expect(store.put(&cid, block.clone()), "put");
+        assert_holds(store, &cid, &block);
+    }
+    for block in samples() {
+        assert_holds(store, &dag_cbor_cid(&block), &block);
+    }
+}
+
+fn what_was_not_put_is_not(store: &impl BlockStore) {
+    let absent = dag_cbor_cid(b"a block that no store in a test holds");
+    assert_lacks(store, &absent);
+    let found = expect(store.get_many(&[absent, absent]), "get_many");
+    assert_eq!(
+        found,
+        [None, None],
+        "get_many gives None for what is not there"
+    );
+    let none = expect(store.get_many(&[]), "get_many of nothing");
+    assert!(none.is_empty(), "get_many of nothing is nothing");
+}
+
+fn putting_twice_changes_nothing(store: &impl BlockStoreMut) {
+    for block in samples() {
+        let cid = dag_cbor_cid(&block);
+        expect(store.put(&cid, block.clone()), "put");
+        expect(store.put(&cid, block.clone()), "the same put again");
+        expect(
+            store.put_many(&[(cid, block.clone()), (cid, block.clone())]),
+            "put_many",
+        );
+        assert_holds(store, &cid, &block);
+    }
+}
+
+fn other_bytes_are_refused(store: &impl BlockStoreMut) {
+    let block = Bytes::from_static(b"\xa0");
+    let cid = dag_cbor_cid(&block);
+    let other = Bytes::from_static(b"\x80");
+    for put in [
+        store.put(&cid, other.clone()),
+        store.put_many(&[(cid, other.clone())]),
+    ] {
+        assert!(
+            matches!(put, Err(StoreError::HashMismatch(of)) if of == cid),
+            "bytes that the CID does not name are refused, got {put:?}"
+        );
+    }
+    assert_lacks(store, &cid);
+    expect(store.put(&cid, block.clone()), "put");
+    assert!(
+        store.put(&cid, other).is_err(),
+        "a CID never comes to mean other bytes"
+    );
+    assert_holds(store, &cid, &block);
+}
+
+fn unverifiable_blocks_are_refused(store: &impl BlockStoreMut) {
+    // The identity "hash": the digest is the block itself.
+    let block = Bytes::from_static(b"four");
+    let identity = Multihash::wrap(0, &block).expect("4 bytes fit a multihash of 64");
+    let cid = Cid::new_v1(RAW, identity);
+    let put = store.put(&cid, block);
+    assert!(
+        matches!(put, Err(StoreError::Unverifiable(of)) if of == cid),
+        "a block that cannot be verified is refused, got {put:?}"
+    );
+    assert!(
+        !expect(store.has(&cid), "has"),
+        "what was refused is not there"
+    );
+}
+
+fn deleting_is_final_and_harmless(store: &impl BlockStoreMut) {
+    for block in samples() {
+        let cid = dag_cbor_cid(&block);
+        expect(store.delete(&cid), "deleting what is not there");
+        expect(store.put(&cid, block.clone()), "put");
+        expect(store.delete(&cid), "delete");
+        assert_lacks(store, &cid);
+        expect(store.delete(&cid), "deleting what is no longer there");
+        expect(store.put(&cid, block.clone()), "put after delete");
+        assert_holds(store, &cid, &block);
+    }
+}
+
+fn codecs_are_told_apart(store: &impl BlockStoreMut) {
+    let block = Bytes::from_static(b"\xa0");
+    let (dag_cbor, raw) = (dag_cbor_cid(&block), raw_cid(&block));
+    expect(store.put(&raw, block.clone()), "put");
+    assert_lacks(store, &dag_cbor);
+    expect(store.put(&dag_cbor, block.clone()), "put");
+    expect(store.delete(&raw), "delete");
+    assert_lacks(store, &raw);
+    assert_holds(store, &dag_cbor, &block);
+}
+
+fn many_are_answered_in_order(store: &impl BlockStoreMut) {
+    let blocks: Vec<(Cid, Bytes)> = samples()
+        .map(|block| (dag_cbor_cid(&block), block))
+        .collect();
+    expect(store.put_many(&blocks), "put_many");
+    expect(store.put_many(&[]), "put_many of nothing");
+    read_only(store, &blocks);
+}
+
+fn handles_reach_the_same_store<S: BlockStoreMut>(store: S) {
+    let block = Bytes::from_static(b"\xa0");
+    let cid = dag_cbor_cid(&block);
+    let boxed: Box<dyn BlockStoreMut + '_> = Box::new(&store);
+    expect(boxed.put(&cid, block.clone()), "put through a box");
+    drop(boxed);
+    let shared = Arc::new(store);
+    assert_holds(&Arc::clone(&shared), &cid, &block);
+    expect(shared.delete(&cid), "delete through an Arc");
+    assert_lacks(&shared, &cid);
+}
+
+/// Blocks of awkward lengths, the empty one among them.
+fn samples() -> impl Iterator<Item = Bytes> {
+    [0, 1, 31, 32, 33, 1_000, 100_000]
+        .into_iter()
+        .map(|len| (0..=u8::MAX).cycle().take(len).collect())
+}
+
+fn assert_holds(store: &impl BlockStore, cid: &Cid, block: &Bytes) {
+    let found = expect(store.get(cid), "get");
+    assert_eq!(found.as_ref(), Some(block), "get gives the block of {cid}");
+    assert!(
+        expect(store.has(cid), "has"),
+        "has says that {cid} is there"
+    );
+}
+
+fn assert_lacks(store: &impl BlockStore, cid: &Cid) {
+    let found = expect(store.get(cid), "get");
+    assert_eq!(found, None, "get gives None for {cid}, which is not there");
+    assert!(
+        !expect(store.has(cid), "has"),
+        "has says that {cid} is not there"
+    );
+}
+
+fn expect<T>(result: Result<T, StoreError>, what: &str) -> T {
+    result.unwrap_or_else(|error| panic!("{what} failed: {error:?}"))
+}

@@ -1,0 +1,137 @@
+//! What a block store is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cid::Cid;
+
+use crate::StoreError;
+
+/// A source of blocks, each named by the hash of its bytes.
+///
+/// # Contract
+///
+/// - A block that [`get`](Self::get) gives hashes to its CID. Each store says when it
+///   checks that: as the block comes in, or as it goes out.
+/// - A block that is not there is `Ok(None)`. An error says that the store could not tell.
+/// - `get_many` answers in the order of the question, one answer for each CID.
+///
+/// The tests of these promises are public: see the `contract` feature.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::{BlockStore, BlockStoreMut, MemoryBlockStore, dag_cbor_cid};
+///
+/// let store = MemoryBlockStore::new();
+/// let cid = dag_cbor_cid(b"\xa0");
+/// assert_eq!(store.get(&cid)?, None);
+/// store.put(&cid, b"\xa0".as_slice().into())?;
+/// assert_eq!(store.get(&cid)?.as_deref(), Some(b"\xa0".as_slice()));
+/// # Ok::<(), blockstore_core::StoreError>(())
+/// ```
+pub trait BlockStore {
+    /// Returns the block named `cid`, or `None` if the store does not hold it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::HashMismatch`] or [`StoreError::Unverifiable`] from a store that
+    /// checks blocks as they go out, [`StoreError::Backend`] if the store failed.
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError>;
+
+    /// Returns whether the store holds a block named `cid`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get); a store may answer without looking at the block, and so
+    /// without checking it.
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.get(cid)?.is_some())
+    }
+
+    /// Returns what [`get`](Self::get) returns for each of `cids`, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get); the first error stands for all.
+    fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        cids.iter().map(|cid| self.get(cid)).collect()
+    }
+}
+
+/// A block store that can be changed.
+///
+/// Its methods take `&self`, so that a handle can be shared: one writer beside many
+/// readers, between threads where the store is `Sync`. A store of read-only data does not
+/// have this trait, so that writing to it does not compile.
+///
+/// # Contract
+///
+/// - Putting a block that is there already changes nothing.
+/// - Bytes that `cid` does not name are refused, so a CID never comes to mean other bytes;
+///   so are bytes whose CID cannot be verified.
+/// - Deleting a block that is not there changes nothing.
+pub trait BlockStoreMut: BlockStore {
+    /// Keeps `block` under `cid`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::HashMismatch`] if `cid` is not the CID of `block`,
+    /// [`StoreError::Unverifiable`] if that cannot be known, [`StoreError::Backend`] if
+    /// the store failed. The store is then as it was.
+    fn put(&self, cid: &Cid, block: Bytes) -> Result<(), StoreError>;
+
+    /// Keeps all of `blocks`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`put`](Self::put). A store that can change all at once does; one that uses
+    /// this default keeps the blocks before the one that failed.
+    fn put_many(&self, blocks: &[(Cid, Bytes)]) -> Result<(), StoreError> {
+        for (cid, block) in blocks {
+            self.put(cid, block.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Drops the block named `cid`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Backend`] if the store failed.
+    fn delete(&self, cid: &Cid) -> Result<(), StoreError>;
+}
+
+macro_rules! forward_to_target {
+    ($($handle:ty),*) => {$(
+        impl<S: BlockStore + ?Sized> BlockStore for $handle {
+            fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+                (**self).get(cid)
+            }
+
+            fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+                (**self).has(cid)
+            }
+
+            fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+                (**self).get_many(cids)
+            }
+        }
+
+        impl<S: BlockStoreMut + ?Sized> BlockStoreMut for $handle {
+            fn put(&self, cid: &Cid, block: Bytes) -> Result<(), StoreError> {
+                (**self).put(cid, block)
+            }
+
+            fn put_many(&self, blocks: &[(Cid, Bytes)]) -> Result<(), StoreError> {
+                (**self).put_many(blocks)
+            }
+
+            fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
+                (**self).delete(cid)
+            }
+        }
+    )*};
+}
+
+forward_to_target!(&S, &mut S, Box<S>, Arc<S>);

@@ -1,0 +1,59 @@
+//! What ends a command before its end, and the exit code of each.
+
+use std::error::Error;
+use std::io;
+
+use atproto_mst::{CarError, StoreError};
+
+/// The CAR or the repository is damaged, invalid or incomplete.
+pub(crate) const INVALID: u8 = 1;
+/// Wrong usage.
+pub(crate) const USAGE: u8 = 2;
+/// Cannot read, or cannot write.
+pub(crate) const IO: u8 = 3;
+/// There is no such record.
+pub(crate) const NOT_FOUND: u8 = 4;
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The input cannot be read.
+    Input(Box<dyn Error + Send + Sync>),
+    /// The output cannot be written.
+    Output(io::Error),
+    /// The CAR or the repository is not what it should be; the text says how.
+    Invalid(String),
+    /// There is no record at the path that the text names.
+    NotFound(String),
+}
+
+impl From<CarError> for Failure {
+    fn from(error: CarError) -> Self {
+        match error {
+            // That reading failed is what the system's own words say already.
+            CarError::Io(error) => Self::Input(error.into()),
+            error => Self::Invalid(chain(&error)),
+        }
+    }
+}
+
+impl From<atproto_mst::Error> for Failure {
+    fn from(error: atproto_mst::Error) -> Self {
+        match error {
+            atproto_mst::Error::Store(StoreError::Backend(error)) => Self::Input(error),
+            error => Self::Invalid(chain(&error)),
+        }
+    }
+}
+
+/// An error and all that caused it, on one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        source = error.source();
+    }
+    line
+}

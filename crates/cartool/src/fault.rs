@@ -1,0 +1,161 @@
+//! What is missing or wrong in a repository, as a line of text.
+
+use std::fmt;
+
+use atproto_mst::mst_ops;
+use atproto_mst::{BlockStore, Cid, Error, NodeWalker, Place, StoreError};
+
+use crate::failure::{Failure, chain};
+use crate::quote::Quoted;
+
+/// Something missing or wrong, and the keys that it concerns.
+///
+/// As text it begins with what it is, one of `missing node`, `missing record`, `bad node`,
+/// `bad record` and `bad key`; then come its CID, the keys, and what is wrong.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    cid: Option<Cid>,
+    place: Place,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Missing,
+    /// The block of a node or a record.
+    Bad(String),
+    /// The key, not what it leads to.
+    BadKey(String),
+}
+
+impl Fault {
+    /// What is wrong with the record at `key`, which maps to `value`.
+    pub(crate) fn of_record(key: &[u8], value: Cid, error: Error) -> Result<Self, Failure> {
+        Self::new(record(key, value), error)
+    }
+
+    /// What is wrong with the top node.
+    pub(crate) fn of_top(error: Error) -> Result<Self, Failure> {
+        let (left, right) = (None, None);
+        Self::new(Place::Subtree { left, right }, error)
+    }
+
+    /// What is wrong with the subtree that `walker` stands before.
+    pub(crate) fn at<S: BlockStore>(
+        walker: &NodeWalker<'_, S>,
+        error: mst_ops::Error,
+    ) -> Result<Self, Failure> {
+        let left = walker.left_key().map(<[u8]>::to_vec);
+        let right = walker.right_key().map(<[u8]>::to_vec);
+        Self::new(Place::Subtree { left, right }, error.into())
+    }
+
+    /// A record whose block is there, but is none.
+    pub(crate) fn bad_record(key: &[u8], cid: Cid, what: String) -> Self {
+        Self {
+            cid: Some(cid),
+            place: record(key, cid),
+            what: What::Bad(what),
+        }
+    }
+
+    /// A key that cannot be shown as it is.
+    pub(crate) fn bad_key(key: &[u8], cid: Cid, what: String) -> Self {
+        Self {
+            cid: Some(cid),
+            place: record(key, cid),
+            what: What::BadKey(what),
+        }
+    }
+
+    /// Takes an error for a fault of the repository, unless it is none: if the file cannot
+    /// be read, nothing is known about what is in it.
+    pub(crate) fn new(place: Place, error: Error) -> Result<Self, Failure> {
+        if let Error::Store(StoreError::Backend(error)) = error {
+            return Err(Failure::Input(error));
+        }
+        Ok(Self {
+            cid: match place {
+                Place::Record { value, .. } => Some(value),
+                Place::Subtree { .. } => error.cid(),
+            },
+            place,
+            what: match &error {
+                Error::MissingBlock(_) => What::Missing,
+                // The key is named in the line already.
+                Error::InvalidPath { source, .. } => {
+                    What::BadKey(format!("not a repository path: {}", chain(source)))
+                }
+                error => What::Bad(what_is_wrong(error)),
+            },
+        })
+    }
+
+    /// Whether something is missing, rather than wrong.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self.what, What::Missing)
+    }
+
+    /// Whether it is about a node, rather than a record.
+    pub(crate) fn is_node(&self) -> bool {
+        matches!(self.place, Place::Subtree { .. })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.what {
+            What::Missing => "missing ",
+            What::Bad(_) | What::BadKey(_) => "bad ",
+        })?;
+        f.write_str(match (&self.what, &self.place) {
+            (What::BadKey(_), _) => "key",
+            (_, Place::Record { .. }) => "record",
+            (_, Place::Subtree { .. }) => "node",
+        })?;
+        if let Some(cid) = &self.cid {
+            write!(f, " {cid}")?;
+        }
+        write_keys(f, &self.place)?;
+        match &self.what {
+            What::Missing => Ok(()),
+            What::Bad(what) | What::BadKey(what) => write!(f, ": {what}"),
+        }
+    }
+}
+
+fn write_keys(f: &mut fmt::Formatter<'_>, place: &Place) -> fmt::Result {
+    let (left, right) = match place {
+        Place::Record { key, .. } => return write!(f, " (key {})", Quoted(key)),
+        Place::Subtree { left, right } => (left, right),
+    };
+    match (left, right) {
+        (None, None) => f.write_str(" (all keys)"),
+        (Some(left), None) => write!(f, " (keys after {})", Quoted(left)),
+        (None, Some(right)) => write!(f, " (keys before {})", Quoted(right)),
+        (Some(left), Some(right)) => {
+            let (left, right) = (Quoted(left), Quoted(right));
+            write!(f, " (keys after {left} and before {right})")
+        }
+    }
+}
+
+fn record(key: &[u8], value: Cid) -> Place {
+    Place::Record {
+        key: key.to_vec(),
+        value,
+    }
+}
+
+/// What an error says, without the CID if the line names it already.
+fn what_is_wrong(error: &Error) -> String {
+    match error {
+        Error::Store(StoreError::HashMismatch(_)) => "does not hash to its CID".to_owned(),
+        Error::Store(StoreError::Unverifiable(_)) => {
+            "cannot be verified: its hash is not sha2-256".to_owned()
+        }
+        Error::Tree(mst_ops::Error::InvalidNode { source, .. }) => chain(source),
+        Error::Tree(mst_ops::Error::InvalidTree { fault, .. }) => fault.to_string(),
+        error => chain(error),
+    }
+}

@@ -1,0 +1,86 @@
+//! What `info` tells, for programs.
+
+use std::io::{self, Write};
+
+use atproto_mst::{Cid, Commit};
+use data_encoding::BASE64URL;
+
+use super::contents::Contents;
+use super::{CarFacts, Info};
+use crate::json::{JsonWriter, Layout};
+
+pub(super) fn write(info: &Info, out: &mut impl Write) -> io::Result<()> {
+    let mut json = JsonWriter::new(&mut *out, Layout::Indented);
+    json.open("{")?;
+    write_car(&info.file, &info.car, &mut json)?;
+    if let Some((commit, contents)) = &info.repository {
+        write_commit(commit, &mut json)?;
+        write_contents(contents, &mut json)?;
+    } else {
+        json.key("commit")?;
+        json.literal("null")?;
+    }
+    json.close("}")?;
+    writeln!(out)
+}
+
+fn write_car(file: &str, car: &CarFacts, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
+    json.key("file")?;
+    json.text(file)?;
+    number(json, "size", car.size)?;
+    number(json, "sections", car.sections as u64)?;
+    number(json, "blocks", car.blocks as u64)?;
+    json.key("roots")?;
+    json.open("[")?;
+    for root in &car.roots {
+        json.text(&root.to_string())?;
+    }
+    json.close("]")
+}
+
+fn write_commit(commit: &Commit, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
+    json.key("commit")?;
+    json.open("{")?;
+    number(json, "version", commit.version)?;
+    text(json, "did", &commit.did)?;
+    text(json, "rev", &commit.rev)?;
+    text(json, "sig", &BASE64URL.encode(&commit.sig))?;
+    text(json, "data", &commit.data.to_string())?;
+    json.key("prev")?;
+    match commit.prev.as_ref().map(Cid::to_string) {
+        Some(prev) => json.text(&prev)?,
+        None => json.literal("null")?,
+    }
+    json.close("}")
+}
+
+fn write_contents(contents: &Contents, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
+    json.key("height")?;
+    match contents.height {
+        Some(height) => json.literal(height)?,
+        None => json.literal("null")?,
+    }
+    number(json, "nodes", contents.nodes)?;
+    number(json, "records", contents.records)?;
+    number(json, "unreferenced", contents.unreferenced as u64)?;
+    number(json, "missing_nodes", contents.missing_nodes)?;
+    number(json, "missing_records", contents.missing_records)?;
+    number(json, "bad_nodes", contents.bad_nodes)?;
+    number(json, "bad_keys", contents.bad_keys)?;
+    json.key("collections")?;
+    json.open("{")?;
+    for (collection, count) in &contents.collections {
+        number(json, collection, *count)?;
+    }
+    json.close("}")
+}
+
+fn number(json: &mut JsonWriter<impl Write>, key: &str, value: u64) -> io::Result<()> {
+    json.key(key)?;
+    json.literal(value)
+}
+
+fn text(json: &mut JsonWriter<impl Write>, key: &str, value: &str) -> io::Result<()> {
+    json.key(key)?;
+    json.text(value)
+}

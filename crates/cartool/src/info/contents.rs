@@ -1,0 +1,138 @@
+//! What is in a repository, counted.
+
+use std::collections::{BTreeMap, HashSet};
+
+use atproto_mst::{BlockStore, Cid, RepoPath};
+
+use crate::failure::Failure;
+use crate::fault::Fault;
+use crate::input::CarRepository;
+use crate::report::Report;
+
+/// What is in a repository, as far as its CAR holds it.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// The height of the tree, unless its top node is missing.
+    pub(super) height: Option<u8>,
+    /// Nodes that are there.
+    pub(super) nodes: u64,
+    /// Paths whose records are there.
+    pub(super) records: u64,
+    /// For each collection, the number of paths in it; also of those whose record is missing.
+    pub(super) collections: BTreeMap<String, u64>,
+    /// Keys that are not repository paths, and so are in no collection.
+    pub(super) bad_keys: u64,
+    /// Blocks that cannot be reached from the commit.
+    pub(super) unreferenced: usize,
+    /// Links to nodes that are not there.
+    pub(super) missing_nodes: u64,
+    /// Paths whose records are not there.
+    pub(super) missing_records: u64,
+    /// Nodes that are there and cannot be read.
+    pub(super) bad_nodes: u64,
+}
+
+impl Contents {
+    /// Counts. Nodes are read and checked, records looked up.
+    pub(super) fn count(repository: &CarRepository, report: &mut Report) -> Result<Self, Failure> {
+        let mut contents = Self::default();
+        let mut reached = HashSet::from([repository.commit_cid()]);
+        contents.count_tree(repository, &mut reached, report)?;
+        contents.unreferenced = repository.blocks().len().saturating_sub(reached.len());
+        Ok(contents)
+    }
+
+    /// Counts the nodes and their entries, and adds to `reached` what is there of them.
+    fn count_tree(
+        &mut self,
+        repository: &CarRepository,
+        reached: &mut HashSet<Cid>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let walker = match repository.walker() {
+            Ok(walker) => walker,
+            Err(error) => {
+                let root = repository.commit().data;
+                let fault = Fault::of_top(error)?;
+                return self.count_fault(&fault, root, repository, reached, report);
+            }
+        };
+        self.height = Some(walker.height());
+        let mut nodes = walker.nodes();
+        while let Some(node) = nodes.next() {
+            let node = match node {
+                Ok(node) => node,
+                Err(error) => {
+                    let walker = nodes.walker();
+                    let fault = Fault::at(walker, error)?;
+                    let cid = walker.subtree().unwrap_or(walker.node().cid());
+                    self.count_fault(&fault, cid, repository, reached, report)?;
+                    continue;
+                }
+            };
+            report.tick();
+            self.nodes += 1;
+            reached.insert(node.cid());
+            for entry in node.entries() {
+                report.tick();
+                self.count_record(entry.key(), &entry.value(), repository, reached)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_record(
+        &mut self,
+        key: &[u8],
+        cid: &Cid,
+        repository: &CarRepository,
+        reached: &mut HashSet<Cid>,
+    ) -> Result<(), Failure> {
+        match RepoPath::parse(key) {
+            Ok(path) => self.count_path(&path),
+            Err(_) => self.bad_keys += 1,
+        }
+        if has(repository, cid)? {
+            self.records += 1;
+            reached.insert(*cid);
+        } else {
+            self.missing_records += 1;
+        }
+        Ok(())
+    }
+
+    fn count_path(&mut self, path: &RepoPath<'_>) {
+        if let Some(count) = self.collections.get_mut(path.collection()) {
+            *count += 1;
+        } else {
+            self.collections.insert(path.collection().to_owned(), 1);
+        }
+    }
+
+    /// Counts a node that cannot be read. That it is missing is part of what was asked;
+    /// that it is bad is reported.
+    fn count_fault(
+        &mut self,
+        fault: &Fault,
+        cid: Cid,
+        repository: &CarRepository,
+        reached: &mut HashSet<Cid>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        if fault.is_missing() {
+            self.missing_nodes += 1;
+            return Ok(());
+        }
+        self.bad_nodes += 1;
+        report.fault(fault);
+        if has(repository, &cid)? {
+            reached.insert(cid);
+        }
+        Ok(())
+    }
+}
+
+fn has(repository: &CarRepository, cid: &Cid) -> Result<bool, Failure> {
+    let has = repository.blocks().has(cid);
+    has.map_err(|error| atproto_mst::Error::from(error).into())
+}

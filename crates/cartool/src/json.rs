@@ -1,0 +1,167 @@
+//! A writer of JSON, item by item.
+
+use std::io::{self, Write};
+
+use crate::quote::{is_ascii_printable, is_harmless, write_quoted};
+
+/// How JSON is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Two spaces a level, all but ASCII escaped: as Python's `json.dumps(indent="  ")`.
+    Indented,
+    /// No white space, text as it is but for what a terminal would act on.
+    Line,
+}
+
+/// Writes one JSON value. It keeps no more than which lists and objects are open.
+pub(crate) struct JsonWriter<W> {
+    out: W,
+    layout: Layout,
+    /// For each list or object that is open, whether it has an item already.
+    open: Vec<bool>,
+    /// Whether a key was written last.
+    after_key: bool,
+}
+
+impl<W: Write> JsonWriter<W> {
+    pub(crate) fn new(out: W, layout: Layout) -> Self {
+        Self {
+            out,
+            layout,
+            open: Vec::new(),
+            after_key: false,
+        }
+    }
+
+    /// Opens a list with `[` or an object with `{`.
+    pub(crate) fn open(&mut self, bracket: &str) -> io::Result<()> {
+        self.place()?;
+        self.open.push(false);
+        self.out.write_all(bracket.as_bytes())
+    }
+
+    /// Closes the innermost list with `]` or object with `}`.
+    pub(crate) fn close(&mut self, bracket: &str) -> io::Result<()> {
+        let had_items = self.open.pop() == Some(true);
+        if had_items {
+            self.indent()?;
+        }
+        self.out.write_all(bracket.as_bytes())
+    }
+
+    /// Writes the key of the value that follows.
+    pub(crate) fn key(&mut self, key: &str) -> io::Result<()> {
+        self.place()?;
+        self.quoted(key)?;
+        self.after_key = true;
+        self.out.write_all(match self.layout {
+            Layout::Indented => b": ",
+            Layout::Line => b":",
+        })
+    }
+
+    /// Writes text.
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.place()?;
+        self.quoted(text)
+    }
+
+    /// Writes what is JSON already: a number, `true`, `false` or `null`.
+    pub(crate) fn literal(&mut self, literal: impl std::fmt::Display) -> io::Result<()> {
+        self.place()?;
+        write!(self.out, "{literal}")
+    }
+
+    /// Writes an object of one field.
+    pub(crate) fn object_of(&mut self, key: &str, text: &str) -> io::Result<()> {
+        self.open("{")?;
+        self.key(key)?;
+        self.text(text)?;
+        self.close("}")
+    }
+
+    /// Goes to where the next item belongs.
+    fn place(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.after_key) {
+            return Ok(());
+        }
+        let Some(has_items) = self.open.last_mut() else {
+            return Ok(());
+        };
+        if std::mem::replace(has_items, true) {
+            self.out.write_all(b",")?;
+        }
+        self.indent()
+    }
+
+    fn indent(&mut self) -> io::Result<()> {
+        const SPACES: &[u8] = &[b' '; 64];
+        if self.layout == Layout::Line {
+            return Ok(());
+        }
+        self.out.write_all(b"\n")?;
+        let mut left = 2 * self.open.len();
+        while let Some(spaces) = SPACES
+            .get(..left.min(SPACES.len()))
+            .filter(|s| !s.is_empty())
+        {
+            self.out.write_all(spaces)?;
+            left -= spaces.len();
+        }
+        Ok(())
+    }
+
+    fn quoted(&mut self, text: &str) -> io::Result<()> {
+        let plain = match self.layout {
+            Layout::Indented => is_ascii_printable,
+            Layout::Line => is_harmless,
+        };
+        let mut quoted = String::with_capacity(text.len() + 2);
+        let written = write_quoted(&mut quoted, text, plain);
+        written.expect("a string takes every write");
+        self.out.write_all(quoted.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(layout: Layout) -> String {
+        let mut out = Vec::new();
+        let mut json = JsonWriter::new(&mut out, layout);
+        json.open("{").unwrap();
+        json.key("empty").unwrap();
+        json.open("[").unwrap();
+        json.close("]").unwrap();
+        json.key("ü").unwrap();
+        json.open("[").unwrap();
+        json.literal(-1).unwrap();
+        json.object_of("$link", "\u{9b}").unwrap();
+        json.close("]").unwrap();
+        json.close("}").unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn indented_is_what_python_writes() {
+        let python = r#"{
+  "empty": [],
+  "\u00fc": [
+    -1,
+    {
+      "$link": "\u009b"
+    }
+  ]
+}"#;
+        assert_eq!(sample(Layout::Indented), python);
+    }
+
+    #[test]
+    fn a_line_is_readable_and_harmless() {
+        assert_eq!(
+            sample(Layout::Line),
+            r#"{"empty":[],"ü":[-1,{"$link":"\u009b"}]}"#
+        );
+    }
+}

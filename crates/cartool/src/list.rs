@@ -1,0 +1,32 @@
+//! `cartool list`
+
+use crate::cli::ListArgs;
+use crate::failure::Failure;
+use crate::fault::Fault;
+use crate::input;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::quote::Quoted;
+use crate::report::Report;
+use crate::walk::{Step, Walk};
+
+pub(crate) fn run(args: &ListArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    let repository = input::open(&args.file)?;
+    report.show(Progress::of(repository.blocks().len()));
+    for step in Walk::new(&repository, args.collection.as_deref(), args.reverse)? {
+        let entry = match step? {
+            Step::Entry(entry) => entry,
+            Step::Fault(fault) => {
+                report.fault(&fault);
+                continue;
+            }
+        };
+        report.tick();
+        if let Err(error) = entry.key_str() {
+            let (key, cid) = (entry.key(), entry.value());
+            report.fault(&Fault::bad_key(key, cid, error.to_string()));
+        }
+        out.line(format_args!("{} -> {}", Quoted(entry.key()), entry.value()))?;
+    }
+    Ok(())
+}

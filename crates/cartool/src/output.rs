@@ -1,0 +1,43 @@
+//! Standard output: data, in large pieces.
+
+use std::fmt;
+use std::io::{self, BufWriter, StdoutLock, Write};
+
+use crate::failure::Failure;
+
+/// Standard output, locked and buffered. A write that fails is a [`Failure`].
+pub(crate) struct Output {
+    inner: BufWriter<StdoutLock<'static>>,
+}
+
+impl Output {
+    /// Takes standard output until the end.
+    pub(crate) fn stdout() -> Self {
+        Self {
+            inner: BufWriter::with_capacity(BUFFER_LEN, io::stdout().lock()),
+        }
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(&mut self, line: fmt::Arguments<'_>) -> Result<(), Failure> {
+        writeln!(self.inner, "{line}").map_err(Failure::Output)
+    }
+
+    /// Writes bytes.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.inner.write_all(bytes).map_err(Failure::Output)
+    }
+
+    /// Hands what is buffered to the system. Dropping would do so too, but would keep quiet
+    /// about a disk that is full.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.inner.flush().map_err(Failure::Output)
+    }
+
+    /// Returns the writer beneath.
+    pub(crate) fn writer(&mut self) -> &mut impl Write {
+        &mut self.inner
+    }
+}
+
+const BUFFER_LEN: usize = 64 << 10;

@@ -1,0 +1,88 @@
+//! A progress bar, where somebody sees it and has to wait.
+
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar on standard error that counts blocks. It shows itself only on a terminal, and only
+/// after a second.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    count: Cell<u64>,
+}
+
+impl Progress {
+    /// A bar that never shows.
+    pub(crate) fn none() -> Self {
+        Self {
+            bar: None,
+            started: Instant::now(),
+            count: Cell::new(0),
+        }
+    }
+
+    /// A bar for work on `total` blocks.
+    pub(crate) fn of(total: usize) -> Self {
+        let mut progress = Self::none();
+        // Where lines run down the same terminal they are progress enough.
+        if std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() {
+            progress.bar = Some(bar(total));
+        }
+        progress
+    }
+
+    /// A bar for work on `total` blocks that prints only at its end.
+    pub(crate) fn of_silent_work(total: usize) -> Self {
+        let mut progress = Self::none();
+        progress.bar = std::io::stderr().is_terminal().then(|| bar(total));
+        progress
+    }
+
+    /// Counts one block more.
+    pub(crate) fn tick(&self) {
+        /// How many blocks pass between looks at the clock.
+        const STRIDE: u64 = 1_024;
+        self.count.set(self.count.get() + 1);
+        let Some(bar) = &self.bar else {
+            return;
+        };
+        if self.count.get().is_multiple_of(STRIDE) {
+            if bar.is_hidden() && self.started.elapsed() > PATIENCE {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
+            bar.set_position(self.count.get());
+        }
+    }
+
+    /// Takes the bar away for as long as `print` prints.
+    pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Returns whether there is a bar, or may be later.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    /// Takes the bar away for good.
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(total: usize) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
+    let style =
+        ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} blocks, {eta} left");
+    bar.with_style(style.expect("the template is well-formed"))
+}
+
+const PATIENCE: Duration = Duration::from_secs(1);

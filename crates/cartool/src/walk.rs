@@ -1,0 +1,67 @@
+//! The entries of a tree, or of a collection, with what cannot be read between them.
+
+use atproto_mst::{CarBlockStore, Entries, EntryRef};
+
+use crate::failure::Failure;
+use crate::fault::Fault;
+use crate::input::CarRepository;
+
+/// What a walk comes across.
+pub(crate) enum Step {
+    Entry(EntryRef),
+    /// A subtree that cannot be read. The walk goes on beside it.
+    Fault(Box<Fault>),
+}
+
+/// An iterator over the entries of a repository's tree.
+pub(crate) struct Walk<'r> {
+    entries: Option<Entries<'r, CarBlockStore>>,
+    backward: bool,
+    /// The top node cannot be read, so there is nothing to walk over.
+    no_top: Option<Fault>,
+}
+
+impl<'r> Walk<'r> {
+    /// Stands before the first entry, or behind the last if `backward`, of `collection` or
+    /// of all.
+    pub(crate) fn new(
+        repository: &'r CarRepository,
+        collection: Option<&str>,
+        backward: bool,
+    ) -> Result<Self, Failure> {
+        let (entries, no_top) = match (repository.walker(), collection) {
+            (Ok(walker), None) => (Some(walker.entries()), None),
+            (Ok(walker), Some(name)) => (Some(walker.prefix(format!("{name}/").as_bytes())), None),
+            (Err(error), _) => (None, Some(Fault::of_top(error)?)),
+        };
+        Ok(Self {
+            entries,
+            backward,
+            no_top,
+        })
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Step, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(entries) = &mut self.entries else {
+            return self
+                .no_top
+                .take()
+                .map(|fault| Ok(Step::Fault(Box::new(fault))));
+        };
+        let entry = if self.backward {
+            entries.next_back()
+        } else {
+            entries.next()
+        };
+        Some(match entry? {
+            Ok(entry) => Ok(Step::Entry(entry)),
+            Err(error) => {
+                Fault::at(entries.walker(), error).map(|fault| Step::Fault(Box::new(fault)))
+            }
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! The tool as it is run: what it prints where, and with which exit code it ends.
+//!
+//! The dangers: a part of a repository taken for the whole; one bad block that hides all
+//! others; a script that is told 0 where something failed, or 1 where nothing did; bytes
+//! from a stranger's file that reach a terminal.
+
+// Also in helpers of tests a panic is the report.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
+mod faults;
+mod formats;
+mod streams;
+mod support;

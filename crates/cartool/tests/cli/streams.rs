@@ -1,0 +1,112 @@
+//! Standard input and output, and arguments.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use mst_testkit::SampleRepository;
+
+use crate::support::{TemporaryFile, command, listing, run};
+
+#[test]
+fn a_dash_is_standard_input() {
+    let sample = SampleRepository::generate(1, 50);
+    for command in ["info", "list", "dump", "verify"] {
+        assert_eq!(run(&[command, "-"], &sample.car()).code, 0, "{command}");
+    }
+    let listed = run(&["list", "-"], &sample.car());
+    assert_eq!(listed.lines(), listing(&sample));
+    let nothing = run(&["list", "-"], b"");
+    assert_eq!(
+        (nothing.code, &*nothing.err),
+        (
+            1,
+            "cartool: standard input: byte 0 of the CAR: no header: the CAR is empty\n"
+        )
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_by_its_path_is_read_like_standard_input() {
+    let sample = SampleRepository::generate(1, 50);
+    let listed = run(&["list", "/dev/stdin"], &sample.car());
+    assert_eq!((listed.code, listed.lines().len()), (0, 50));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    // Far more output than a pipe holds.
+    let file = TemporaryFile::of(&SampleRepository::generate(2, 5_000).car());
+    let path = file.0.to_str().unwrap();
+    for args in [
+        ["list", path].as_slice(),
+        &["dump", path],
+        &["dump", "--jsonl", path],
+    ] {
+        let mut child = command(args).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        out.read_line(&mut first).unwrap();
+        drop(out);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    let file = TemporaryFile::of(&SampleRepository::generate(3, 10).car());
+    let path = file.0.to_str().unwrap();
+    for args in [
+        ["info", path].as_slice(),
+        &["info", "--json", path],
+        &["list", path],
+        &["dump", path],
+        &["get", path, "app.bsky.actor.profile/self"],
+        &["verify", path],
+        &["--help"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = command(args).stdout(full.unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{args:?}");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            err.starts_with("cartool: standard output: No space left"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn nobody_on_standard_error_changes_nothing() {
+    let mut list = command(&["list", "no/such/file"]);
+    let mut child = list.stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    for args in [
+        [].as_slice(),
+        &["list"],
+        &["lists", "-"],
+        &["list", "-", "--collection", "not an nsid"],
+        &["get", "-"],
+    ] {
+        let run = run(args, b"");
+        assert_eq!((run.code, &*run.out), (2, ""), "{args:?}");
+        assert!(run.err.contains("--help"), "{args:?}: {}", run.err);
+    }
+}
+
+#[test]
+fn help_names_the_exit_codes_and_what_is_not_checked() {
+    let help = run(&["--help"], b"");
+    assert_eq!((help.code, &*help.err), (0, ""));
+    assert!(help.out.contains("Exit codes:"));
+    let help = run(&["verify", "--help"], b"");
+    assert!(help.out.contains("signature"));
+}

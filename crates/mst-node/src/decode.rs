@@ -1,0 +1,418 @@
+//! Refuses every byte that is not a node's one spelling. The mirror image of `encode.rs`.
+//!
+//! The parser runs over the block itself: it builds no tree of values, and no number that
+//! it reads decides how much memory is taken before the bytes for it are there.
+
+use crate::encode::{
+    ARRAY, BYTES, ENTRY_START, LINK_TAG, NODE_START, NULL, SUBTREE_START, UNSIGNED,
+};
+use crate::key::check_key_len;
+use crate::link::{NODE_CID_START, RAW_CID_START, SHA2_256_CID_LEN, cid_from_bytes};
+use crate::node::{Span, Spans};
+use crate::prefix::shared_prefix_len;
+use crate::{DIGEST_LEN, DecodeError, DecodeFault, Limits, Node};
+
+const MAP: u8 = 5;
+const TAG: u8 = 6;
+
+/// The shortest entry: one byte of key, no subtree, the shortest value that is a CID.
+const MIN_ENTRY_LEN: usize = 18;
+
+/// Neither a block nor its keys may be longer, so that 32 bits hold any position in a node.
+const MAX_LEN: usize = 1 << 30;
+
+impl Node {
+    /// Decodes a node from its block, within the default [`Limits`].
+    ///
+    /// A node has exactly one encoding, and no other is accepted: canonical DAG-CBOR, both
+    /// fields and all four fields of each entry present and no others, prefixes as long as
+    /// they can be, keys strictly ascending, subtree links CIDv1, dag-cbor, sha2-256.
+    /// Whatever this accepts, [`encode`](Self::encode) gives back byte by byte.
+    ///
+    /// It does not hash: whether the block is the one that a CID names, and whether all
+    /// keys have one [`height`](Self::height), is for the caller to ask (the `NodeStore`
+    /// of `mst-ops` asks both).
+    ///
+    /// Source: <https://atproto.com/specs/repository#mst-structure>
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] with the offset of the first byte that is wrong, and why.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_node::{DecodeFault, Node};
+    ///
+    /// assert_eq!(Node::decode(b"\xa2\x61e\x80\x61l\xf6")?, Node::empty());
+    ///
+    /// let cut_off = Node::decode(b"\xa2\x61e\x80\x61l").unwrap_err();
+    /// assert_eq!(cut_off.fault, DecodeFault::UnexpectedEnd { missing: 1 });
+    /// # Ok::<(), mst_node::DecodeError>(())
+    /// ```
+    pub fn decode(block: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_within(block, &Limits::default())
+    }
+
+    /// Decodes a node as [`decode`](Self::decode) does, within the caller's limits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode).
+    pub fn decode_within(block: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
+        let limits = &Limits {
+            key_bytes: limits.key_bytes.min(MAX_LEN),
+            ..*limits
+        };
+        if block.len() > MAX_LEN {
+            let len = block.len();
+            return Err(DecodeError::at(0, DecodeFault::BlockTooLong { len }));
+        }
+        let mut parser = Parser { block, at: 0 };
+        parser.map_start(NODE_START)?;
+        let len = parser.entry_count(limits)?;
+        // A block can lie about how many entries it has, but not about its own length.
+        let room = len.min(block.len() / MIN_ENTRY_LEN + 1);
+        let mut spans = Spans::with_capacity(room);
+        // Shared prefixes make a node's data longer than its block, the punctuation that it
+        // leaves out makes it shorter: mostly it comes out a little longer.
+        let mut data = Vec::with_capacity(block.len() + room * 8);
+        let mut previous = Previous::default();
+        for index in 0..len {
+            let span = parser.entry(index, &mut data, &mut previous, limits)?;
+            spans.push(span);
+        }
+        parser.name(b'l')?;
+        if let Some(left) = parser.subtree()? {
+            data.extend_from_slice(left);
+        }
+        match block.len() - parser.at {
+            0 => {
+                // Not worth a second allocation in the ordinary case.
+                if data.capacity() > data.len() / 4 * 5 + 64 {
+                    data.shrink_to_fit();
+                }
+                Ok(Self { data, spans })
+            }
+            len => Err(parser.fault(DecodeFault::TrailingBytes { len })),
+        }
+    }
+}
+
+/// What an entry's key is checked against: the key before it, as a range of `data`.
+#[derive(Default)]
+struct Previous {
+    key_start: usize,
+    key_len: usize,
+    /// Length of all keys so far.
+    keys_len: usize,
+}
+
+struct Parser<'b> {
+    block: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Parser<'b> {
+    #[inline]
+    fn entry(
+        &mut self,
+        index: usize,
+        data: &mut Vec<u8>,
+        previous: &mut Previous,
+        limits: &Limits,
+    ) -> Result<Span, DecodeError> {
+        self.map_start(ENTRY_START)?;
+        let key_at = self.at;
+        let suffix = self.bytes()?;
+        self.name(b'p')?;
+        let prefix_at = self.at;
+        let prefix_len = self.head(UNSIGNED)?;
+
+        let key_start = data.len();
+        let previous_key = data
+            .get(previous.key_start..previous.key_start + previous.key_len)
+            .unwrap_or_default();
+        let prefix_len = check_prefix(index, previous_key, prefix_len, suffix)
+            .map_err(|fault| DecodeError::at(prefix_at, fault))?;
+        let key_len = prefix_len + suffix.len();
+        let keys_len = previous.keys_len + key_len;
+        check_key_lens(index, key_len, keys_len, limits)
+            .map_err(|fault| DecodeError::at(key_at, fault))?;
+        data.extend_from_within(previous.key_start..previous.key_start + prefix_len);
+        data.extend_from_slice(suffix);
+        *previous = Previous {
+            key_start,
+            key_len,
+            keys_len,
+        };
+
+        self.name(b't')?;
+        let right = self.subtree()?;
+        self.name(b'v')?;
+        let value_start = data.len();
+        data.extend_from_slice(self.link()?);
+        let right_start = data.len();
+        if let Some(right) = right {
+            data.extend_from_slice(right);
+        }
+        Ok(Span {
+            key: position(key_start),
+            value: position(value_start),
+            right: position(right_start),
+            end: position(data.len()),
+        })
+    }
+
+    /// The head of a map and the name of its first field.
+    #[inline]
+    fn map_start(&mut self, start: [u8; 3]) -> Result<(), DecodeError> {
+        if self.skip(&start) {
+            return Ok(());
+        }
+        let [head, _, name] = start;
+        let at = self.at;
+        let wanted = u64::from(head & 0x1f);
+        let found = self.head(MAP)?;
+        if found != wanted {
+            return Err(DecodeError::at(
+                at,
+                DecodeFault::FieldCount { wanted, found },
+            ));
+        }
+        self.name(name)
+    }
+
+    #[inline]
+    fn name(&mut self, name: u8) -> Result<(), DecodeError> {
+        if self.skip(&[0x61, name]) {
+            return Ok(());
+        }
+        self.need(2)?;
+        Err(self.fault(DecodeFault::FieldName {
+            wanted: char::from(name),
+        }))
+    }
+
+    fn entry_count(&mut self, limits: &Limits) -> Result<usize, DecodeError> {
+        let at = self.at;
+        let found = self.head(ARRAY)?;
+        match usize::try_from(found) {
+            Ok(len) if len <= limits.entries => Ok(len),
+            _ => Err(DecodeError::at(
+                at,
+                DecodeFault::TooManyEntries {
+                    found,
+                    limit: limits.entries,
+                },
+            )),
+        }
+    }
+
+    /// A link to a subtree, or null.
+    #[inline]
+    fn subtree(&mut self) -> Result<Option<&'b [u8; DIGEST_LEN]>, DecodeError> {
+        if self.skip(&SUBTREE_START) {
+            let digest = self.take(DIGEST_LEN as u64)?;
+            return Ok(digest.try_into().ok());
+        }
+        if self.skip(&[NULL]) {
+            return Ok(None);
+        }
+        let at = self.at;
+        // Whatever stands here is wrong; what remains is to say why.
+        let fault = match self.link() {
+            Ok(_) => DecodeError::at(at, DecodeFault::SubtreeCid),
+            Err(error) => error,
+        };
+        Err(fault)
+    }
+
+    /// A link to anything: the binary CID that it holds.
+    #[inline]
+    fn link(&mut self) -> Result<&'b [u8], DecodeError> {
+        let at = self.at;
+        if !self.skip(&LINK_TAG) {
+            let found = self.head(TAG)?;
+            return Err(DecodeError::at(at, DecodeFault::NotALink { found }));
+        }
+        let at = self.at;
+        let Some((0, cid)) = self.bytes()?.split_first() else {
+            return Err(DecodeError::at(at, DecodeFault::LinkPrefix));
+        };
+        if is_common_cid(cid) || cid_from_bytes(cid).is_some() {
+            Ok(cid)
+        } else {
+            Err(DecodeError::at(at, DecodeFault::InvalidCid))
+        }
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> Result<&'b [u8], DecodeError> {
+        let len = self.head(BYTES)?;
+        self.take(len)
+    }
+
+    /// Reads the head of an item that must have the type `major`: its length or number.
+    #[inline]
+    fn head(&mut self, major: u8) -> Result<u64, DecodeError> {
+        let at = self.at;
+        let Some(&initial) = self.block.get(at) else {
+            return Err(self.fault(DecodeFault::UnexpectedEnd { missing: 1 }));
+        };
+        if initial >> 5 != major {
+            return Err(self.wrong_type(major, initial));
+        }
+        self.at += 1;
+        let (value, least) = match initial & 0x1f {
+            short @ 0..=23 => return Ok(u64::from(short)),
+            24 => (self.big_endian(1)?, 24),
+            25 => (self.big_endian(2)?, 1 << 8),
+            26 => (self.big_endian(4)?, 1 << 16),
+            27 => (self.big_endian(8)?, 1 << 32),
+            31 => return Err(DecodeError::at(at, DecodeFault::IndefiniteLength)),
+            _ => return Err(DecodeError::at(at, DecodeFault::ReservedLength { initial })),
+        };
+        if value < least {
+            return Err(DecodeError::at(at, DecodeFault::NotMinimal { value }));
+        }
+        Ok(value)
+    }
+
+    fn big_endian(&mut self, len: u64) -> Result<u64, DecodeError> {
+        let bytes = self.take(len)?;
+        Ok(bytes
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    #[inline]
+    fn take(&mut self, len: u64) -> Result<&'b [u8], DecodeError> {
+        self.need(len)?;
+        // `need` found that many bytes, so the length is no larger than the block's.
+        let end = self.at + usize::try_from(len).unwrap_or(usize::MAX - self.at);
+        let bytes = self.block.get(self.at..end).unwrap_or_default();
+        self.at = end;
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn need(&self, len: u64) -> Result<(), DecodeError> {
+        let rest = (self.block.len() - self.at) as u64;
+        match len.checked_sub(rest) {
+            None | Some(0) => Ok(()),
+            Some(missing) => Err(DecodeError::at(
+                self.block.len(),
+                DecodeFault::UnexpectedEnd { missing },
+            )),
+        }
+    }
+
+    /// Steps over `literal` if it stands here.
+    #[inline]
+    fn skip(&mut self, literal: &[u8]) -> bool {
+        let stands_here = self
+            .block
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(literal));
+        if stands_here {
+            self.at += literal.len();
+        }
+        stands_here
+    }
+
+    fn fault(&self, fault: DecodeFault) -> DecodeError {
+        DecodeError::at(self.at, fault)
+    }
+
+    #[cold]
+    fn wrong_type(&self, wanted: u8, initial: u8) -> DecodeError {
+        self.fault(DecodeFault::WrongType {
+            wanted: type_name(wanted << 5),
+            found: type_name(initial),
+        })
+    }
+}
+
+impl DecodeError {
+    #[cold]
+    fn at(offset: usize, fault: DecodeFault) -> Self {
+        Self { offset, fault }
+    }
+}
+
+fn position(at: usize) -> u32 {
+    u32::try_from(at).expect("a block and its keys have at most 1 GiB each")
+}
+
+/// Checks that the key is the previous key's first `prefix_len` bytes and then `suffix`,
+/// that no longer prefix would do, and that it comes after the previous key.
+///
+/// Where both go on behind the prefix, the next byte of each decides everything: the
+/// suffix's must be the greater.
+#[inline]
+fn check_prefix(
+    index: usize,
+    previous: &[u8],
+    prefix_len: u64,
+    suffix: &[u8],
+) -> Result<usize, DecodeFault> {
+    let too_long = || DecodeFault::PrefixTooLong {
+        index,
+        prefix_len,
+        previous_len: previous.len(),
+    };
+    let len = usize::try_from(prefix_len).map_err(|_| too_long())?;
+    let rest = previous.get(len..).ok_or_else(too_long)?;
+    match (rest.first(), suffix.first()) {
+        (None, Some(_)) => Ok(len),
+        (Some(old), Some(new)) if old < new => Ok(len),
+        (Some(old), Some(new)) if old == new => Err(DecodeFault::PrefixTooShort {
+            index,
+            prefix_len: len,
+            shared_len: len + shared_prefix_len(rest, suffix),
+        }),
+        // An empty key; which of a key's rules it breaks is said with its length.
+        (_, None) if len == 0 => Ok(0),
+        _ => Err(DecodeFault::KeyOrder { index }),
+    }
+}
+
+/// Whether `bytes` are a CID of the two forms that atproto makes.
+fn is_common_cid(bytes: &[u8]) -> bool {
+    bytes.len() == SHA2_256_CID_LEN
+        && (bytes.starts_with(&NODE_CID_START) || bytes.starts_with(&RAW_CID_START))
+}
+
+fn check_key_lens(
+    index: usize,
+    key_len: usize,
+    keys_len: usize,
+    limits: &Limits,
+) -> Result<(), DecodeFault> {
+    check_key_len(key_len, limits).map_err(|source| DecodeFault::InvalidKey { index, source })?;
+    if keys_len > limits.key_bytes {
+        return Err(DecodeFault::KeysTooLong {
+            index,
+            len: keys_len,
+            limit: limits.key_bytes,
+        });
+    }
+    Ok(())
+}
+
+fn type_name(initial: u8) -> &'static str {
+    match (initial >> 5, initial) {
+        (0, _) => "a number",
+        (1, _) => "a negative number",
+        (2, _) => "a byte string",
+        (3, _) => "a text string",
+        (4, _) => "an array",
+        (5, _) => "a map",
+        (6, _) => "a link",
+        (_, NULL) => "null",
+        (_, 0xf4 | 0xf5) => "a boolean",
+        (_, 0xf9..=0xfb) => "a float",
+        _ => "a simple value",
+    }
+}

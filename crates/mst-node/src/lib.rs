@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod decode;
+mod encode;
+mod error;
+mod height;
+mod key;
+mod limits;
+mod link;
+mod node;
+mod prefix;
+
+pub use builder::NodeBuilder;
+pub use cid::Cid;
+pub use error::{BuildError, DecodeError, DecodeFault, MixedHeights};
+pub use height::height_of;
+pub use key::{InvalidKey, check_key};
+pub use limits::Limits;
+pub use link::{DIGEST_LEN, node_cid, node_digest};
+pub use node::{Entry, Node};
+pub use prefix::shared_prefix_len;

@@ -1,0 +1,72 @@
+//! CIDs as a node holds them.
+//!
+//! A subtree link is always `CIDv1, dag-cbor, sha2-256`, so its 32-byte digest says it
+//! all; the other bytes of the link are the same in every node.
+
+use cid::Cid;
+use cid::multihash::Multihash;
+use sha2::{Digest, Sha256};
+
+/// Length of the SHA-256 digest that names a node, in bytes.
+pub const DIGEST_LEN: usize = 32;
+
+/// What a CIDv1 with codec dag-cbor and a sha2-256 digest of 32 bytes begins with.
+pub(crate) const NODE_CID_START: [u8; 4] = [0x01, 0x71, SHA2_256_BYTE, 0x20];
+/// The same with codec raw.
+pub(crate) const RAW_CID_START: [u8; 4] = [0x01, 0x55, SHA2_256_BYTE, 0x20];
+/// Length of both in bytes, digest included.
+pub(crate) const SHA2_256_CID_LEN: usize = 4 + DIGEST_LEN;
+
+const DAG_CBOR: u64 = 0x71;
+const SHA2_256: u64 = 0x12;
+const SHA2_256_BYTE: u8 = 0x12;
+
+/// Returns the CID of the node whose SHA-256 is `digest`: CIDv1, dag-cbor, sha2-256.
+///
+/// Source: <https://atproto.com/specs/repository#cid-formats>
+#[inline]
+pub fn node_cid(digest: &[u8; DIGEST_LEN]) -> Cid {
+    sha2_256_cid(DAG_CBOR, digest)
+}
+
+/// Returns the digest of a CID that may name a node, which is CIDv1, dag-cbor, sha2-256
+/// with the whole digest; `None` for every other form.
+///
+/// Source: <https://atproto.com/specs/repository#cid-formats>
+#[inline]
+pub fn node_digest(cid: &Cid) -> Option<&[u8; DIGEST_LEN]> {
+    let hash = cid.hash();
+    if cid.version() != cid::Version::V1 || cid.codec() != DAG_CBOR || hash.code() != SHA2_256 {
+        return None;
+    }
+    hash.digest().try_into().ok()
+}
+
+/// Returns the CID of a node's bytes.
+pub(crate) fn cid_of_block(block: &[u8]) -> Cid {
+    node_cid(&Sha256::digest(block).into())
+}
+
+/// Returns the CID whose binary form `bytes` is, or nothing where they are not exactly one.
+#[inline]
+pub(crate) fn cid_from_bytes(bytes: &[u8]) -> Option<Cid> {
+    if let Some((start, digest)) = bytes.split_first_chunk::<4>()
+        && let Ok(digest) = digest.try_into()
+    {
+        match *start {
+            NODE_CID_START => return Some(node_cid(digest)),
+            RAW_CID_START => return Some(sha2_256_cid(RAW, digest)),
+            _ => {}
+        }
+    }
+    let cid = Cid::try_from(bytes).ok()?;
+    (cid.to_bytes() == bytes).then_some(cid)
+}
+
+const RAW: u64 = 0x55;
+
+#[inline]
+fn sha2_256_cid(codec: u64, digest: &[u8; DIGEST_LEN]) -> Cid {
+    let hash = Multihash::wrap(SHA2_256, digest).expect("32 bytes fit a multihash of 64");
+    Cid::new_v1(codec, hash)
+}

@@ -1,0 +1,261 @@
+//! One node: n keys, n values, n + 1 subtrees.
+
+use std::fmt;
+
+use cid::Cid;
+use smallvec::SmallVec;
+
+use crate::link::{cid_from_bytes, cid_of_block, node_cid};
+use crate::{DIGEST_LEN, MixedHeights, height_of};
+
+/// One node of a Merkle Search Tree, immutable.
+///
+/// A node of n entries holds n keys in ascending order, the CID that each maps to, and
+/// n + 1 *slots* between and around them, each with a link to a subtree or none:
+///
+/// ```text
+/// keys:            0     1     2
+/// values:          0     1     2
+/// subtrees:     0     1     2     3
+/// ```
+///
+/// A `Node` exists only if its parts obey the rules that one node can be held to:
+/// non-empty keys, strictly ascending; subtree links in the one CID form that the
+/// specification allows. What takes a hash or another node to know is asked elsewhere:
+/// [`height`](Self::height) says whether all keys belong on one level, and the `mst-ops`
+/// crate whether the node has its right place in a tree.
+///
+/// All parts lie in one buffer, values and links as the bytes that the block held; a
+/// [`Cid`] is made when one is asked for.
+///
+/// Source: <https://atproto.com/specs/repository#mst-structure>
+#[derive(Clone, PartialEq, Eq)]
+pub struct Node {
+    /// For each entry its key, its value, and the digest of the subtree on its right if it
+    /// has one; last, the digest of subtree 0 if there is one.
+    pub(crate) data: Vec<u8>,
+    pub(crate) spans: Spans,
+}
+
+/// The spans of a node's entries: of most nodes in the struct itself, which saves the way to
+/// another place in memory.
+pub(crate) type Spans = SmallVec<[Span; 4]>;
+
+/// Where the parts of one entry begin in [`Node::data`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) key: u32,
+    pub(crate) value: u32,
+    pub(crate) right: u32,
+    pub(crate) end: u32,
+}
+
+impl Node {
+    /// Returns the node of the empty tree: no entries, no subtree.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // The root of an empty repository, as `atmst` and `@atproto/repo` give it too.
+    /// assert_eq!(
+    ///     mst_node::Node::empty().cid().to_string(),
+    ///     "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm",
+    /// );
+    /// ```
+    pub fn empty() -> Self {
+        Self {
+            data: Vec::new(),
+            spans: Spans::new(),
+        }
+    }
+
+    /// Returns the number of entries.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Returns whether the node has no entries.
+    ///
+    /// It may have a subtree all the same: between two levels with keys, a level without
+    /// any is such a node.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Returns the key of entry `index`, counted from 0.
+    #[inline]
+    pub fn key(&self, index: usize) -> Option<&[u8]> {
+        let span = self.spans.get(index)?;
+        Some(self.part(span.key, span.value))
+    }
+
+    /// Returns the value of entry `index`: the CID that its key maps to.
+    #[inline]
+    pub fn value(&self, index: usize) -> Option<Cid> {
+        let bytes = self.value_bytes(index)?;
+        Some(cid_from_bytes(bytes).expect("a value was checked when the node was made"))
+    }
+
+    /// Returns the value of entry `index` as the binary CID that the block holds.
+    #[inline]
+    pub fn value_bytes(&self, index: usize) -> Option<&[u8]> {
+        let span = self.spans.get(index)?;
+        Some(self.part(span.value, span.right))
+    }
+
+    /// Returns the CID of the subtree in slot `slot`, which is left of entry `slot` and
+    /// right of the entry before it, so that slots run from 0 to [`len`](Self::len).
+    ///
+    /// `None` says that there is no subtree, or no such slot.
+    pub fn subtree(&self, slot: usize) -> Option<Cid> {
+        self.subtree_digest(slot).map(node_cid)
+    }
+
+    /// Returns the digest of the subtree in slot `slot`, as [`subtree`](Self::subtree)
+    /// does its CID.
+    #[inline]
+    pub fn subtree_digest(&self, slot: usize) -> Option<&[u8; DIGEST_LEN]> {
+        let link = if let Some(index) = slot.checked_sub(1) {
+            let span = self.spans.get(index)?;
+            self.part(span.right, span.end)
+        } else {
+            let entries_end = self.spans.last().map_or(0, |span| span.end);
+            self.data.get(entries_end as usize..)?
+        };
+        link.try_into().ok()
+    }
+
+    /// Returns the entries in key order.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> + DoubleEndedIterator {
+        (0..self.len()).map(|index| Entry { node: self, index })
+    }
+
+    /// Looks for `key`: `Ok` with the index of its entry, or `Err` with the slot of the
+    /// subtree that would hold it.
+    ///
+    /// # Errors
+    ///
+    /// As with [`slice::binary_search`], `Err` is an answer: the key is not in this node.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_node::{Node, NodeBuilder};
+    ///
+    /// let value = Node::empty().cid();
+    /// let mut builder = NodeBuilder::new(None)?;
+    /// builder.push(b"2a92d355", &value, None)?;
+    /// let node = builder.finish();
+    /// assert_eq!(node.find(b"2a92d355"), Ok(0));
+    /// assert_eq!(node.find(b"a"), Err(1));
+    /// # Ok::<(), mst_node::BuildError>(())
+    /// ```
+    #[inline]
+    pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        self.spans
+            .binary_search_by(|span| self.part(span.key, span.value).cmp(key))
+    }
+
+    /// Returns the height that all keys of this node have, or `None` if it has no keys.
+    ///
+    /// It costs one SHA-256 a key, about as much as hashing the node's own block, so
+    /// [`decode`](Self::decode) leaves it to the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`MixedHeights`] if two keys belong on different levels: such a node is in no tree.
+    pub fn height(&self) -> Result<Option<u8>, MixedHeights> {
+        let Some(first_key) = self.key(0) else {
+            return Ok(None);
+        };
+        let first = height_of(first_key);
+        for (index, entry) in self.entries().enumerate().skip(1) {
+            let height = height_of(entry.key());
+            if height != first {
+                return Err(MixedHeights {
+                    index,
+                    height,
+                    first,
+                });
+            }
+        }
+        Ok(Some(first))
+    }
+
+    /// Returns the node's own CID: CIDv1, dag-cbor, sha2-256 of its encoding.
+    pub fn cid(&self) -> Cid {
+        cid_of_block(&self.encode())
+    }
+
+    /// Returns how many bytes of memory the node takes, its own struct included.
+    pub fn memory_len(&self) -> usize {
+        let spilled = if self.spans.spilled() {
+            self.spans.capacity() * size_of::<Span>()
+        } else {
+            0
+        };
+        size_of::<Self>() + self.data.capacity() + spilled
+    }
+
+    #[inline]
+    fn part(&self, start: u32, end: u32) -> &[u8] {
+        self.data
+            .get(start as usize..end as usize)
+            .expect("spans lie inside the node's data")
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("left", &self.subtree(0))
+            .field("entries", &self.entries().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// One entry of a [`Node`]: a key, its value, and the subtree on its right.
+#[derive(Clone, Copy)]
+pub struct Entry<'n> {
+    node: &'n Node,
+    index: usize,
+}
+
+impl<'n> Entry<'n> {
+    /// Returns the key, in full.
+    #[inline]
+    pub fn key(&self) -> &'n [u8] {
+        self.node
+            .key(self.index)
+            .expect("an entry's index is valid")
+    }
+
+    /// Returns the CID that the key maps to.
+    #[inline]
+    pub fn value(&self) -> Cid {
+        let value = self.node.value(self.index);
+        value.expect("an entry's index is valid")
+    }
+
+    /// Returns the subtree between this entry and the next.
+    pub fn right(&self) -> Option<Cid> {
+        self.node.subtree(self.index + 1)
+    }
+}
+
+impl fmt::Debug for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &String::from_utf8_lossy(self.key()))
+            .field("value", &self.value())
+            .field("right", &self.right())
+            .finish()
+    }
+}

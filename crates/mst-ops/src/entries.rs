@@ -1,0 +1,238 @@
+//! The entries of a tree, or of a range of it, from either end.
+
+use std::fmt;
+use std::iter::FusedIterator;
+use std::ops::Bound;
+
+use blockstore_core::BlockStore;
+
+use crate::{EntryRef, Error, NodeWalker};
+
+/// An iterator over the entries of a tree in key order, from
+/// [`NodeWalker::entries`], [`range`](NodeWalker::range) or [`prefix`](NodeWalker::prefix);
+/// with `.rev()` in reverse.
+///
+/// It never ends early: what cannot be read is an item, an error that stands for one
+/// subtree. After it the iterator goes on beside that subtree, so whoever stops at the
+/// first error (`?`) never takes a part for the whole, and whoever goes on gets all that
+/// can be reached.
+pub struct Entries<'s, S> {
+    /// Stands behind what was given from the front.
+    front: NodeWalker<'s, S>,
+    /// Stands before what was given from the back, once something was.
+    back: Option<NodeWalker<'s, S>>,
+    start: Bound<Vec<u8>>,
+    end: Bound<Vec<u8>>,
+    state: State,
+    last_from_back: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The front walker does not stand at the start of the range yet.
+    New,
+    Running,
+    Done,
+}
+
+impl<'s, S: BlockStore> Entries<'s, S> {
+    pub(crate) fn new(
+        mut walker: NodeWalker<'s, S>,
+        start: Bound<Vec<u8>>,
+        end: Bound<Vec<u8>>,
+    ) -> Self {
+        walker.go_to_start();
+        Self {
+            front: walker,
+            back: None,
+            start,
+            end,
+            state: State::New,
+            last_from_back: false,
+        }
+    }
+
+    /// Returns the walker that gave the last item. After an error it stands in the slot whose
+    /// subtree could not be read, so that its [`left_key`](NodeWalker::left_key) and
+    /// [`right_key`](NodeWalker::right_key) say which keys that concerns.
+    pub fn walker(&self) -> &NodeWalker<'s, S> {
+        match &self.back {
+            Some(back) if self.last_from_back => back,
+            _ => &self.front,
+        }
+    }
+
+    /// Goes to the start of the range.
+    fn start(&mut self) -> Result<(), Error> {
+        self.state = State::Running;
+        match &self.start {
+            Bound::Included(key) => self.front.seek(key),
+            Bound::Excluded(key) => {
+                self.front.seek(key)?;
+                if self.front.right_key() == Some(key) {
+                    self.front.next_entry()?;
+                }
+                Ok(())
+            }
+            Bound::Unbounded => Ok(()),
+        }
+    }
+
+    /// Goes to the end of the range.
+    fn start_back(&self, back: &mut NodeWalker<'s, S>) -> Result<(), Error> {
+        match &self.end {
+            Bound::Included(key) => {
+                back.seek(key)?;
+                if back.right_key() == Some(key) {
+                    back.next_entry()?;
+                    // Now before the subtree right of `key`, and all of that is out.
+                }
+                Ok(())
+            }
+            Bound::Excluded(key) => back.seek(key),
+            Bound::Unbounded => {
+                back.go_to_end();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether no entry right of `key` can be in what is left of the range.
+    fn ends_by(&self, key: &[u8]) -> bool {
+        let past_end = match &self.end {
+            Bound::Included(end) | Bound::Excluded(end) => key >= end.as_slice(),
+            Bound::Unbounded => false,
+        };
+        past_end || self.back_key().is_some_and(|given| key >= given)
+    }
+
+    /// Whether no entry left of `key` can be in what is left of the range.
+    fn starts_by(&self, key: &[u8]) -> bool {
+        let past_start = match &self.start {
+            Bound::Included(start) | Bound::Excluded(start) => key <= start.as_slice(),
+            Bound::Unbounded => false,
+        };
+        past_start || self.front.left_key().is_some_and(|given| key <= given)
+    }
+
+    /// The entry given from the back last.
+    fn back_key(&self) -> Option<&[u8]> {
+        self.back.as_ref()?.right_key()
+    }
+
+    fn front_entry(&mut self) -> Result<Option<EntryRef>, Error> {
+        if self.state == State::New {
+            self.start()?;
+        }
+        if self.front.left_key().is_some_and(|key| self.ends_by(key)) {
+            return Ok(None);
+        }
+        let entry = self.front.next_entry()?;
+        Ok(entry.filter(|entry| self.holds_from_back(entry.key())))
+    }
+
+    /// Whether `key` is before the end of what is left of the range.
+    fn holds_from_back(&self, key: &[u8]) -> bool {
+        let within = match &self.end {
+            Bound::Included(end) => key <= end.as_slice(),
+            Bound::Excluded(end) => key < end.as_slice(),
+            Bound::Unbounded => true,
+        };
+        within && self.back_key().is_none_or(|given| key < given)
+    }
+
+    /// Whether `key` is behind the start of what is left of the range.
+    fn holds_from_front(&self, key: &[u8]) -> bool {
+        let within = match &self.start {
+            Bound::Included(start) => key >= start.as_slice(),
+            Bound::Excluded(start) => key > start.as_slice(),
+            Bound::Unbounded => true,
+        };
+        within && self.front.left_key().is_none_or(|given| key > given)
+    }
+}
+
+impl<S: BlockStore> Iterator for Entries<'_, S> {
+    type Item = Result<EntryRef, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.state == State::Done {
+            return None;
+        }
+        self.last_from_back = false;
+        let mut item = self.front_entry().transpose();
+        if let (Some(Err(_)), Some(back)) = (&item, &self.back)
+            && self.front.stands_with(back)
+        {
+            // What cannot be read here was given from the back, and all behind it too.
+            item = None;
+        }
+        match &item {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.front.skip_subtree(),
+            None => self.state = State::Done,
+        }
+        item
+    }
+}
+
+impl<S: BlockStore> DoubleEndedIterator for Entries<'_, S> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.state == State::Done {
+            return None;
+        }
+        self.last_from_back = true;
+        let mut back = if let Some(back) = self.back.take() {
+            back
+        } else {
+            let mut back = self.front.clone();
+            if let Err(error) = self.start_back(&mut back) {
+                // It stands left of what it could not enter.
+                self.back = Some(back);
+                return Some(Err(error));
+            }
+            back
+        };
+        let item = match back.right_key() {
+            Some(key) if self.starts_by(key) => None,
+            _ => back.previous_entry().transpose(),
+        };
+        let item = item.filter(|item| match item {
+            Ok(entry) => self.holds_from_front(entry.key()),
+            // Otherwise it was given from the front, and all before it too.
+            Err(_) => !back.stands_with(&self.front),
+        });
+        match &item {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => back.skip_subtree(),
+            None => self.state = State::Done,
+        }
+        self.back = Some(back);
+        item
+    }
+}
+
+impl<S: BlockStore> FusedIterator for Entries<'_, S> {}
+
+impl<S: BlockStore> fmt::Debug for Entries<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entries")
+            .field("front", &self.front)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the keys that begin with `prefix` end: before the least key that is greater than
+/// all of them, if there is one.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let Some(last) = prefix.iter().rposition(|byte| *byte != u8::MAX) else {
+        return Bound::Unbounded;
+    };
+    let mut end = prefix.to_vec();
+    end.truncate(last + 1);
+    if let Some(byte) = end.last_mut() {
+        *byte += 1;
+    }
+    Bound::Excluded(end)
+}

@@ -1,0 +1,89 @@
+//! What can go wrong with a tree, by what the caller can do about it.
+
+use blockstore_core::{Cid, StoreError};
+use mst_node::{DecodeError, MixedHeights};
+
+/// Why a question about a tree has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The block store failed, or gave up a block that is not what its CID names. Its error
+    /// says whether asking again can help.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A block is not there. Fetch it and ask again.
+    #[error("block {0} is missing")]
+    MissingBlock(Cid),
+    /// A block is there and is no node that could stand in any tree.
+    #[error("block {cid} is not a valid node")]
+    InvalidNode {
+        /// The block.
+        cid: Cid,
+        /// What is wrong with it.
+        source: Box<InvalidNode>,
+    },
+    /// A node is fine in itself but stands where it must not, so the tree is not one.
+    #[error("node {cid} is out of place: {fault}")]
+    InvalidTree {
+        /// The node; for [`TreeFault::BelowBottom`] the node that links to it.
+        cid: Cid,
+        /// What is wrong about its place.
+        fault: TreeFault,
+    },
+}
+
+impl Error {
+    /// Returns the block that is missing or at fault, if it is one block's fault.
+    pub fn cid(&self) -> Option<Cid> {
+        match self {
+            Self::Store(error) => error.cid(),
+            Self::MissingBlock(cid)
+            | Self::InvalidNode { cid, .. }
+            | Self::InvalidTree { cid, .. } => Some(*cid),
+        }
+    }
+}
+
+/// What is wrong with a node in itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidNode {
+    /// The block is not a node's one encoding.
+    #[error(transparent)]
+    Encoding(#[from] DecodeError),
+    /// Its keys belong on different levels.
+    #[error(transparent)]
+    MixedHeights(#[from] MixedHeights),
+}
+
+/// What is wrong about the place of a node in its tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeFault {
+    /// A root that is not named by a CIDv1, dag-cbor, sha2-256.
+    #[error("a root must be named by a CIDv1, dag-cbor, sha2-256")]
+    RootCid,
+    /// The top node has no keys, only a subtree.
+    #[error("the top node has no keys, but a subtree")]
+    TopWithoutKeys,
+    /// A node with neither keys nor a subtree below another node.
+    #[error("a node below the top has neither keys nor a subtree")]
+    Empty,
+    /// A node's keys have another height than its level.
+    #[error("keys of height {found} on the level of height {expected}")]
+    Height {
+        /// The height of the level.
+        expected: u8,
+        /// The height of the keys.
+        found: u8,
+    },
+    /// A node of height 0 has a subtree.
+    #[error("a subtree below height 0")]
+    BelowBottom,
+    /// A key does not come after the key on the left of the subtree it is in.
+    #[error("its first key is not greater than the key on the left of it")]
+    KeyNotGreater,
+    /// A key does not come before the key on the right of the subtree it is in.
+    #[error("its last key is not less than the key on the right of it")]
+    KeyNotLess,
+}

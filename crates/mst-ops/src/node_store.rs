@@ -1,0 +1,284 @@
+//! Decoded nodes over any block store.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock, Weak};
+
+use blockstore_core::{BlockStore, Cid};
+use mst_node::{DIGEST_LEN, Limits, Node, height_of, node_cid};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::entries::Entries;
+use crate::{Error, InvalidNode, NodeWalker, TreeFault};
+
+/// The nodes of a block store, decoded, with those used most kept in a cache.
+///
+/// All that this crate reads, it reads through here. A `NodeStore` can be shared between
+/// threads if its block store can; the cache is one for all roots, so trees that share
+/// nodes share them here too.
+///
+/// A node is checked once, when it is decoded: that its block is the one encoding of a
+/// node, within [`NodeStoreOptions::limits`], and that all its keys have one height. That
+/// the block hashes to its CID is the block store's promise.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+/// use mst_ops::{Error, Node, NodeStore};
+///
+/// let blocks = MemoryBlockStore::new();
+/// let empty = Node::empty();
+/// blocks.put(&empty.cid(), empty.encode().into())?;
+///
+/// let nodes = NodeStore::new(&blocks);
+/// assert_eq!(nodes.get(&empty.cid(), b"no such key")?, None);
+///
+/// blocks.delete(&empty.cid())?;
+/// let nodes = NodeStore::new(&blocks);
+/// let missing = nodes.get(&empty.cid(), b"no such key");
+/// assert!(matches!(missing, Err(Error::MissingBlock(cid)) if cid == empty.cid()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct NodeStore<S> {
+    blocks: S,
+    options: NodeStoreOptions,
+    cache: Option<Cache<[u8; DIGEST_LEN], Arc<TreeNode>, MemoryLen>>,
+}
+
+/// How a [`NodeStore`] caches and checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeStoreOptions {
+    /// Bytes of memory that cached nodes may take; 64 MiB by default. With 0 there is no
+    /// cache, which is the fastest for a tree that is read through just once.
+    pub cache_bytes: u64,
+    /// Up to which size a node is accepted.
+    pub limits: Limits,
+    /// Whether trees are taken for well-formed: heights, order and range of keys are then
+    /// not checked. For nodes that the caller has made or verified; `false` by default.
+    pub trusted: bool,
+}
+
+impl Default for NodeStoreOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            limits: Limits::default(),
+            trusted: false,
+        }
+    }
+}
+
+/// A [`Node`] of a tree, with what takes a hash to know: its own CID and its height.
+#[derive(Debug)]
+pub struct TreeNode {
+    node: Node,
+    digest: [u8; DIGEST_LEN],
+    height: Option<u8>,
+    /// The nodes of the subtrees, where they were read: the way down without a look into the
+    /// cache, for as long as the cache holds them. Empty where there is no cache.
+    links: Box<[OnceLock<Weak<TreeNode>>]>,
+}
+
+impl TreeNode {
+    /// Returns the node's CID.
+    pub fn cid(&self) -> Cid {
+        node_cid(&self.digest)
+    }
+
+    pub(crate) fn digest(&self) -> &[u8; DIGEST_LEN] {
+        &self.digest
+    }
+
+    /// Returns the height of the node's keys, or `None` if it has none.
+    pub fn key_height(&self) -> Option<u8> {
+        self.height
+    }
+}
+
+/// The node of a subtree.
+pub(crate) struct Child {
+    pub(crate) node: Arc<TreeNode>,
+    /// Whether the parent had a link to it.
+    pub(crate) linked: bool,
+}
+
+impl TreeNode {
+    #[inline]
+    fn linked(&self, slot: usize) -> Option<Arc<TreeNode>> {
+        self.links.get(slot)?.get()?.upgrade()
+    }
+
+    /// Remembers the node of the subtree in slot `slot`, which was found to belong there.
+    ///
+    /// A link that leads nowhere any more stays so, and the cache is asked each time. That
+    /// is how the cache learns that the node is in use, and keeps it.
+    pub(crate) fn link(&self, slot: usize, child: &Arc<TreeNode>) {
+        if let Some(link) = self.links.get(slot) {
+            link.get_or_init(|| Arc::downgrade(child));
+        }
+    }
+}
+
+impl Deref for TreeNode {
+    type Target = Node;
+
+    #[inline]
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl<S: BlockStore> NodeStore<S> {
+    /// Reads the nodes of `blocks`, with the default options.
+    pub fn new(blocks: S) -> Self {
+        Self::with_options(blocks, NodeStoreOptions::default())
+    }
+
+    /// Reads the nodes of `blocks`, as `options` say.
+    pub fn with_options(blocks: S, options: NodeStoreOptions) -> Self {
+        /// A node of the average repository, with what the cache takes for it.
+        const TYPICAL_NODE: u64 = 512;
+        let cache = (options.cache_bytes > 0).then(|| {
+            let count = usize::try_from(options.cache_bytes / TYPICAL_NODE).unwrap_or(usize::MAX);
+            Cache::with_weighter(count.max(1), options.cache_bytes, MemoryLen)
+        });
+        Self {
+            blocks,
+            options,
+            cache,
+        }
+    }
+
+    /// Returns the block store.
+    pub fn blocks(&self) -> &S {
+        &self.blocks
+    }
+
+    /// Returns the options.
+    pub fn options(&self) -> &NodeStoreOptions {
+        &self.options
+    }
+
+    /// Returns the node named `cid`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingBlock`] if the block store does not hold it, [`Error::InvalidNode`]
+    /// if it is no node, [`Error::Store`] if the block store fails, and
+    /// [`Error::InvalidTree`] if no node can have this CID.
+    pub fn node(&self, cid: &Cid) -> Result<Arc<TreeNode>, Error> {
+        match mst_node::node_digest(cid) {
+            Some(digest) => self.node_by_digest(digest),
+            None => Err(Error::InvalidTree {
+                cid: *cid,
+                fault: TreeFault::RootCid,
+            }),
+        }
+    }
+
+    /// Returns the value of `key` in the tree of `root`, or `None` if it has no such key.
+    ///
+    /// Nodes that the answer does not depend on are not read, so a tree of which only a
+    /// part is there answers for the keys in that part, and for those whose absence that
+    /// part proves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingBlock`] if the answer needs a node that is not there, and the errors
+    /// of [`NodeWalker`].
+    pub fn get(&self, root: &Cid, key: &[u8]) -> Result<Option<Cid>, Error> {
+        NodeWalker::new(self, root)?.find(key)
+    }
+
+    /// Returns the entries of the tree of `root`, in key order.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`NodeWalker::new`]; what goes wrong later is an item of the iterator.
+    pub fn entries(&self, root: &Cid) -> Result<Entries<'_, S>, Error> {
+        Ok(NodeWalker::new(self, root)?.into_entries())
+    }
+
+    /// The node of the subtree in slot `slot` of `parent`, or `None` if there is none.
+    #[inline]
+    pub(crate) fn child(&self, parent: &TreeNode, slot: usize) -> Result<Option<Child>, Error> {
+        if let Some(node) = parent.linked(slot) {
+            return Ok(Some(Child { node, linked: true }));
+        }
+        let Some(digest) = parent.subtree_digest(slot) else {
+            return Ok(None);
+        };
+        let node = self.node_by_digest(digest)?;
+        Ok(Some(Child {
+            node,
+            linked: false,
+        }))
+    }
+
+    pub(crate) fn node_by_digest(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+        let Some(cache) = &self.cache else {
+            return self.load(digest);
+        };
+        if let Some(node) = cache.get(digest) {
+            return Ok(node);
+        }
+        let node = self.load(digest)?;
+        cache.insert(*digest, Arc::clone(&node));
+        Ok(node)
+    }
+
+    fn load(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+        let cid = node_cid(digest);
+        let block = self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?;
+        let invalid = |fault: InvalidNode| Error::InvalidNode {
+            cid,
+            source: Box::new(fault),
+        };
+        let node = Node::decode_within(&block, &self.options.limits)
+            .map_err(|error| invalid(error.into()))?;
+        let height = if self.options.trusted {
+            node.key(0).map(height_of)
+        } else {
+            node.height().map_err(|error| invalid(error.into()))?
+        };
+        let inner = (0..=node.len()).any(|slot| node.subtree_digest(slot).is_some());
+        let slots = if self.cache.is_some() && inner {
+            node.len() + 1
+        } else {
+            0
+        };
+        Ok(Arc::new(TreeNode {
+            node,
+            digest: *digest,
+            height,
+            links: (0..slots).map(|_| OnceLock::new()).collect(),
+        }))
+    }
+}
+
+impl<S> fmt::Debug for NodeStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeStore")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a node weighs in the cache: the bytes that it takes.
+#[derive(Debug, Clone)]
+struct MemoryLen;
+
+impl Weighter<[u8; DIGEST_LEN], Arc<TreeNode>> for MemoryLen {
+    fn weight(&self, _: &[u8; DIGEST_LEN], node: &Arc<TreeNode>) -> u64 {
+        /// The cache's own memory for an item (its documentation says 21 bytes beside key
+        /// and value, in a table that may be half empty), and the two counts of an `Arc`.
+        const OVERHEAD: usize = 2 * (DIGEST_LEN + 8 + 21) + 16;
+        /// A link, and the struct that it keeps after the node's buffers are gone.
+        const LINK: usize = size_of::<OnceLock<Weak<TreeNode>>>() + size_of::<TreeNode>() + 16;
+        let struct_rest = size_of::<TreeNode>() - size_of::<Node>();
+        (node.node.memory_len() + struct_rest + node.links.len() * LINK + OVERHEAD) as u64
+    }
+}

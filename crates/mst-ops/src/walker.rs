@@ -1,0 +1,741 @@
+//! A cursor in a tree.
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use blockstore_core::{BlockStore, Cid};
+use mst_node::height_of;
+
+use crate::entries::{Entries, prefix_end};
+use crate::node_store::{Child, TreeNode};
+use crate::{Error, NodeStore, Nodes, TreeFault};
+
+/// A cursor in a tree, which goes down into subtrees, along a node, and up again.
+///
+/// A walker always stands in one *slot* of one node: left of its first entry, between two
+/// entries, or right of its last. In each slot there may be a subtree.
+///
+/// ```text
+/// keys:    (left bound)   0     1     2   (right bound)
+/// slots:               0     1     2     3
+/// ```
+///
+/// It starts in slot 0 of the root. Nothing is remembered about where it has been but the
+/// way down, on a stack of its own: no tree is too deep or too twisted, since each step
+/// down must lower the height.
+///
+/// As it goes down it checks that each node has its place: the height one less than its
+/// parent's, all keys between the two that enclose it, no node without purpose. A tree
+/// walked to its end without an error is therefore well-formed, and as every node has but
+/// one encoding, it is *the* tree of its entries. [`NodeStoreOptions::trusted`] leaves
+/// these checks out.
+///
+/// A step that fails leaves the walker where it was. So after [`Error::MissingBlock`] one
+/// may fetch the block and take the step again, or go on beside it.
+///
+/// [`NodeStoreOptions::trusted`]: crate::NodeStoreOptions::trusted
+///
+/// # Examples
+///
+/// ```
+/// # use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+/// use mst_node::{Node, NodeBuilder};
+/// use mst_ops::{NodeStore, NodeWalker};
+///
+/// let value = Node::empty().cid();
+/// let mut builder = NodeBuilder::new(None)?;
+/// builder.push(b"blue", &value, None)?;
+/// let node = builder.finish();
+/// # let blocks = MemoryBlockStore::new();
+/// # blocks.put(&node.cid(), node.encode().into())?;
+///
+/// let nodes = NodeStore::new(blocks);
+/// let mut walker = NodeWalker::new(&nodes, &node.cid())?;
+/// assert_eq!(walker.height(), 1);
+/// assert_eq!((walker.left_key(), walker.right_key()), (None, Some(b"blue".as_slice())));
+/// assert!(walker.go_right());
+/// assert_eq!((walker.left_key(), walker.right_key()), (Some(b"blue".as_slice()), None));
+/// assert!(walker.is_final());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct NodeWalker<'s, S> {
+    nodes: &'s NodeStore<S>,
+    /// The way down from the root to where the walker stands; never empty.
+    stack: Vec<Frame>,
+    /// Height of the root.
+    root_height: u8,
+    trusted: bool,
+    /// The keys that enclose the walker's root, in a tree above it.
+    left: Option<EntryRef>,
+    right: Option<EntryRef>,
+}
+
+#[derive(Clone)]
+struct Frame {
+    node: Arc<TreeNode>,
+    slot: usize,
+    /// Which side of its slot's subtree the walker is on. Only whole steps (the next or
+    /// previous entry, a seek) tell the sides apart.
+    side: Side,
+    /// The entries above that enclose the node, as places on the stack.
+    left: Above,
+    right: Above,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    /// The subtree is still ahead for who goes right.
+    Left,
+    /// The subtree is behind for who goes right.
+    Right,
+}
+
+/// An entry above a node that bounds its keys.
+#[derive(Clone, Copy)]
+enum Above {
+    /// Entry `index` of the node at `depth` on the stack.
+    Entry { depth: usize, index: usize },
+    /// What bounds the walker's root.
+    Root,
+}
+
+/// An entry of a tree: a key and the CID that it maps to.
+///
+/// It keeps its node alive, and copies nothing.
+#[derive(Clone)]
+pub struct EntryRef {
+    node: Arc<TreeNode>,
+    index: usize,
+}
+
+impl EntryRef {
+    /// Returns the key.
+    pub fn key(&self) -> &[u8] {
+        self.node
+            .key(self.index)
+            .expect("an entry's index is valid")
+    }
+
+    /// Returns the key as text.
+    ///
+    /// # Errors
+    ///
+    /// If the key is not UTF-8, as a key of a tree may be; a repository's never is.
+    pub fn key_str(&self) -> Result<&str, std::str::Utf8Error> {
+        str::from_utf8(self.key())
+    }
+
+    /// Returns the CID that the key maps to.
+    pub fn value(&self) -> Cid {
+        let value = self.node.value(self.index);
+        value.expect("an entry's index is valid")
+    }
+}
+
+impl fmt::Debug for EntryRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryRef")
+            .field("key", &String::from_utf8_lossy(self.key()))
+            .field("value", &self.value())
+            .finish()
+    }
+}
+
+impl<'s, S: BlockStore> NodeWalker<'s, S> {
+    /// Stands in the first slot of the tree of `root`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`NodeStore::node`], and [`Error::InvalidTree`] if the node cannot be the
+    /// top of a tree, since it has a subtree but no keys.
+    pub fn new(nodes: &'s NodeStore<S>, root: &Cid) -> Result<Self, Error> {
+        let node = nodes.node(root)?;
+        let root_height = match node.key_height() {
+            Some(height) => height,
+            None if node.subtree_digest(0).is_none() => 0,
+            None => return Err(invalid(&node, TreeFault::TopWithoutKeys)),
+        };
+        Ok(Self {
+            nodes,
+            stack: first_frame(node),
+            root_height,
+            trusted: nodes.options().trusted,
+            left: None,
+            right: None,
+        })
+    }
+
+    /// Makes the walker check what it passes, even over a store whose trees are taken for
+    /// well-formed ([`NodeStoreOptions::trusted`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidNode`] if the node that the walker stands in is at fault.
+    ///
+    /// [`NodeStoreOptions::trusted`]: crate::NodeStoreOptions::trusted
+    pub fn checked(mut self) -> Result<Self, Error> {
+        if self.trusted {
+            self.trusted = false;
+            check_heights(self.node())?;
+        }
+        Ok(self)
+    }
+
+    /// Returns a walker whose root is the subtree in this slot, or `None` if there is none.
+    /// Its keys are held to the bounds that they have in the whole tree.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`go_down`](Self::go_down).
+    pub fn subtree_walker(&self) -> Result<Option<Self>, Error> {
+        let Some(node) = self.child()? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            nodes: self.nodes,
+            root_height: self.height() - 1,
+            trusted: self.trusted,
+            stack: first_frame(node),
+            left: self.left_entry(),
+            right: self.right_entry(),
+        }))
+    }
+
+    // ---- Where it stands.
+
+    /// Returns the node that the walker stands in.
+    pub fn node(&self) -> &Arc<TreeNode> {
+        &self.top().node
+    }
+
+    /// Returns the height of the node that the walker stands in.
+    pub fn height(&self) -> u8 {
+        // Each step down was allowed from a height above 0 only, so at most that many.
+        self.root_height - u8::try_from(self.depth()).unwrap_or(u8::MAX)
+    }
+
+    /// Returns how many steps the walker is below its root.
+    pub fn depth(&self) -> usize {
+        self.stack.len() - 1
+    }
+
+    /// Returns the slot that the walker stands in, counted from 0 at the node's left end.
+    pub fn slot(&self) -> usize {
+        self.top().slot
+    }
+
+    /// Returns the nearest key on the left, in this node or above; all keys of the subtree
+    /// here are greater. `None` if nothing in the tree is on the left.
+    ///
+    /// The Python library calls it `lpath`.
+    pub fn left_key(&self) -> Option<&[u8]> {
+        let frame = self.top();
+        match frame.slot.checked_sub(1) {
+            Some(index) => frame.node.key(index),
+            None => self.key_above(frame.left, self.left.as_ref()),
+        }
+    }
+
+    /// Returns the nearest key on the right, in this node or above; all keys of the subtree
+    /// here are less. `None` if nothing in the tree is on the right.
+    ///
+    /// The Python library calls it `rpath`.
+    pub fn right_key(&self) -> Option<&[u8]> {
+        let frame = self.top();
+        match frame.node.key(frame.slot) {
+            Some(key) => Some(key),
+            None => self.key_above(frame.right, self.right.as_ref()),
+        }
+    }
+
+    /// Returns the value of [`left_key`](Self::left_key).
+    pub fn left_value(&self) -> Option<Cid> {
+        self.left_entry().map(|entry| entry.value())
+    }
+
+    /// Returns the value of [`right_key`](Self::right_key).
+    pub fn right_value(&self) -> Option<Cid> {
+        self.right_entry().map(|entry| entry.value())
+    }
+
+    /// Returns the entry of [`left_key`](Self::left_key).
+    pub fn left_entry(&self) -> Option<EntryRef> {
+        let frame = self.top();
+        match frame.slot.checked_sub(1) {
+            Some(index) => Some(frame.entry(index)),
+            None => self.entry_above(frame.left, self.left.as_ref()),
+        }
+    }
+
+    /// Returns the entry of [`right_key`](Self::right_key).
+    pub fn right_entry(&self) -> Option<EntryRef> {
+        let frame = self.top();
+        if frame.slot < frame.node.len() {
+            Some(frame.entry(frame.slot))
+        } else {
+            self.entry_above(frame.right, self.right.as_ref())
+        }
+    }
+
+    /// Returns the CID of the subtree in this slot.
+    pub fn subtree(&self) -> Option<Cid> {
+        self.node().subtree(self.slot())
+    }
+
+    /// Returns whether the walker stands in the last slot of all: no subtree here, and no
+    /// key on the right that belongs to its tree.
+    pub fn is_final(&self) -> bool {
+        let at_right_edge = |frame: &Frame| frame.slot == frame.node.len();
+        self.stack.iter().all(at_right_edge) && self.subtree().is_none()
+    }
+
+    /// Returns whether there is an entry on the right in this node.
+    pub fn can_go_right(&self) -> bool {
+        self.slot() < self.node().len()
+    }
+
+    // ---- Single steps.
+
+    /// Goes down into the first slot of the subtree here. `false` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`NodeStore::node`] for the subtree's node, and [`Error::InvalidTree`] if
+    /// it does not belong here.
+    pub fn go_down(&mut self) -> Result<bool, Error> {
+        self.enter(|_| 0, Side::Left)
+    }
+
+    /// Goes over the next entry of this node. `false` if there is none.
+    pub fn go_right(&mut self) -> bool {
+        let can = self.can_go_right();
+        if can {
+            let top = self.top_mut();
+            top.slot += 1;
+            top.side = Side::Left;
+        }
+        can
+    }
+
+    /// Goes up into the slot whose subtree the walker stands in. `false` in the root.
+    pub fn go_up(&mut self) -> bool {
+        let can = self.depth() > 0;
+        if can {
+            self.stack.pop();
+        }
+        can
+    }
+
+    /// Goes over the next entry on the right, in this node or above, without looking into
+    /// the subtree here. `false`, and no step, if there is none in the walker's tree.
+    pub fn go_right_or_up(&mut self) -> bool {
+        let keep = self
+            .stack
+            .iter()
+            .rposition(|frame| frame.slot < frame.node.len());
+        let Some(keep) = keep else {
+            return false;
+        };
+        self.stack.truncate(keep + 1);
+        self.go_right()
+    }
+
+    /// Goes to before the first entry.
+    pub fn go_to_start(&mut self) {
+        self.stack.truncate(1);
+        let top = self.top_mut();
+        top.slot = 0;
+        top.side = Side::Left;
+    }
+
+    /// Goes to behind the last entry.
+    pub fn go_to_end(&mut self) {
+        self.stack.truncate(1);
+        let top = self.top_mut();
+        top.slot = top.node.len();
+        top.side = Side::Right;
+    }
+
+    // ---- Whole steps.
+
+    /// Goes over the next entry on the right, down into every subtree before it, and
+    /// returns it. `None`, again and again, behind the last.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`go_down`](Self::go_down). The walker then stands in front of the subtree
+    /// at fault, as far as it got; [`skip_subtree`](Self::skip_subtree) goes past it.
+    pub fn next_entry(&mut self) -> Result<Option<EntryRef>, Error> {
+        loop {
+            if self.top().side == Side::Left && self.enter(|_| 0, Side::Left)? {
+                continue;
+            }
+            if self.go_right() {
+                return Ok(self.left_entry());
+            }
+            if !self.leave() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Goes over the next entry on the left, down into every subtree before it, and
+    /// returns it. `None`, again and again, before the first.
+    ///
+    /// It goes back over what [`next_entry`](Self::next_entry) went over.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next_entry`](Self::next_entry).
+    pub fn previous_entry(&mut self) -> Result<Option<EntryRef>, Error> {
+        loop {
+            let behind_subtree = self.top().side == Side::Right;
+            if behind_subtree && self.enter(|node| mst_node::Node::len(node), Side::Right)? {
+                continue;
+            }
+            let top = self.top_mut();
+            if let Some(slot) = top.slot.checked_sub(1) {
+                top.slot = slot;
+                top.side = Side::Right;
+                return Ok(self.right_entry());
+            }
+            let went_up = self.go_up();
+            self.top_mut().side = Side::Left;
+            if !went_up {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether both walkers stand in the same slot and on the same side of its subtree.
+    pub(crate) fn stands_with(&self, other: &Self) -> bool {
+        let same_slot = |(one, two): (&Frame, &Frame)| {
+            one.slot == two.slot && one.node.digest() == two.node.digest()
+        };
+        self.depth() == other.depth()
+            && self.top().side == other.top().side
+            && self.stack.iter().zip(&other.stack).all(same_slot)
+    }
+
+    /// Goes to the first slot of the next node in preorder; `false` behind the last.
+    pub(crate) fn next_node(&mut self) -> Result<bool, Error> {
+        loop {
+            if self.top().side == Side::Left && self.enter(|_| 0, Side::Left)? {
+                return Ok(true);
+            }
+            if self.go_right() {
+                continue;
+            }
+            if !self.leave() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Goes up to the right of the subtree that the walker stands in. `false` in the root,
+    /// which it takes for seen.
+    pub(crate) fn leave(&mut self) -> bool {
+        let went_up = self.go_up();
+        self.top_mut().side = Side::Right;
+        went_up
+    }
+
+    /// Takes the subtree here for seen: the next whole step goes past it, whichever way.
+    pub fn skip_subtree(&mut self) {
+        let top = self.top_mut();
+        top.side = match top.side {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
+        };
+    }
+
+    /// Goes to where `key` is or would be: afterwards [`right_key`](Self::right_key) is the
+    /// least key that is not less than `key`, and [`next_entry`](Self::next_entry) gives it.
+    ///
+    /// Only nodes on the way there are read, and none below the one that holds `key`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`go_down`](Self::go_down); the walker then stands before the subtree that
+    /// it could not enter, in which the answer lies.
+    pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        self.stack.truncate(1);
+        let mut found = self.top().node.find(key);
+        loop {
+            let top = self.top_mut();
+            match found {
+                Ok(index) => {
+                    top.slot = index;
+                    // What the subtree holds comes before `key`.
+                    top.side = Side::Right;
+                    return Ok(());
+                }
+                Err(slot) => {
+                    top.slot = slot;
+                    top.side = Side::Left;
+                }
+            }
+            if !self.enter(|_| 0, Side::Left)? {
+                return Ok(());
+            }
+            found = self.top().node.find(key);
+        }
+    }
+
+    /// Looks for `key` as [`seek`](Self::seek) does and returns its value, or `None` if
+    /// the tree does not have it.
+    ///
+    /// A node that is missing is no reason for an error if `key` could not be in it: a key
+    /// is in the node of its own height, or nowhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`go_down`](Self::go_down) for a node that the answer depends on.
+    pub fn find(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
+        match self.seek(key) {
+            Ok(()) => {}
+            // Finding a key never takes its height; only proving it absent may.
+            Err(Error::MissingBlock(_)) if height_of(key) >= self.height() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let frame = self.top();
+        let here = frame.node.key(frame.slot) == Some(key);
+        Ok(here.then(|| frame.node.value(frame.slot)).flatten())
+    }
+
+    // ---- Iterators.
+
+    /// Returns the entries of the walker's tree, all of them, in key order.
+    pub fn entries(&self) -> Entries<'s, S> {
+        self.clone().into_entries()
+    }
+
+    /// Returns the entries whose keys lie in `bounds`, in key order. Only nodes that may
+    /// hold such keys are read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::collections::BTreeMap;
+    /// # use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    /// # use mst_ops::{NodeStore, NodeWalker, Node};
+    /// # let value = Node::empty().cid();
+    /// # let keys = ["a/1", "a/2", "b/1"].map(|key| (key.to_owned(), value));
+    /// # let tree = mst_testkit::build_tree(&BTreeMap::from(keys));
+    /// # let blocks = MemoryBlockStore::new();
+    /// # blocks.put_many(&tree.nodes)?;
+    /// # let nodes = NodeStore::new(blocks);
+    /// let walker = NodeWalker::new(&nodes, &tree.root)?;
+    /// let mut keys = Vec::new();
+    /// for entry in walker.range("a/2"..).rev() {
+    ///     keys.push(entry?.key_str()?.to_owned());
+    /// }
+    /// assert_eq!(keys, ["b/1", "a/2"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn range<K: AsRef<[u8]> + ?Sized>(&self, bounds: impl RangeBounds<K>) -> Entries<'s, S> {
+        let owned = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
+        Entries::new(
+            self.clone(),
+            owned(bounds.start_bound()),
+            owned(bounds.end_bound()),
+        )
+    }
+
+    /// Returns the entries whose keys begin with `prefix`, in key order: for `b"app.bsky.
+    /// feed.post/"`, the posts.
+    pub fn prefix(&self, prefix: &[u8]) -> Entries<'s, S> {
+        let start = Bound::Included(prefix.to_vec());
+        Entries::new(self.clone(), start, prefix_end(prefix))
+    }
+
+    /// Returns the nodes of the walker's tree in preorder: each before its subtrees, those
+    /// from left to right.
+    pub fn nodes(&self) -> Nodes<'s, S> {
+        Nodes::new(self.clone())
+    }
+
+    pub(crate) fn into_entries(self) -> Entries<'s, S> {
+        Entries::new(self, Bound::Unbounded, Bound::Unbounded)
+    }
+
+    // ---- What the steps are made of.
+
+    /// Goes down into the subtree here, to the slot that `slot` picks.
+    #[inline]
+    fn enter(&mut self, slot: impl Fn(&TreeNode) -> usize, side: Side) -> Result<bool, Error> {
+        let Some(node) = self.child()? else {
+            return Ok(false);
+        };
+        let depth = self.depth();
+        let top = self.top();
+        let left = match top.slot.checked_sub(1) {
+            Some(index) => Above::Entry { depth, index },
+            None => top.left,
+        };
+        let right = match top.slot {
+            index if index < top.node.len() => Above::Entry { depth, index },
+            _ => top.right,
+        };
+        self.stack.push(Frame {
+            slot: slot(&node),
+            node,
+            side,
+            left,
+            right,
+        });
+        Ok(true)
+    }
+
+    /// The node of the subtree here, found to be in its place.
+    #[inline]
+    fn child(&self) -> Result<Option<Arc<TreeNode>>, Error> {
+        let top = self.top();
+        if self.height() == 0 {
+            return match top.node.subtree_digest(top.slot) {
+                None => Ok(None),
+                Some(_) => Err(invalid(&top.node, TreeFault::BelowBottom)),
+            };
+        }
+        let Some(Child { node, linked }) = self.nodes.child(&top.node, top.slot)? else {
+            return Ok(None);
+        };
+        if linked && !self.nodes.options().trusted && !top.node.is_empty() {
+            // The link was made when the child was found to be in its place. What that has
+            // to do with its parent stays so; what the ancestors say, they say anew.
+            self.check_order(&node, top.slot == 0, top.slot == top.node.len())?;
+        } else {
+            if !self.trusted {
+                self.check_place(&node)?;
+            }
+            top.node.link(top.slot, &node);
+        }
+        Ok(Some(node))
+    }
+
+    /// Checks that the subtree here may have `child` as its top.
+    fn check_place(&self, child: &TreeNode) -> Result<(), Error> {
+        let expected = self.height() - 1;
+        match child.key_height() {
+            Some(found) if found != expected => {
+                return Err(invalid(child, TreeFault::Height { expected, found }));
+            }
+            None if child.subtree_digest(0).is_none() => {
+                return Err(invalid(child, TreeFault::Empty));
+            }
+            _ => {}
+        }
+        if self.nodes.options().trusted {
+            check_heights(child)?;
+        }
+        self.check_order(child, true, true)
+    }
+
+    /// Checks that the keys of `child` lie between those around the subtree here, on the
+    /// sides that are asked for.
+    #[inline]
+    fn check_order(&self, child: &TreeNode, left: bool, right: bool) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (child.key(0), child.key(child.len().wrapping_sub(1)))
+        else {
+            return Ok(());
+        };
+        if left && self.left_key().is_some_and(|left| first <= left) {
+            return Err(invalid(child, TreeFault::KeyNotGreater));
+        }
+        if right && self.right_key().is_some_and(|right| last >= right) {
+            return Err(invalid(child, TreeFault::KeyNotLess));
+        }
+        Ok(())
+    }
+
+    fn top(&self) -> &Frame {
+        self.stack.last().expect("the root's frame is never popped")
+    }
+
+    fn top_mut(&mut self) -> &mut Frame {
+        self.stack
+            .last_mut()
+            .expect("the root's frame is never popped")
+    }
+
+    fn key_above<'w>(&'w self, above: Above, root: Option<&'w EntryRef>) -> Option<&'w [u8]> {
+        match above {
+            Above::Entry { depth, index } => self.stack.get(depth)?.node.key(index),
+            Above::Root => root.map(EntryRef::key),
+        }
+    }
+
+    fn entry_above(&self, above: Above, root: Option<&EntryRef>) -> Option<EntryRef> {
+        match above {
+            Above::Entry { depth, index } => Some(self.stack.get(depth)?.entry(index)),
+            Above::Root => root.cloned(),
+        }
+    }
+}
+
+/// The stack of a walker in the first slot of `root`, with room for the way down.
+fn first_frame(root: Arc<TreeNode>) -> Vec<Frame> {
+    /// Trees of a few million entries are no higher.
+    const USUAL_DEPTH: usize = 12;
+    let mut stack = Vec::with_capacity(USUAL_DEPTH);
+    stack.push(Frame {
+        node: root,
+        slot: 0,
+        side: Side::Left,
+        left: Above::Root,
+        right: Above::Root,
+    });
+    stack
+}
+
+impl Frame {
+    fn entry(&self, index: usize) -> EntryRef {
+        EntryRef {
+            node: Arc::clone(&self.node),
+            index,
+        }
+    }
+}
+
+impl<S> Clone for NodeWalker<'_, S> {
+    fn clone(&self) -> Self {
+        Self {
+            nodes: self.nodes,
+            stack: self.stack.clone(),
+            root_height: self.root_height,
+            trusted: self.trusted,
+            left: self.left.clone(),
+            right: self.right.clone(),
+        }
+    }
+}
+
+impl<S: BlockStore> fmt::Debug for NodeWalker<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeWalker")
+            .field("height", &self.height())
+            .field("left_key", &self.left_key().map(String::from_utf8_lossy))
+            .field("right_key", &self.right_key().map(String::from_utf8_lossy))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks what a store of trusted nodes has not: that all keys have one height.
+fn check_heights(node: &TreeNode) -> Result<(), Error> {
+    match node.height() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::InvalidNode {
+            cid: node.cid(),
+            source: Box::new(error.into()),
+        }),
+    }
+}
+
+#[cold]
+fn invalid(node: &TreeNode, fault: TreeFault) -> Error {
+    Error::InvalidTree {
+        cid: node.cid(),
+        fault,
+    }
+}

@@ -1,0 +1,50 @@
+//! A repository of 100,000 records out of a CAR in memory: `cargo bench -p mst-repo`.
+
+use blockstore_car::{Bytes, CarBlockStore};
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use mst_ops::NodeStoreOptions;
+use mst_repo::{Commit, Repository};
+use mst_testkit::{BENCH_RECORDS, BENCH_SEED, SampleRepository};
+
+fn main() {
+    divan::main();
+}
+
+/// From the CAR's bytes to all records in order: hashes, tree and paths checked.
+fn read(car: &Bytes) -> usize {
+    let car = CarBlockStore::from_bytes(car.clone()).expect("a made-up CAR is a CAR");
+    let commit = car.roots().first().copied().expect("it has a root");
+    let mut options = NodeStoreOptions::default();
+    options.cache_bytes = 0;
+    let repository = Repository::open_with(car, &commit, options);
+    let repository = repository.expect("it has a commit");
+    let records = repository.records().expect("it has a tree");
+    records
+        .map(|record| record.expect("it is whole").bytes().len())
+        .sum()
+}
+
+#[divan::bench]
+fn read_preorder_car(bencher: Bencher) {
+    let car = SampleRepository::generate(BENCH_SEED, BENCH_RECORDS).car();
+    let car = Bytes::from(car);
+    bencher
+        .counter(ItemsCount::new(BENCH_RECORDS))
+        .bench(|| read(&car));
+}
+
+#[divan::bench]
+fn read_shuffled_car(bencher: Bencher) {
+    let car = SampleRepository::generate(BENCH_SEED, BENCH_RECORDS).shuffled_car(BENCH_SEED);
+    let car = Bytes::from(car);
+    bencher
+        .counter(ItemsCount::new(BENCH_RECORDS))
+        .bench(|| read(&car));
+}
+
+#[divan::bench]
+fn decode_commit(bencher: Bencher) {
+    let (_, block) = SampleRepository::generate(BENCH_SEED, 1).commit;
+    bencher.bench_local(|| Commit::decode(black_box(&block)));
+}

@@ -1,0 +1,288 @@
+//! The commit: the one object of a repository that is signed.
+
+use std::collections::BTreeMap;
+
+use blockstore_core::{Cid, dag_cbor_cid};
+use ipld_core::ipld::Ipld;
+use mst_node::node_digest;
+
+use crate::{is_did, is_tid};
+
+/// A commit: whose repository, which revision, which tree, signed.
+///
+/// Fields that this version does not know are kept, for the signature covers them.
+///
+/// Source: <https://atproto.com/specs/repository#commit-objects>
+///
+/// # Examples
+///
+/// ```
+/// use mst_node::Node;
+/// use mst_repo::Commit;
+///
+/// let mut commit = Commit::unsigned(
+///     "did:plc:z72i7hdynmk6r22z27h6tvur",
+///     "3jzfcijpj2z2a",
+///     Node::empty().cid(),
+/// );
+/// let to_be_signed = commit.unsigned_bytes();
+/// # let sign = |_: &[u8]| vec![0; 64];
+/// commit.sig = sign(&to_be_signed);
+/// assert_eq!(Commit::decode(&commit.encode())?, commit);
+/// # Ok::<(), mst_repo::InvalidCommit>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Commit {
+    /// The DID of the account whose repository it is.
+    pub did: String,
+    /// The version of the format: 3, or 2 where the caller allows it.
+    pub version: u64,
+    /// The CID of the tree's top node.
+    pub data: Cid,
+    /// The revision, a TID that only grows.
+    pub rev: String,
+    /// The commit before; mostly `None`, as version 3 no longer needs it.
+    pub prev: Option<Cid>,
+    /// The signature over [`unsigned_bytes`](Self::unsigned_bytes).
+    pub sig: Vec<u8>,
+    /// The fields that have no place above.
+    pub extra: BTreeMap<String, Ipld>,
+}
+
+impl Commit {
+    /// Makes a commit of version 3 that is still to be signed.
+    pub fn unsigned(did: impl Into<String>, rev: impl Into<String>, data: Cid) -> Self {
+        Self {
+            did: did.into(),
+            version: 3,
+            data,
+            rev: rev.into(),
+            prev: None,
+            sig: Vec::new(),
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// Decodes a commit of version 3 from its block.
+    ///
+    /// The block must be canonical DAG-CBOR with all fields, `prev` too, each of its type;
+    /// `data` and `prev` CIDv1, dag-cbor, sha2-256; `did` and `rev` of the right syntax.
+    /// Whether the signature is good is another question.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidCommit`].
+    pub fn decode(block: &[u8]) -> Result<Self, InvalidCommit> {
+        let commit = Self::decode_version_2(block)?;
+        match commit.version {
+            3 => Ok(commit),
+            found => Err(InvalidCommit::Version { found }),
+        }
+    }
+
+    /// Decodes a commit of version 3 or of its predecessor 2, which has the same fields.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode).
+    pub fn decode_version_2(block: &[u8]) -> Result<Self, InvalidCommit> {
+        let value: Ipld = serde_ipld_dagcbor::from_slice(block)
+            .map_err(|error| InvalidCommit::NotDagCbor(error.to_string()))?;
+        // The decoder takes some spellings that are not canonical; the encoder writes none.
+        let canonical = encode(&value);
+        if canonical != block {
+            let same = canonical.iter().zip(block).take_while(|(a, b)| a == b);
+            return Err(InvalidCommit::NotCanonical {
+                offset: same.count(),
+            });
+        }
+        let Ipld::Map(fields) = value else {
+            return Err(InvalidCommit::NotAMap);
+        };
+        Self::from_fields(Fields(fields))
+    }
+
+    fn from_fields(mut fields: Fields) -> Result<Self, InvalidCommit> {
+        let version = match fields.take("version")? {
+            Ipld::Integer(version) => u64::try_from(version).ok(),
+            _ => None,
+        };
+        let version = version.ok_or_else(|| wrong_type("version", "a number"))?;
+        if !matches!(version, 2 | 3) {
+            return Err(InvalidCommit::Version { found: version });
+        }
+        let did = fields.take_text("did")?;
+        if !is_did(&did) {
+            return Err(InvalidCommit::Did { found: did });
+        }
+        let rev = fields.take_text("rev")?;
+        if !is_tid(&rev) {
+            return Err(InvalidCommit::Rev { found: rev });
+        }
+        let data = match fields.take("data")? {
+            Ipld::Link(cid) => checked_link("data", cid)?,
+            _ => return Err(wrong_type("data", "a link")),
+        };
+        let prev = match fields.take("prev")? {
+            Ipld::Link(cid) => Some(checked_link("prev", cid)?),
+            Ipld::Null => None,
+            _ => return Err(wrong_type("prev", "a link or null")),
+        };
+        let Ipld::Bytes(sig) = fields.take("sig")? else {
+            return Err(wrong_type("sig", "a byte string"));
+        };
+        let Fields(extra) = fields;
+        match extra.iter().find(|(_, value)| holds_float(value)) {
+            Some((field, _)) => Err(InvalidCommit::Float {
+                field: field.clone(),
+            }),
+            None => Ok(Self {
+                did,
+                version,
+                data,
+                rev,
+                prev,
+                sig,
+                extra,
+            }),
+        }
+    }
+
+    /// Returns the commit's block: canonical DAG-CBOR.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut fields = self.unsigned_fields();
+        fields.insert("sig".to_owned(), Ipld::Bytes(self.sig.clone()));
+        encode(&Ipld::Map(fields))
+    }
+
+    /// Returns what the signature is over: the commit's encoding without the field `sig`.
+    pub fn unsigned_bytes(&self) -> Vec<u8> {
+        encode(&Ipld::Map(self.unsigned_fields()))
+    }
+
+    /// Returns the commit's CID, that of its block, signature included.
+    pub fn cid(&self) -> Cid {
+        dag_cbor_cid(&self.encode())
+    }
+
+    fn unsigned_fields(&self) -> BTreeMap<String, Ipld> {
+        let prev = self.prev.map_or(Ipld::Null, Ipld::Link);
+        let known = [
+            ("did", Ipld::String(self.did.clone())),
+            ("rev", Ipld::String(self.rev.clone())),
+            ("data", Ipld::Link(self.data)),
+            ("prev", prev),
+            ("version", Ipld::Integer(self.version.into())),
+        ];
+        let mut fields = self.extra.clone();
+        fields.extend(known.map(|(name, value)| (name.to_owned(), value)));
+        fields
+    }
+}
+
+/// The fields that are not yet taken.
+struct Fields(BTreeMap<String, Ipld>);
+
+impl Fields {
+    fn take(&mut self, field: &'static str) -> Result<Ipld, InvalidCommit> {
+        let value = self.0.remove(field);
+        value.ok_or(InvalidCommit::MissingField { field })
+    }
+
+    fn take_text(&mut self, field: &'static str) -> Result<String, InvalidCommit> {
+        match self.take(field)? {
+            Ipld::String(text) => Ok(text),
+            _ => Err(wrong_type(field, "text")),
+        }
+    }
+}
+
+fn checked_link(field: &'static str, cid: Cid) -> Result<Cid, InvalidCommit> {
+    match node_digest(&cid) {
+        Some(_) => Ok(cid),
+        None => Err(InvalidCommit::LinkForm { field, found: cid }),
+    }
+}
+
+fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidCommit {
+    InvalidCommit::FieldType { field, wanted }
+}
+
+/// Whether there is a float anywhere in `value`. The decoder bounds how deep it nests.
+fn holds_float(value: &Ipld) -> bool {
+    match value {
+        Ipld::Float(_) => true,
+        Ipld::List(items) => items.iter().any(holds_float),
+        Ipld::Map(fields) => fields.values().any(holds_float),
+        _ => false,
+    }
+}
+
+fn encode(value: &Ipld) -> Vec<u8> {
+    serde_ipld_dagcbor::to_vec(value).expect("a vector takes every write")
+}
+
+/// Why a block is not a commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidCommit {
+    /// The block is not DAG-CBOR. The text is the decoder's own.
+    #[error("not DAG-CBOR: {0}")]
+    NotDagCbor(String),
+    /// The block is DAG-CBOR in another spelling than the canonical one.
+    #[error("not canonical DAG-CBOR from byte {offset} on")]
+    NotCanonical {
+        /// The first byte that differs, counted from 0.
+        offset: usize,
+    },
+    /// The block is no map.
+    #[error("not a map")]
+    NotAMap,
+    /// A field is missing.
+    #[error("the field `{field}` is missing")]
+    MissingField {
+        /// Its name.
+        field: &'static str,
+    },
+    /// A field has the wrong type.
+    #[error("the field `{field}` is not {wanted}")]
+    FieldType {
+        /// Its name.
+        field: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// A version of the format that is not read.
+    #[error("repository format version {found}, where only version 3 is read")]
+    Version {
+        /// The version.
+        found: u64,
+    },
+    /// The field `did` is not a DID.
+    #[error("{found:?} is not a DID")]
+    Did {
+        /// What it is.
+        found: String,
+    },
+    /// The field `rev` is not a TID.
+    #[error("the revision {found:?} is not a TID")]
+    Rev {
+        /// What it is.
+        found: String,
+    },
+    /// A link that is not CIDv1, dag-cbor, sha2-256.
+    #[error("`{field}` links to {found}, which is not CIDv1, dag-cbor, sha2-256")]
+    LinkForm {
+        /// The field's name.
+        field: &'static str,
+        /// Its CID.
+        found: Cid,
+    },
+    /// A floating-point number, which the data model does not have.
+    #[error("a floating-point number in the field {field:?}")]
+    Float {
+        /// The field's name.
+        field: String,
+    },
+}

@@ -1,0 +1,72 @@
+//! What can go wrong with a repository, by what the caller can do about it.
+
+use blockstore_core::{Cid, StoreError};
+
+use crate::{InvalidCommit, InvalidPath};
+
+/// Why a question about a repository has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The block store failed, or gave up a block that is not what its CID names.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A block is not there: the commit, a node or a record. Fetch it and ask again.
+    #[error("block {0} is missing")]
+    MissingBlock(Cid),
+    /// The commit is there and is none.
+    #[error("block {cid} is not a valid commit")]
+    InvalidCommit {
+        /// The block.
+        cid: Cid,
+        /// What is wrong with it.
+        source: Box<InvalidCommit>,
+    },
+    /// A node is there and is none, or has no place in the tree.
+    #[error(transparent)]
+    Tree(mst_ops::Error),
+    /// A key of the tree is not the path of a record.
+    #[error("the key {key:?} is not a repository path")]
+    InvalidPath {
+        /// The key, with what is not UTF-8 replaced.
+        key: String,
+        /// What is wrong with it.
+        source: Box<InvalidPath>,
+    },
+}
+
+impl Error {
+    /// Returns the block that is missing or at fault, if it is one block's fault.
+    pub fn cid(&self) -> Option<Cid> {
+        match self {
+            Self::Store(error) => error.cid(),
+            Self::Tree(error) => error.cid(),
+            Self::MissingBlock(cid) | Self::InvalidCommit { cid, .. } => Some(*cid),
+            Self::InvalidPath { .. } => None,
+        }
+    }
+
+    /// The error for a key that is no path.
+    pub(crate) fn invalid_path(key: &[u8], fault: InvalidPath) -> Self {
+        Self::InvalidPath {
+            key: String::from_utf8_lossy(key).into_owned(),
+            source: Box::new(fault),
+        }
+    }
+}
+
+impl From<mst_ops::Error> for Error {
+    fn from(error: mst_ops::Error) -> Self {
+        match error {
+            mst_ops::Error::Store(error) => Self::Store(error),
+            mst_ops::Error::MissingBlock(cid) => Self::MissingBlock(cid),
+            error => Self::Tree(error),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

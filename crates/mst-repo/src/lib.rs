@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod check;
+mod commit;
+mod error;
+mod path;
+mod record;
+mod repository;
+mod syntax;
+
+pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
+pub use check::{Fault, Faults, Place, RepositorySummary};
+pub use commit::{Commit, InvalidCommit};
+pub use error::Error;
+pub use path::{
+    InvalidNsid, InvalidPath, InvalidRecordKey, RepoPath, check_nsid, check_record_key,
+};
+pub use record::{Record, Records};
+pub use repository::{Collections, Repository};
+pub use syntax::{is_did, is_tid};

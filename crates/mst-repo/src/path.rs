@@ -1,0 +1,203 @@
+//! What may be the path of a record.
+
+/// The path of a record in its repository: `collection/record-key`.
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::{InvalidPath, RepoPath};
+///
+/// let path = RepoPath::parse(b"app.bsky.feed.post/3jzfcijpj2z2a")?;
+/// assert_eq!(path.collection(), "app.bsky.feed.post");
+/// assert_eq!(path.record_key(), "3jzfcijpj2z2a");
+///
+/// let no_slash = RepoPath::parse(b"app.bsky.feed.post");
+/// assert_eq!(no_slash, Err(InvalidPath::Segments { found: 1 }));
+/// # Ok::<(), InvalidPath>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepoPath<'p> {
+    collection: &'p str,
+    record_key: &'p str,
+}
+
+impl<'p> RepoPath<'p> {
+    /// Reads a path, which has at most 830 bytes: an NSID, a slash, a record key.
+    ///
+    /// Source: <https://atproto.com/specs/repository#repository-paths>
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPath`] with the part that is wrong and why.
+    pub fn parse(path: &'p [u8]) -> Result<Self, InvalidPath> {
+        let mut segments = path.split(|byte| *byte == b'/');
+        let (Some(collection), Some(record_key), None) =
+            (segments.next(), segments.next(), segments.next())
+        else {
+            let found = path.split(|byte| *byte == b'/').count();
+            return Err(InvalidPath::Segments { found });
+        };
+        Ok(Self {
+            collection: check_nsid(collection)?,
+            record_key: check_record_key(record_key)?,
+        })
+    }
+
+    /// Returns the collection, an NSID: the type of the record.
+    pub fn collection(&self) -> &'p str {
+        self.collection
+    }
+
+    /// Returns the record key: the name of the record in its collection.
+    pub fn record_key(&self) -> &'p str {
+        self.record_key
+    }
+}
+
+/// Checks that `bytes` are an NSID, and returns it as text.
+///
+/// The specification's text caps the authority (all but the last segment) at 253
+/// characters; the published vectors and all implementations cap the whole at 317 only, and
+/// so does this.
+///
+/// Source: <https://atproto.com/specs/nsid>
+///
+/// # Errors
+///
+/// [`InvalidNsid`].
+pub fn check_nsid(bytes: &[u8]) -> Result<&str, InvalidNsid> {
+    const MAX_LEN: usize = 317;
+    const MAX_SEGMENT_LEN: usize = 63;
+    if bytes.len() > MAX_LEN {
+        return Err(InvalidNsid::TooLong { len: bytes.len() });
+    }
+    let segments = || bytes.split(|byte| *byte == b'.');
+    let last = segments().count() - 1;
+    for (index, segment) in segments().enumerate() {
+        let (Some(start), Some(end)) = (segment.first(), segment.last()) else {
+            return Err(InvalidNsid::SegmentLen { index, len: 0 });
+        };
+        let len = segment.len();
+        if len > MAX_SEGMENT_LEN {
+            return Err(InvalidNsid::SegmentLen { index, len });
+        }
+        let hyphens = index < last;
+        let allowed = |b: &u8| b.is_ascii_alphanumeric() || (hyphens && *b == b'-');
+        if !segment.iter().all(allowed) {
+            return Err(InvalidNsid::Character { index });
+        }
+        let starts_well = start.is_ascii_alphabetic() || (index > 0 && index < last);
+        if !starts_well || *start == b'-' || *end == b'-' {
+            return Err(InvalidNsid::SegmentEdge { index });
+        }
+    }
+    if last < 2 {
+        return Err(InvalidNsid::Segments { found: last + 1 });
+    }
+    // All bytes were found to be ASCII.
+    str::from_utf8(bytes).map_err(|_| InvalidNsid::Character { index: 0 })
+}
+
+/// Checks that `bytes` are a record key, and returns it as text.
+///
+/// Source: <https://atproto.com/specs/record-key>
+///
+/// # Errors
+///
+/// [`InvalidRecordKey`].
+pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
+    const MAX_LEN: usize = 512;
+    let len = bytes.len();
+    if len == 0 || len > MAX_LEN {
+        return Err(InvalidRecordKey::Len { len });
+    }
+    let allowed =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'~' | b'-');
+    if let Some(at) = bytes.iter().position(|b| !allowed(b)) {
+        return Err(InvalidRecordKey::Character { at });
+    }
+    if matches!(bytes, b"." | b"..") {
+        return Err(InvalidRecordKey::Dots);
+    }
+    // All bytes were found to be ASCII.
+    str::from_utf8(bytes).map_err(|error| InvalidRecordKey::Character {
+        at: error.valid_up_to(),
+    })
+}
+
+/// Why a key of a tree is not the path of a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidPath {
+    /// A path has two segments with a slash between them.
+    #[error("a path of {found} segments, where a collection and a record key make it up")]
+    Segments {
+        /// How many segments it has.
+        found: usize,
+    },
+    /// The first segment is not an NSID.
+    #[error("the collection is not an NSID: {0}")]
+    Collection(#[from] InvalidNsid),
+    /// The second segment is not a record key.
+    #[error("not a record key: {0}")]
+    RecordKey(#[from] InvalidRecordKey),
+}
+
+/// Why some bytes are not an NSID. Segments are counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidNsid {
+    /// It has more than 317 characters.
+    #[error("{len} characters, more than 317")]
+    TooLong {
+        /// How many it has.
+        len: usize,
+    },
+    /// It has fewer than three segments.
+    #[error("{found} segments, fewer than 3")]
+    Segments {
+        /// How many it has.
+        found: usize,
+    },
+    /// A segment is empty or has more than 63 characters.
+    #[error("segment {index} has {len} characters, where 1 to 63 make it up")]
+    SegmentLen {
+        /// The segment.
+        index: usize,
+        /// Its length.
+        len: usize,
+    },
+    /// A segment has a character that it must not have.
+    #[error("segment {index} has a character that is not allowed there")]
+    Character {
+        /// The segment.
+        index: usize,
+    },
+    /// A segment begins or ends with a hyphen, or the first or last begins with a digit.
+    #[error("segment {index} begins or ends with a character that is not allowed there")]
+    SegmentEdge {
+        /// The segment.
+        index: usize,
+    },
+}
+
+/// Why some bytes are not a record key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRecordKey {
+    /// It is empty or has more than 512 characters.
+    #[error("{len} characters, where 1 to 512 make it up")]
+    Len {
+        /// How many it has.
+        len: usize,
+    },
+    /// It has a character other than `A`-`Z`, `a`-`z`, `0`-`9`, `.`, `_`, `:`, `~`, `-`.
+    #[error("the character at {at} is not allowed")]
+    Character {
+        /// Where, counted from 0.
+        at: usize,
+    },
+    /// It is `.` or `..`.
+    #[error("`.` and `..` are not allowed")]
+    Dots,
+}

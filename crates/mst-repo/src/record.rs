@@ -1,0 +1,190 @@
+//! Records in the order of their paths.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::iter::FusedIterator;
+
+use blockstore_core::{BlockStore, Bytes, Cid};
+use mst_ops::{Entries, EntryRef};
+
+use crate::path::check_record_key;
+use crate::{Error, RepoPath};
+
+/// A record: its path, its CID, its block.
+#[derive(Clone)]
+pub struct Record {
+    entry: EntryRef,
+    cid: Cid,
+    bytes: Bytes,
+}
+
+impl Record {
+    /// Returns the record's path: `collection/record-key`.
+    pub fn path(&self) -> &str {
+        let path = self.entry.key_str();
+        path.expect("a record's path was checked, and is ASCII")
+    }
+
+    /// Returns the collection, the part of the path before the slash.
+    pub fn collection(&self) -> &str {
+        self.halves().0
+    }
+
+    /// Returns the record key, the part of the path behind the slash.
+    pub fn record_key(&self) -> &str {
+        self.halves().1
+    }
+
+    /// Returns the record's CID.
+    pub fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    /// Returns the record's block: DAG-CBOR as its author encoded it.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    fn halves(&self) -> (&str, &str) {
+        let halves = self.path().split_once('/');
+        halves.expect("a record's path was checked, and has a slash")
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("path", &self.path())
+            .field("cid", &self.cid)
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An iterator over records in the order of their paths, from
+/// [`Repository::records`](crate::Repository::records).
+///
+/// It never ends early. What is missing or wrong is an item, an error that stands for one
+/// record or for all records below one node, and the iterator goes on beside it: whoever
+/// stops at the first error (`?`) never takes a part for the whole.
+pub struct Records<'r, S> {
+    blocks: &'r S,
+    entries: Entries<'r, S>,
+    /// Records that were read ahead, since a store gives many blocks at once for less.
+    ready: VecDeque<Result<Record, Error>>,
+    /// How many records to read ahead: few at first, for who wants no more.
+    batch: usize,
+    /// The collection of the record before, as many records share one, and its slash.
+    checked: Vec<u8>,
+}
+
+/// The most records that are read ahead.
+const MAX_BATCH: usize = 16;
+
+/// Where as many bytes as this were read ahead, the next record is read alone.
+const LARGE_BATCH: usize = 256 << 10;
+
+impl<'r, S: BlockStore> Records<'r, S> {
+    pub(crate) fn new(blocks: &'r S, entries: Entries<'r, S>) -> Self {
+        Self {
+            blocks,
+            entries,
+            ready: VecDeque::new(),
+            batch: 1,
+            checked: Vec::new(),
+        }
+    }
+
+    /// Reads records ahead, up to the first entry that cannot be read.
+    fn read_ahead(&mut self) {
+        let mut entries = Vec::with_capacity(self.batch);
+        let mut failed = None;
+        while entries.len() < self.batch && failed.is_none() {
+            match self.entries.next() {
+                Some(Ok(entry)) => entries.push(entry),
+                Some(Err(error)) => failed = Some(error),
+                None => break,
+            }
+        }
+        let cids: Vec<Cid> = entries.iter().map(EntryRef::value).collect();
+        if let Ok(blocks) = self.blocks.get_many(&cids) {
+            for ((entry, cid), block) in entries.into_iter().zip(cids).zip(blocks) {
+                let record = self.record(entry, cid, block);
+                self.ready.push_back(record);
+            }
+        } else {
+            // Which of them fails, and that the others do not, takes asking for each.
+            for entry in entries {
+                let record = self.record_alone(entry);
+                self.ready.push_back(record);
+            }
+        }
+        let read: usize = self
+            .ready
+            .iter()
+            .flatten()
+            .map(|record| record.bytes.len())
+            .sum();
+        self.batch = match read {
+            0..LARGE_BATCH => (self.batch * 2).min(MAX_BATCH),
+            _ => 1,
+        };
+        self.ready.extend(failed.map(|error| Err(error.into())));
+    }
+
+    fn record_alone(&mut self, entry: EntryRef) -> Result<Record, Error> {
+        let cid = entry.value();
+        let block = self.blocks.get(&cid)?;
+        self.record(entry, cid, block)
+    }
+
+    fn record(&mut self, entry: EntryRef, cid: Cid, block: Option<Bytes>) -> Result<Record, Error> {
+        self.check_path(entry.key())?;
+        let bytes = block.ok_or(Error::MissingBlock(cid))?;
+        Ok(Record { entry, cid, bytes })
+    }
+
+    fn check_path(&mut self, key: &[u8]) -> Result<(), Error> {
+        if !self.checked.is_empty()
+            && let Some(record_key) = key.strip_prefix(&*self.checked)
+            && check_record_key(record_key).is_ok()
+        {
+            return Ok(());
+        }
+        let path = RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
+        self.checked = [path.collection().as_bytes(), b"/"].concat();
+        Ok(())
+    }
+}
+
+impl<S: BlockStore> Iterator for Records<'_, S> {
+    type Item = Result<Record, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.is_empty() {
+            self.read_ahead();
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl<S: BlockStore> DoubleEndedIterator for Records<'_, S> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match self.entries.next_back() {
+            Some(Ok(entry)) => Some(self.record_alone(entry)),
+            Some(Err(error)) => Some(Err(error.into())),
+            // What is left is what was read ahead from the front.
+            None => self.ready.pop_back(),
+        }
+    }
+}
+
+impl<S: BlockStore> FusedIterator for Records<'_, S> {}
+
+impl<S: BlockStore> fmt::Debug for Records<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records")
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,202 @@
+//! A repository over any block store.
+
+use std::fmt;
+
+use blockstore_core::{BlockStore, Bytes, Cid};
+use mst_node::node_digest;
+use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
+
+use crate::{Commit, Error, InvalidCommit, Records, RepoPath};
+
+/// A repository at one commit, over any block store.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_car::CarBlockStore;
+/// use mst_repo::Repository;
+/// # let bytes = mst_testkit::SampleRepository::generate(7, 10).car();
+///
+/// let car = CarBlockStore::from_bytes(bytes)?;
+/// let commit = car.roots()[0];
+/// let repository = Repository::open(car, &commit)?;
+/// for record in repository.records()? {
+///     let record = record?;
+///     println!("{}: {} bytes", record.path(), record.bytes().len());
+/// }
+/// assert!(repository.get("app.bsky.actor.profile/self")?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Repository<S> {
+    nodes: NodeStore<S>,
+    cid: Cid,
+    commit: Commit,
+}
+
+impl<S: BlockStore> Repository<S> {
+    /// Opens the repository in `blocks` at the commit named `commit`.
+    ///
+    /// This reads the commit and nothing else; see [`verify`](Self::verify) for the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingBlock`] if the commit is not there, [`Error::InvalidCommit`] if it is
+    /// none, [`Error::Store`] if the store fails.
+    pub fn open(blocks: S, commit: &Cid) -> Result<Self, Error> {
+        Self::open_with(blocks, commit, NodeStoreOptions::default())
+    }
+
+    /// Opens a repository whose nodes are cached and checked as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with(blocks: S, commit: &Cid, options: NodeStoreOptions) -> Result<Self, Error> {
+        let invalid = |fault| Error::InvalidCommit {
+            cid: *commit,
+            source: Box::new(fault),
+        };
+        if node_digest(commit).is_none() {
+            return Err(invalid(InvalidCommit::LinkForm {
+                field: "root",
+                found: *commit,
+            }));
+        }
+        let block = blocks.get(commit)?.ok_or(Error::MissingBlock(*commit))?;
+        Ok(Self {
+            commit: Commit::decode(&block).map_err(invalid)?,
+            cid: *commit,
+            nodes: NodeStore::with_options(blocks, options),
+        })
+    }
+
+    /// Returns the commit.
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// Returns the CID of the commit.
+    pub fn commit_cid(&self) -> Cid {
+        self.cid
+    }
+
+    /// Returns the nodes, for what this type has no method for.
+    pub fn nodes(&self) -> &NodeStore<S> {
+        &self.nodes
+    }
+
+    /// Returns the block store.
+    pub fn blocks(&self) -> &S {
+        self.nodes.blocks()
+    }
+
+    /// Returns a walker at the start of the tree.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`NodeWalker::new`].
+    pub fn walker(&self) -> Result<NodeWalker<'_, S>, Error> {
+        Ok(NodeWalker::new(&self.nodes, &self.commit.data)?)
+    }
+
+    /// Returns the CID and the block of the record at `path`, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidPath`] if `path` cannot be one, [`Error::MissingBlock`] if a node on
+    /// the way or the record is not there, and the errors of the tree.
+    pub fn get(&self, path: &str) -> Result<Option<(Cid, Bytes)>, Error> {
+        let key = path.as_bytes();
+        RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
+        let Some(cid) = self.nodes.get(&self.commit.data, key)? else {
+            return Ok(None);
+        };
+        let block = self.blocks().get(&cid)?.ok_or(Error::MissingBlock(cid))?;
+        Ok(Some((cid, block)))
+    }
+
+    /// Returns all records, in the order of their paths; with `.rev()` in reverse.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`walker`](Self::walker); what goes wrong later is an item of the iterator.
+    pub fn records(&self) -> Result<Records<'_, S>, Error> {
+        Ok(Records::new(self.blocks(), self.walker()?.entries()))
+    }
+
+    /// Returns the records of `collection`, in the order of their record keys.
+    ///
+    /// # Errors
+    ///
+    /// As for [`records`](Self::records).
+    pub fn collection(&self, collection: &str) -> Result<Records<'_, S>, Error> {
+        let prefix = format!("{collection}/");
+        let entries = self.walker()?.prefix(prefix.as_bytes());
+        Ok(Records::new(self.blocks(), entries))
+    }
+
+    /// Returns the names of the collections, in order. Their records are passed over, not
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`records`](Self::records).
+    pub fn collections(&self) -> Result<Collections<'_, S>, Error> {
+        Ok(Collections {
+            walker: Some(self.walker()?),
+            behind: Vec::new(),
+        })
+    }
+}
+
+impl<S> fmt::Debug for Repository<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository")
+            .field("cid", &self.cid)
+            .field("commit", &self.commit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An iterator over the names of collections, from [`Repository::collections`]. The first
+/// error ends it.
+pub struct Collections<'r, S> {
+    walker: Option<NodeWalker<'r, S>>,
+    /// All keys of the collections given so far are less than this.
+    behind: Vec<u8>,
+}
+
+impl<S: BlockStore> Collections<'_, S> {
+    fn advance(&mut self) -> Result<Option<String>, Error> {
+        let Some(walker) = &mut self.walker else {
+            return Ok(None);
+        };
+        walker.seek(&self.behind)?;
+        let Some(entry) = walker.next_entry()? else {
+            return Ok(None);
+        };
+        let key = entry.key();
+        let path = RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
+        // '0' is what follows '/', so this is behind all that begins with the name and '/'.
+        self.behind = [path.collection().as_bytes(), b"0"].concat();
+        Ok(Some(path.collection().to_owned()))
+    }
+}
+
+impl<S: BlockStore> Iterator for Collections<'_, S> {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.advance().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.walker = None;
+        }
+        item
+    }
+}
+
+impl<S> fmt::Debug for Collections<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collections").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! This project's own crates: `ours` over a CAR in memory, `ours-file` over the file, and
+//! `ours-trusted`, which takes trees for well-formed, as most of the others always do.
+
+use std::time::Instant;
+
+use atproto_mst::{
+    BlockStore, CarBlockStore, Cid, Commit, NodeStore, NodeStoreOptions, NodeWalker, Repository,
+};
+
+use crate::{
+    Result,
+    input::Input,
+    outcome::{Outcome, Tally},
+    workload::Job,
+};
+
+/// The CAR is read into memory first, and blocks are slices of it.
+pub(super) fn run_memory(job: Job, input: &Input) -> Result<Option<Outcome>> {
+    match job {
+        Job::Read => {
+            let start = Instant::now();
+            read(start, CarBlockStore::from_bytes(input.read_car()?)?)
+        }
+        Job::Walk => walk(input, read_once()),
+        Job::Get => get(input, NodeStoreOptions::default()),
+    }
+    .map(Some)
+}
+
+/// What has been verified before, or comes from one's own store, need not be checked again:
+/// heights, order and ranges are not, hashes are.
+pub(super) fn run_trusted(job: Job, input: &Input) -> Result<Option<Outcome>> {
+    match job {
+        Job::Read => Ok(None),
+        Job::Walk => walk(input, trusting(read_once())).map(Some),
+        Job::Get => get(input, trusting(NodeStoreOptions::default())).map(Some),
+    }
+}
+
+/// The CAR stays in its file. Walks and gets take no block from the store that has not been
+/// read before, so they are not run again.
+pub(super) fn run_file(job: Job, input: &Input) -> Result<Option<Outcome>> {
+    match job {
+        Job::Read => {
+            let start = Instant::now();
+            read(start, CarBlockStore::open(&input.car)?).map(Some)
+        }
+        Job::Walk | Job::Get => Ok(None),
+    }
+}
+
+/// Heights, order and ranges of all keys are checked, and that each key is a repository path.
+fn read(start: Instant, car: CarBlockStore) -> Result<Outcome> {
+    let commit = root_of(&car)?;
+    let repository = Repository::open_with(car, &commit, read_once())?;
+    let mut tally = Tally::new();
+    for record in repository.records()? {
+        let record = record?;
+        tally.add(record.path().as_bytes(), record.bytes());
+    }
+    Ok(tally.outcome(start.elapsed(), &repository.commit().data))
+}
+
+/// Heights, order and ranges of all keys are checked, unless the options say otherwise.
+fn walk(input: &Input, options: NodeStoreOptions) -> Result<Outcome> {
+    let (car, root) = open(input)?;
+    let nodes = NodeStore::with_options(&car, options);
+
+    let start = Instant::now();
+    let mut tally = Tally::new();
+    for entry in NodeWalker::new(&nodes, &root)?.entries() {
+        let entry = entry?;
+        tally.add(entry.key(), entry.value().hash().digest());
+    }
+    Ok(tally.outcome(start.elapsed(), &root))
+}
+
+/// Warmed by a walk, which leaves all nodes in the cache.
+fn get(input: &Input, options: NodeStoreOptions) -> Result<Outcome> {
+    let wanted = input.read_wanted()?;
+    let (car, root) = open(input)?;
+    let nodes = NodeStore::with_options(&car, options);
+    NodeWalker::new(&nodes, &root)?
+        .entries()
+        .try_for_each(|entry| entry.map(drop))?;
+
+    let start = Instant::now();
+    let mut tally = Tally::new();
+    for key in &wanted {
+        if let Some(value) = nodes.get(&root, key.as_bytes())? {
+            tally.add(key.as_bytes(), value.hash().digest());
+        }
+    }
+    Ok(tally.outcome(start.elapsed(), &root))
+}
+
+/// The CAR in memory, all blocks verified, and the CID of the tree.
+fn open(input: &Input) -> Result<(CarBlockStore, Cid)> {
+    let car = CarBlockStore::from_bytes(input.read_car()?)?;
+    let commit = car
+        .get(&root_of(&car)?)?
+        .ok_or("the commit is not in the CAR")?;
+    Ok((car, Commit::decode(&commit)?.data))
+}
+
+fn root_of(car: &CarBlockStore) -> Result<Cid> {
+    Ok(*car.roots().first().ok_or("the CAR has no root")?)
+}
+
+/// For a tree that is read through just once, a cache is only in the way.
+fn read_once() -> NodeStoreOptions {
+    let mut options = NodeStoreOptions::default();
+    options.cache_bytes = 0;
+    options
+}
+
+fn trusting(mut options: NodeStoreOptions) -> NodeStoreOptions {
+    options.trusted = true;
+    options
+}

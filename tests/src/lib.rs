@@ -1,0 +1,20 @@
+//! Made-up repositories for tests, benchmarks and tools, the same on every machine.
+//!
+//! What is here is kept apart from the code under test: the tree is built the obvious way,
+//! recursively, so that it can be an oracle for the fast ways; commits and records are
+//! encoded by `serde_ipld_dagcbor`.
+
+mod mined;
+mod repository;
+mod rng;
+mod tree;
+
+pub use mined::key_of_height;
+pub use repository::SampleRepository;
+pub use rng::Rng;
+pub use tree::{SampleTree, build_tree};
+
+/// The seed of the repository that every published number is measured on.
+pub const BENCH_SEED: u64 = 1;
+/// The number of records of the repository that every published number is measured on.
+pub const BENCH_RECORDS: usize = 100_000;

@@ -1,0 +1,164 @@
+//! `cargo xtask ci`: what the maintainers check beside the tests.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::Args;
+use mst_testkit::SampleRepository;
+
+use crate::shell::{self, command};
+use crate::{Result, conformance, sample};
+
+/// Run the checks that only the maintainers need, after the tests.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The folder of the published suites; they are left out if it is not there.
+    #[arg(long, value_name = "DIR")]
+    suite: Option<PathBuf>,
+    /// How long each fuzz target runs; with 0 none is built.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    fuzz: u32,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    formatting()?;
+    lints()?;
+    docs()?;
+    features()?;
+    dependencies()?;
+    sample::check()?;
+    suites(arguments)?;
+    fuzz(arguments.fuzz)?;
+    println!("all checks passed");
+    Ok(())
+}
+
+fn cargo(line: &str) -> Command {
+    let words: Vec<&str> = line.split(' ').collect();
+    command("cargo", &words)
+}
+
+fn formatting() -> Result<()> {
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml", "tests/peers/Cargo.toml"] {
+        shell::run(&mut cargo(&format!(
+            "fmt --all --check --manifest-path {manifest}"
+        )))?;
+    }
+    Ok(())
+}
+
+fn lints() -> Result<()> {
+    let line = "clippy --workspace --all-targets --all-features --locked -- -D warnings";
+    shell::run(&mut cargo(line))
+}
+
+fn docs() -> Result<()> {
+    let mut doc = cargo("doc --workspace --no-deps --all-features --locked");
+    shell::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Builds what a user may ask for, one way at a time.
+fn features() -> Result<()> {
+    for line in [
+        "check -p atproto-mst --no-default-features",
+        "check -p atproto-mst --no-default-features --features car",
+        "check -p blockstore-core --no-default-features",
+        "check -p blockstore-core --features contract",
+        "check -p blockstore-car",
+        "check -p mst-node",
+        "check -p mst-ops",
+        "check -p mst-repo",
+    ] {
+        shell::run(&mut cargo(line))?;
+    }
+    Ok(())
+}
+
+/// Nothing that a user of the facade builds is a runtime, and all of it may be used.
+fn dependencies() -> Result<()> {
+    let tree =
+        cargo("tree -p atproto-mst --all-features -e normal,build --prefix none").output()?;
+    let tree = String::from_utf8(tree.stdout)?;
+    let mut crates: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    crates.sort_unstable();
+    crates.dedup();
+    println!("the facade builds {} crates", crates.len());
+    for unwanted in ["tokio", "async-std", "openssl-sys"] {
+        if crates.contains(&unwanted) {
+            return Err(format!("the facade depends on {unwanted}").into());
+        }
+    }
+    shell::run(&mut cargo(
+        "deny --all-features check bans licenses sources",
+    ))?;
+    // Building the peers takes minutes; that their lock file fits does not.
+    let line = "metadata --format-version 1 --locked --manifest-path tests/peers/Cargo.toml";
+    let locked = cargo(line).output()?;
+    if locked.status.success() {
+        Ok(())
+    } else {
+        Err("tests/peers/Cargo.lock is out of date".into())
+    }
+}
+
+fn suites(arguments: &Arguments) -> Result<()> {
+    match &arguments.suite {
+        Some(folder) if folder.is_dir() => conformance::run_in(folder),
+        Some(folder) => {
+            println!("no suites in {}: left out", folder.display());
+            Ok(())
+        }
+        None => {
+            println!("no folder of suites given: left out");
+            Ok(())
+        }
+    }
+}
+
+fn fuzz(seconds: u32) -> Result<()> {
+    if seconds == 0 {
+        println!("no fuzzing asked for: left out");
+        return Ok(());
+    }
+    let mut targets: Vec<String> = Vec::new();
+    for file in fs::read_dir(shell::root().join("fuzz/fuzz_targets"))? {
+        let path = file?.path();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        targets.extend(name.map(str::to_owned));
+    }
+    targets.sort_unstable();
+    seeds()?;
+    for target in targets {
+        let line = format!("+nightly fuzz run {target} -- -max_total_time={seconds}");
+        shell::run(&mut cargo(&line))?;
+    }
+    Ok(())
+}
+
+/// Gives the fuzzer blocks and CARs to start from, where it has none from before.
+fn seeds() -> Result<()> {
+    let sample = SampleRepository::generate(4, 200);
+    let seed = |target: &str, name: &str, bytes: &[u8]| -> Result<()> {
+        let folder = shell::root().join("fuzz/corpus").join(target);
+        fs::create_dir_all(&folder)?;
+        Ok(fs::write(folder.join(name), bytes)?)
+    };
+    for (cid, block) in &sample.tree.nodes {
+        seed("node_decode", &cid.to_string(), block)?;
+    }
+    seed("commit_decode", "seed-commit", &sample.commit.1)?;
+    for (count, name) in [(1, "seed-one"), (6, "seed-six")] {
+        let small = SampleRepository::generate(4, count);
+        seed("car_read", name, &small.car())?;
+        seed(
+            "car_read",
+            &format!("{name}-shuffled"),
+            &small.shuffled_car(4),
+        )?;
+    }
+    Ok(())
+}
