@@ -3,7 +3,7 @@
 use cid::Cid;
 
 use crate::link::node_digest;
-use crate::node::{Span, Spans};
+use crate::node::{Span, Spans, position};
 use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
 /// Makes a [`Node`] from its parts, left to right.
@@ -34,7 +34,11 @@ use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 #[derive(Debug, Clone, Default)]
 pub struct NodeBuilder {
     left: Option<[u8; DIGEST_LEN]>,
-    data: Vec<u8>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    /// The digests of the subtrees.
+    rights: Vec<u8>,
+    /// Where the parts of entries end, each in its own vector.
     spans: Spans,
 }
 
@@ -65,61 +69,60 @@ impl NodeBuilder {
         if self.last_key().is_some_and(|last| key <= last) {
             return Err(BuildError::KeyOrder { index });
         }
-        let start = self.data.len();
-        let pushed = self.push_entry(key, value, right);
-        if pushed.is_err() {
-            self.data.truncate(start);
+        let right = right
+            .map(|cid| subtree_digest(index + 1, cid))
+            .transpose()?;
+        let room = MAX_LEN - self.keys.len() - self.values.len() - self.rights.len();
+        if key.len() + CID_MAX_LEN + DIGEST_LEN > room {
+            return Err(BuildError::TooLarge);
         }
-        pushed
-    }
-
-    /// Returns the node.
-    pub fn finish(mut self) -> Node {
-        if let Some(left) = self.left {
-            self.data.extend_from_slice(&left);
-        }
-        Node {
-            data: self.data,
-            spans: self.spans,
-        }
-    }
-
-    fn push_entry(
-        &mut self,
-        key: &[u8],
-        value: &Cid,
-        right: Option<&Cid>,
-    ) -> Result<(), BuildError> {
-        let start = self.position()?;
-        self.data.extend_from_slice(key);
-        let value_start = self.position()?;
+        self.keys.extend_from_slice(key);
         value
-            .write_bytes(&mut self.data)
+            .write_bytes(&mut self.values)
             .expect("writing to a vector does not fail");
-        let right_start = self.position()?;
-        if let Some(cid) = right {
-            let digest = subtree_digest(self.spans.len() + 1, cid)?;
-            self.data.extend_from_slice(digest);
-        }
-        let end = self.position()?;
+        self.rights.extend(right.into_iter().flatten());
         self.spans.push(Span {
-            key: start,
-            value: value_start,
-            right: right_start,
-            end,
+            key: position(self.keys.len()),
+            value: position(self.values.len()),
+            right: position(self.rights.len()),
         });
         Ok(())
     }
 
-    fn last_key(&self) -> Option<&[u8]> {
-        let span = self.spans.last()?;
-        self.data.get(span.key as usize..span.value as usize)
+    /// Returns the node.
+    pub fn finish(self) -> Node {
+        let Self {
+            left,
+            keys: mut data,
+            values,
+            rights,
+            mut spans,
+        } = self;
+        let values_start = position(data.len());
+        let rights_start = values_start + position(values.len());
+        for span in &mut spans {
+            span.value += values_start;
+            span.right += rights_start;
+        }
+        data.reserve_exact(values.len() + rights.len() + DIGEST_LEN);
+        data.extend(values);
+        data.extend(rights);
+        data.extend(left.into_iter().flatten());
+        Node { data, spans }
     }
 
-    fn position(&self) -> Result<u32, BuildError> {
-        u32::try_from(self.data.len()).map_err(|_| BuildError::TooLarge)
+    fn last_key(&self) -> Option<&[u8]> {
+        let (last, before) = self.spans.split_last()?;
+        let start = before.last().map_or(0, |span| span.key);
+        self.keys.get(start as usize..last.key as usize)
     }
 }
+
+/// How long the parts of a node may be together, so that 32 bits hold any place in it.
+const MAX_LEN: usize = (1 << 32) - 1 - DIGEST_LEN;
+
+/// The longest that a [`Cid`] can get: a version, three varints, a digest of 64 bytes.
+const CID_MAX_LEN: usize = 1 + 10 + 10 + 1 + 64;
 
 fn subtree_digest(slot: usize, cid: &Cid) -> Result<&[u8; DIGEST_LEN], BuildError> {
     node_digest(cid).ok_or(BuildError::SubtreeCid { slot })

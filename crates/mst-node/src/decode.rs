@@ -3,12 +3,14 @@
 //! The parser runs over the block itself: it builds no tree of values, and no number that
 //! it reads decides how much memory is taken before the bytes for it are there.
 
+use smallvec::SmallVec;
+
 use crate::encode::{
     ARRAY, BYTES, ENTRY_START, LINK_TAG, NODE_START, NULL, SUBTREE_START, UNSIGNED,
 };
 use crate::key::check_key_len;
 use crate::link::{NODE_CID_START, RAW_CID_START, SHA2_256_CID_LEN, cid_from_bytes};
-use crate::node::{Span, Spans};
+use crate::node::{Span, Spans, position};
 use crate::prefix::shared_prefix_len;
 use crate::{DIGEST_LEN, DecodeError, DecodeFault, Limits, Node};
 
@@ -73,30 +75,43 @@ impl Node {
         let len = parser.entry_count(limits)?;
         // A block can lie about how many entries it has, but not about its own length.
         let room = len.min(block.len() / MIN_ENTRY_LEN + 1);
-        let mut spans = Spans::with_capacity(room);
         // Shared prefixes make a node's data longer than its block, the punctuation that it
         // leaves out makes it shorter: mostly it comes out a little longer.
         let mut data = Vec::with_capacity(block.len() + room * 8);
+        let mut links = SmallVec::<[Links<'_>; 8]>::new();
+        let mut spans = Spans::with_capacity(room);
         let mut previous = Previous::default();
         for index in 0..len {
-            let span = parser.entry(index, &mut data, &mut previous, limits)?;
-            spans.push(span);
+            links.push(parser.entry(index, &mut data, &mut previous, limits)?);
+            spans.push(Span::of_key(data.len()));
         }
         parser.name(b'l')?;
-        if let Some(left) = parser.subtree()? {
-            data.extend_from_slice(left);
+        let left = parser.subtree()?;
+        let trailing = block.len() - parser.at;
+        if trailing > 0 {
+            return Err(parser.fault(DecodeFault::TrailingBytes { len: trailing }));
         }
-        match block.len() - parser.at {
-            0 => {
-                // Not worth a second allocation in the ordinary case.
-                if data.capacity() > data.len() / 4 * 5 + 64 {
-                    data.shrink_to_fit();
-                }
-                Ok(Self { data, spans })
-            }
-            len => Err(parser.fault(DecodeFault::TrailingBytes { len })),
+        for (links, span) in links.iter().zip(&mut spans) {
+            data.extend_from_slice(links.value);
+            span.value = position(data.len());
         }
+        for (links, span) in links.iter().zip(&mut spans) {
+            data.extend_from_slice(links.right.map_or(&[], <[u8; DIGEST_LEN]>::as_slice));
+            span.right = position(data.len());
+        }
+        data.extend_from_slice(left.map_or(&[], <[u8; DIGEST_LEN]>::as_slice));
+        // Not worth a second allocation in the ordinary case.
+        if data.capacity() > data.len() / 4 * 5 + 64 {
+            data.shrink_to_fit();
+        }
+        Ok(Self { data, spans })
     }
+}
+
+/// What an entry links to, as it stands in the block.
+struct Links<'b> {
+    value: &'b [u8],
+    right: Option<&'b [u8; DIGEST_LEN]>,
 }
 
 /// What an entry's key is checked against: the key before it, as a range of `data`.
@@ -121,7 +136,7 @@ impl<'b> Parser<'b> {
         data: &mut Vec<u8>,
         previous: &mut Previous,
         limits: &Limits,
-    ) -> Result<Span, DecodeError> {
+    ) -> Result<Links<'b>, DecodeError> {
         self.map_start(ENTRY_START)?;
         let key_at = self.at;
         let suffix = self.bytes()?;
@@ -150,18 +165,8 @@ impl<'b> Parser<'b> {
         self.name(b't')?;
         let right = self.subtree()?;
         self.name(b'v')?;
-        let value_start = data.len();
-        data.extend_from_slice(self.link()?);
-        let right_start = data.len();
-        if let Some(right) = right {
-            data.extend_from_slice(right);
-        }
-        Ok(Span {
-            key: position(key_start),
-            value: position(value_start),
-            right: position(right_start),
-            end: position(data.len()),
-        })
+        let value = self.link()?;
+        Ok(Links { value, right })
     }
 
     /// The head of a map and the name of its first field.
@@ -339,10 +344,6 @@ impl DecodeError {
     fn at(offset: usize, fault: DecodeFault) -> Self {
         Self { offset, fault }
     }
-}
-
-fn position(at: usize) -> u32 {
-    u32::try_from(at).expect("a block and its keys have at most 1 GiB each")
 }
 
 /// Checks that the key is the previous key's first `prefix_len` bytes and then `suffix`,

@@ -1,5 +1,6 @@
 //! One node: n keys, n values, n + 1 subtrees.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use cid::Cid;
@@ -31,8 +32,8 @@ use crate::{DIGEST_LEN, MixedHeights, height_of};
 /// Source: <https://atproto.com/specs/repository#mst-structure>
 #[derive(Clone, PartialEq, Eq)]
 pub struct Node {
-    /// For each entry its key, its value, and the digest of the subtree on its right if it
-    /// has one; last, the digest of subtree 0 if there is one.
+    /// All keys, all values, the digests of the subtrees on the right of entries, and last the
+    /// digest of subtree 0; of subtrees that there are. Looking for a key touches keys only.
     pub(crate) data: Vec<u8>,
     pub(crate) spans: Spans,
 }
@@ -41,13 +42,29 @@ pub struct Node {
 /// another place in memory.
 pub(crate) type Spans = SmallVec<[Span; 4]>;
 
-/// Where the parts of one entry begin in [`Node::data`].
+/// Where the parts of one entry end in [`Node::data`]. They begin where those of the entry
+/// before end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) key: u32,
     pub(crate) value: u32,
     pub(crate) right: u32,
-    pub(crate) end: u32,
+}
+
+impl Span {
+    /// The span of an entry of which only the key is in its place.
+    pub(crate) fn of_key(end: usize) -> Self {
+        Self {
+            key: position(end),
+            value: 0,
+            right: 0,
+        }
+    }
+}
+
+/// A place in a node's data.
+pub(crate) fn position(at: usize) -> u32 {
+    u32::try_from(at).expect("a node's parts are limited to fewer than 4 GiB")
 }
 
 impl Node {
@@ -86,8 +103,8 @@ impl Node {
     /// Returns the key of entry `index`, counted from 0.
     #[inline]
     pub fn key(&self, index: usize) -> Option<&[u8]> {
-        let span = self.spans.get(index)?;
-        Some(self.part(span.key, span.value))
+        let start = self.before(index).map_or(0, |span| span.key);
+        Some(self.part(start, self.spans.get(index)?.key))
     }
 
     /// Returns the value of entry `index`: the CID that its key maps to.
@@ -100,8 +117,11 @@ impl Node {
     /// Returns the value of entry `index` as the binary CID that the block holds.
     #[inline]
     pub fn value_bytes(&self, index: usize) -> Option<&[u8]> {
-        let span = self.spans.get(index)?;
-        Some(self.part(span.value, span.right))
+        let start = match self.before(index) {
+            Some(span) => span.value,
+            None => self.spans.last()?.key,
+        };
+        Some(self.part(start, self.spans.get(index)?.value))
     }
 
     /// Returns the CID of the subtree in slot `slot`, which is left of entry `slot` and
@@ -117,10 +137,13 @@ impl Node {
     #[inline]
     pub fn subtree_digest(&self, slot: usize) -> Option<&[u8; DIGEST_LEN]> {
         let link = if let Some(index) = slot.checked_sub(1) {
-            let span = self.spans.get(index)?;
-            self.part(span.right, span.end)
+            let start = match self.before(index) {
+                Some(span) => span.right,
+                None => self.spans.last()?.value,
+            };
+            self.part(start, self.spans.get(index)?.right)
         } else {
-            let entries_end = self.spans.last().map_or(0, |span| span.end);
+            let entries_end = self.spans.last().map_or(0, |span| span.right);
             self.data.get(entries_end as usize..)?
         };
         link.try_into().ok()
@@ -153,8 +176,16 @@ impl Node {
     /// ```
     #[inline]
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        self.spans
-            .binary_search_by(|span| self.part(span.key, span.value).cmp(key))
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            match self.key(middle).unwrap_or_default().cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
     }
 
     /// Returns the height that all keys of this node have, or `None` if it has no keys.
@@ -196,6 +227,12 @@ impl Node {
             0
         };
         size_of::<Self>() + self.data.capacity() + spilled
+    }
+
+    /// The span of the entry before `index`.
+    #[inline]
+    fn before(&self, index: usize) -> Option<&Span> {
+        self.spans.get(index.checked_sub(1)?)
     }
 
     #[inline]

@@ -453,15 +453,22 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Goes to where `key` is or would be: afterwards [`right_key`](Self::right_key) is the
     /// least key that is not less than `key`, and [`next_entry`](Self::next_entry) gives it.
     ///
-    /// Only nodes on the way there are read, and none below the one that holds `key`.
+    /// Only nodes on the way there are read, and none below the one that holds `key`. One walker
+    /// that seeks many keys is faster than many walkers, above all if they are near each other.
     ///
     /// # Errors
     ///
     /// Those of [`go_down`](Self::go_down); the walker then stands before the subtree that
     /// it could not enter, in which the answer lies.
     pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        self.stack.truncate(1);
-        let mut found = self.top().node.find(key);
+        // As far as the way there is the way that the walker has come, it stays on it.
+        let mut depth = 0;
+        let mut found = self.frame(depth).node.find(key);
+        while found == Err(self.frame(depth).slot) && depth < self.depth() {
+            depth += 1;
+            found = self.frame(depth).node.find(key);
+        }
+        self.stack.truncate(depth + 1);
         loop {
             let top = self.top_mut();
             match found {
@@ -647,6 +654,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             return Err(invalid(child, TreeFault::KeyNotLess));
         }
         Ok(())
+    }
+
+    /// The frame at `depth`, which is no deeper than the walker stands.
+    fn frame(&self, depth: usize) -> &Frame {
+        self.stack.get(depth).unwrap_or_else(|| self.top())
     }
 
     fn top(&self) -> &Frame {

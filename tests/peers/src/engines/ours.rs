@@ -80,14 +80,13 @@ fn get(input: &Input, options: NodeStoreOptions) -> Result<Outcome> {
     let wanted = input.read_wanted()?;
     let (car, root) = open(input)?;
     let nodes = NodeStore::with_options(&car, options);
-    NodeWalker::new(&nodes, &root)?
-        .entries()
-        .try_for_each(|entry| entry.map(drop))?;
+    let mut walker = NodeWalker::new(&nodes, &root)?;
+    walker.entries().try_for_each(|entry| entry.map(drop))?;
 
     let start = Instant::now();
     let mut tally = Tally::new();
     for key in &wanted {
-        if let Some(value) = nodes.get(&root, key.as_bytes())? {
+        if let Some(value) = walker.find(key.as_bytes())? {
             tally.add(key.as_bytes(), value.hash().digest());
         }
     }
