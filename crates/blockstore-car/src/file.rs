@@ -78,6 +78,20 @@ impl PositionedFile {
         })
     }
 
+    /// Hands the CID and the block of the section behind the last one to `look`, if it was read
+    /// ahead; and goes past it if `look` found what it looked for.
+    pub(crate) fn with_next<T>(
+        &self,
+        limit: u32,
+        look: impl FnOnce(&[u8], &[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let mut window = self.window.try_lock().ok()?;
+        let (section, bytes) = window.section(window.last_end, limit)?;
+        let found = look(section.cid(bytes), section.block(bytes))?;
+        window.last_end += section.end as u64;
+        Some(found)
+    }
+
     /// Reads the CID of the section at `offset`, without its block, and hands it to `look`.
     ///
     /// # Errors

@@ -209,13 +209,17 @@ impl CarBlockStore {
                 Ok(offset.and_then(section).map(|section| car.give(section)))
             }
             Source::File(file) => {
+                let copy_if_wanted = |cid: &[u8], block: &[u8]| {
+                    (cid == wanted).then(|| Bytes::copy_from_slice(block))
+                };
+                if let Some(block) = file.with_next(self.limit, copy_if_wanted) {
+                    return Ok(Some(block));
+                }
                 let found = Cell::new(None);
                 self.index
                     .find(wanted, |offset| {
                         let look = |cid: &[u8], block: &[u8]| {
-                            if cid == wanted {
-                                found.set(Some(Bytes::copy_from_slice(block)));
-                            }
+                            found.set(copy_if_wanted(cid, block));
                             self.is_it(wanted, cid)
                         };
                         file.with_section(offset, self.limit, look).flatten()
@@ -260,9 +264,15 @@ impl BlockStore for CarBlockStore {
     }
 
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let Source::Memory(car) = &self.source else {
-            return cids.iter().map(|cid| self.get(cid)).collect();
+        let one_by_one = || cids.iter().map(|cid| self.get(cid)).collect();
+        let (Source::Memory(car), Some(first)) = (&self.source, cids.first()) else {
+            return one_by_one();
         };
+        let next = car.next_section(self.limit);
+        if next.is_some_and(|next| next.cid == CidBytes::from(first).as_ref()) {
+            // They may well lie in this order.
+            return one_by_one();
+        }
         let guesses: Vec<Option<u64>> = cids
             .iter()
             .map(|cid| self.index.guess(CidBytes::from(cid).as_ref()))

@@ -14,7 +14,6 @@ use crate::{Error, RepoPath};
 #[derive(Clone)]
 pub struct Record {
     entry: EntryRef,
-    cid: Cid,
     bytes: Bytes,
 }
 
@@ -37,7 +36,7 @@ impl Record {
 
     /// Returns the record's CID.
     pub fn cid(&self) -> Cid {
-        self.cid
+        self.entry.value()
     }
 
     /// Returns the record's block: DAG-CBOR as its author encoded it.
@@ -55,7 +54,7 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("path", &self.path())
-            .field("cid", &self.cid)
+            .field("cid", &self.cid())
             .field("len", &self.bytes.len())
             .finish_non_exhaustive()
     }
@@ -71,7 +70,7 @@ pub struct Records<'r, S> {
     blocks: &'r S,
     entries: Entries<'r, S>,
     /// Records that were read ahead, since a store gives many blocks at once for less.
-    ready: VecDeque<Result<Record, Error>>,
+    ready: VecDeque<Result<Record, Box<Error>>>,
     /// How many records to read ahead: few at first, for who wants no more.
     batch: usize,
     /// The collection of the record before, as many records share one, and its slash.
@@ -110,13 +109,13 @@ impl<'r, S: BlockStore> Records<'r, S> {
         if let Ok(blocks) = self.blocks.get_many(&cids) {
             for ((entry, cid), block) in entries.into_iter().zip(cids).zip(blocks) {
                 let record = self.record(entry, cid, block);
-                self.ready.push_back(record);
+                self.ready.push_back(record.map_err(Box::new));
             }
         } else {
             // Which of them fails, and that the others do not, takes asking for each.
             for entry in entries {
                 let record = self.record_alone(entry);
-                self.ready.push_back(record);
+                self.ready.push_back(record.map_err(Box::new));
             }
         }
         let read: usize = self
@@ -129,7 +128,8 @@ impl<'r, S: BlockStore> Records<'r, S> {
             0..LARGE_BATCH => (self.batch * 2).min(MAX_BATCH),
             _ => 1,
         };
-        self.ready.extend(failed.map(|error| Err(error.into())));
+        self.ready
+            .extend(failed.map(|error| Err(Box::new(error.into()))));
     }
 
     fn record_alone(&mut self, entry: EntryRef) -> Result<Record, Error> {
@@ -141,7 +141,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
     fn record(&mut self, entry: EntryRef, cid: Cid, block: Option<Bytes>) -> Result<Record, Error> {
         self.check_path(entry.key())?;
         let bytes = block.ok_or(Error::MissingBlock(cid))?;
-        Ok(Record { entry, cid, bytes })
+        Ok(Record { entry, bytes })
     }
 
     fn check_path(&mut self, key: &[u8]) -> Result<(), Error> {
@@ -164,7 +164,7 @@ impl<S: BlockStore> Iterator for Records<'_, S> {
         if self.ready.is_empty() {
             self.read_ahead();
         }
-        self.ready.pop_front()
+        Some(self.ready.pop_front()?.map_err(|error| *error))
     }
 }
 
@@ -174,7 +174,7 @@ impl<S: BlockStore> DoubleEndedIterator for Records<'_, S> {
             Some(Ok(entry)) => Some(self.record_alone(entry)),
             Some(Err(error)) => Some(Err(error.into())),
             // What is left is what was read ahead from the front.
-            None => self.ready.pop_back(),
+            None => Some(self.ready.pop_back()?.map_err(|error| *error)),
         }
     }
 }
