@@ -682,6 +682,8 @@ fn contains(range: &Range, key: &str) -> bool {
 
 fn is_inverted(range: &Range) -> bool {
     match range {
+        // One key is in it.
+        (Bound::Included(start), Bound::Included(end)) => start > end,
         (
             Bound::Included(start) | Bound::Excluded(start),
             Bound::Included(end) | Bound::Excluded(end),
