@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use atproto_mst::mst_repo::{check_nsid, check_record_key, is_did, is_tid};
 use atproto_mst::{
-    BlockStore, CarBlockStore, Cid, NodeStore, height_of, shared_prefix_len, verify,
+    BlockStore, CarBlockStore, Cid, NodeStore, height_of, shared_prefix_len, verify_tree,
 };
 use clap::Args;
 use serde::Deserialize;
@@ -184,7 +184,7 @@ fn exhaustive_trees(suite: &Suite, report: &mut Report) -> Result<()> {
     let before = report.cases;
     for file in fs::read_dir(suite.0.join("cars/exhaustive"))? {
         let path = file?.path();
-        let verified = verify_tree(&path);
+        let verified = check_tree(&path);
         report.case(verified.is_ok(), || {
             format!("{}: {verified:?}", path.display())
         });
@@ -193,11 +193,11 @@ fn exhaustive_trees(suite: &Suite, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn verify_tree(path: &Path) -> Result<()> {
+fn check_tree(path: &Path) -> Result<()> {
     let car = CarBlockStore::open(path)?;
     let root: Cid = *car.roots().first().ok_or("no root")?;
     let nodes = NodeStore::new(&car);
-    let summary = verify(&nodes, &root)?;
+    let summary = verify_tree(&nodes, &root)?;
     if car.has(&root)? && summary.nodes == car.len() as u64 {
         Ok(())
     } else {

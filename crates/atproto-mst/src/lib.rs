@@ -8,10 +8,13 @@ pub use blockstore_core::{
     self, BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
     check_block, cid_of, dag_cbor_cid, raw_cid,
 };
-pub use mst_node::{self, Limits, Node, NodeBuilder, height_of, shared_prefix_len};
+pub use mst_node::{
+    self, BuildError, DecodeError, DecodeFault, Limits, MixedHeights, Node, NodeBuilder, height_of,
+    shared_prefix_len,
+};
 pub use mst_ops::{
     self, Entries, EntryRef, InvalidNode, NodeStore, NodeStoreOptions, NodeWalker, Nodes, Summary,
-    TreeFault, TreeNode, verify,
+    TreeFault, TreeNode, VisitedNode, verify as verify_tree,
 };
 pub use mst_repo::{
     self, Collections, Commit, Error, Fault, Faults, InvalidCommit, InvalidPath, Place, Record,

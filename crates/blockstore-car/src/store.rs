@@ -26,7 +26,9 @@ use crate::{CarError, CarFault, CarOptions, Verify, header};
 /// - [`open`](Self::open): blocks are read from the file when they are asked for, so memory
 ///   is bounded by the index. Each block is checked when it is read.
 ///
-/// [`CarOptions::verify`] chooses otherwise. Blocks may come in any order, some twice, some
+/// [`CarOptions::verify`] chooses otherwise, and with it how much of a damaged CAR can be
+/// read: checked on opening, one bad block and the CAR is refused; checked when read, the
+/// others can be read. Blocks may come in any order, some twice (the first counts), some
 /// linked from nowhere. A block whose CID has a hash function other than sha2-256 is
 /// passed over on opening; asking for it is [`StoreError::Unverifiable`], unless blocks
 /// are never checked.
@@ -113,7 +115,7 @@ impl CarBlockStore {
     /// # Errors
     ///
     /// As for [`from_bytes`](Self::from_bytes), and [`CarError::Io`] if the file cannot be
-    /// read.
+    /// read. Neither names the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CarError> {
         Self::open_with(path, CarOptions::default())
     }

@@ -146,7 +146,7 @@ pub enum DecodeFault {
 #[non_exhaustive]
 pub enum BuildError {
     /// The key may not stand in a tree.
-    #[error("entry {index}: {source}")]
+    #[error("entry {index}: its key is not valid")]
     InvalidKey {
         /// The entry, counted from 0.
         index: usize,

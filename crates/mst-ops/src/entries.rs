@@ -15,7 +15,10 @@ use crate::{EntryRef, Error, NodeWalker};
 /// It never ends early: what cannot be read is an item, an error that stands for one
 /// subtree. After it the iterator goes on beside that subtree, so whoever stops at the
 /// first error (`?`) never takes a part for the whole, and whoever goes on gets all that
-/// can be reached.
+/// can be reached. Errors are items for `count()` and `take(n)` too.
+///
+/// It cannot take a step again. To fetch what is missing and go on, use
+/// [`NodeWalker::next_entry`], which stays where it is.
 pub struct Entries<'s, S> {
     /// Stands behind what was given from the front.
     front: NodeWalker<'s, S>,

@@ -519,7 +519,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     }
 
     /// Returns the entries whose keys lie in `bounds`, in key order. Only nodes that may
-    /// hold such keys are read.
+    /// hold such keys are read. There are none if the start is behind the end. For all keys
+    /// see [`entries`](Self::entries).
     ///
     /// # Examples
     ///

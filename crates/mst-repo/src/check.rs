@@ -1,5 +1,6 @@
 //! Whether a repository is whole and valid.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -48,6 +49,35 @@ pub enum Place {
         /// The CID that the key maps to.
         value: Cid,
     },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.error)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (left, right) = match self {
+            Self::Record { key, .. } => return write!(f, "key {:?}", lossy(key)),
+            Self::Subtree { left, right } => (left, right),
+        };
+        match (left, right) {
+            (None, None) => f.write_str("all keys"),
+            (Some(left), None) => write!(f, "keys after {:?}", lossy(left)),
+            (None, Some(right)) => write!(f, "keys before {:?}", lossy(right)),
+            (Some(left), Some(right)) => {
+                let (left, right) = (lossy(left), lossy(right));
+                write!(f, "keys after {left:?} and before {right:?}")
+            }
+        }
+    }
+}
+
+/// A key as text, with what is not UTF-8 replaced.
+fn lossy(key: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(key)
 }
 
 impl<S: BlockStore> Repository<S> {

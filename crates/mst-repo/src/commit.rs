@@ -36,7 +36,7 @@ use crate::{is_did, is_tid};
 pub struct Commit {
     /// The DID of the account whose repository it is.
     pub did: String,
-    /// The version of the format: 3, or 2 where the caller allows it.
+    /// The version of the format: 3, or 2 from [`decode_version_2`](Self::decode_version_2).
     pub version: u64,
     /// The CID of the tree's top node.
     pub data: Cid,

@@ -12,6 +12,7 @@ pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
 pub use commit::{Commit, InvalidCommit};
 pub use error::Error;
+pub use ipld_core::ipld::Ipld;
 pub use path::{
     InvalidNsid, InvalidPath, InvalidRecordKey, RepoPath, check_nsid, check_record_key,
 };

@@ -130,16 +130,16 @@ pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
 #[non_exhaustive]
 pub enum InvalidPath {
     /// A path has two segments with a slash between them.
-    #[error("a path of {found} segments, where a collection and a record key make it up")]
+    #[error("{found} segments, where a path is `collection/record-key`")]
     Segments {
         /// How many segments it has.
         found: usize,
     },
     /// The first segment is not an NSID.
-    #[error("the collection is not an NSID: {0}")]
+    #[error("the collection is not an NSID")]
     Collection(#[from] InvalidNsid),
     /// The second segment is not a record key.
-    #[error("not a record key: {0}")]
+    #[error("the record key is not valid")]
     RecordKey(#[from] InvalidRecordKey),
 }
 

@@ -65,7 +65,8 @@ impl fmt::Debug for Record {
 ///
 /// It never ends early. What is missing or wrong is an item, an error that stands for one
 /// record or for all records below one node, and the iterator goes on beside it: whoever
-/// stops at the first error (`?`) never takes a part for the whole.
+/// stops at the first error (`?`) never takes a part for the whole. It cannot take a step again;
+/// to fetch what is missing and go on, use the walker, or start anew behind the last record.
 pub struct Records<'r, S> {
     blocks: &'r S,
     entries: Entries<'r, S>,

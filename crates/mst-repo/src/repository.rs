@@ -6,7 +6,7 @@ use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_node::node_digest;
 use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
 
-use crate::{Commit, Error, InvalidCommit, Records, RepoPath};
+use crate::{Commit, Error, InvalidCommit, Records, RepoPath, check_nsid};
 
 /// A repository at one commit, over any block store.
 ///
@@ -90,13 +90,26 @@ impl<S: BlockStore> Repository<S> {
         self.nodes.blocks()
     }
 
-    /// Returns a walker at the start of the tree.
+    /// Returns a walker at the start of the tree, for keys without their records: all of them
+    /// ([`NodeWalker::entries`]), a range, or a prefix.
     ///
     /// # Errors
     ///
     /// Those of [`NodeWalker::new`].
     pub fn walker(&self) -> Result<NodeWalker<'_, S>, Error> {
         Ok(NodeWalker::new(&self.nodes, &self.commit.data)?)
+    }
+
+    /// Returns the CID of the record at `path`, or `None` if there is none; whether its block is
+    /// there or not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get), but for the record.
+    pub fn find(&self, path: &str) -> Result<Option<Cid>, Error> {
+        let key = path.as_bytes();
+        RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
+        Ok(self.nodes.get(&self.commit.data, key)?)
     }
 
     /// Returns the CID and the block of the record at `path`, or `None` if there is none.
@@ -106,9 +119,7 @@ impl<S: BlockStore> Repository<S> {
     /// [`Error::InvalidPath`] if `path` cannot be one, [`Error::MissingBlock`] if a node on
     /// the way or the record is not there, and the errors of the tree.
     pub fn get(&self, path: &str) -> Result<Option<(Cid, Bytes)>, Error> {
-        let key = path.as_bytes();
-        RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
-        let Some(cid) = self.nodes.get(&self.commit.data, key)? else {
+        let Some(cid) = self.find(path)? else {
             return Ok(None);
         };
         let block = self.blocks().get(&cid)?.ok_or(Error::MissingBlock(cid))?;
@@ -128,14 +139,18 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # Errors
     ///
-    /// As for [`records`](Self::records).
+    /// [`Error::InvalidPath`] if `collection` is not an NSID, otherwise as for
+    /// [`records`](Self::records).
     pub fn collection(&self, collection: &str) -> Result<Records<'_, S>, Error> {
+        let name = collection.as_bytes();
+        check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
         let prefix = format!("{collection}/");
         let entries = self.walker()?.prefix(prefix.as_bytes());
         Ok(Records::new(self.blocks(), entries))
     }
 
-    /// Returns the names of the collections, in order. Their records are passed over, not
+    /// Returns the names of the collections, in the order of their paths, in which
+    /// `com.example.a.b` comes before `com.example.a`. Their records are passed over, not
     /// read.
     ///
     /// # Errors

@@ -119,8 +119,28 @@ fn collections_whose_names_begin_with_each_other_are_told_apart() {
     );
     let in_collection = |name: &str| repository.collection(name).unwrap().count();
     assert_eq!(in_collection("com.a.b"), 2);
-    assert_eq!(in_collection("com.a"), 0);
-    assert_eq!(in_collection(""), 0);
+    assert_eq!(in_collection("com.a.x"), 0);
+    // What cannot be a collection is not an empty one.
+    for name in ["com.a", "", "com.a.b/", "com.a.b/1"] {
+        let error = repository.collection(name).unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidPath { .. }),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_path_leads_to_its_cid_whether_the_record_is_there_or_not() {
+    let blocks = records_of(&["com.a.b/1"]);
+    let repository = opened(&blocks);
+    let (cid, _) = repository.get("com.a.b/1").unwrap().unwrap();
+    assert_eq!(repository.find("com.a.b/1").unwrap(), Some(cid));
+    assert_eq!(repository.find("com.a.b/2").unwrap(), None);
+    repository.blocks().delete(&cid).unwrap();
+    assert_eq!(repository.find("com.a.b/1").unwrap(), Some(cid));
+    let error = repository.get("com.a.b/1").unwrap_err();
+    assert!(matches!(error, Error::MissingBlock(missing) if missing == cid));
 }
 
 // ---- Commits that are none.
