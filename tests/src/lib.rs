@@ -18,3 +18,8 @@ pub use tree::{SampleTree, build_tree};
 pub const BENCH_SEED: u64 = 1;
 /// The number of records of the repository that every published number is measured on.
 pub const BENCH_RECORDS: usize = 100_000;
+
+/// The README of the workspace, so that its example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

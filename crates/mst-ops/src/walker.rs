@@ -9,7 +9,7 @@ use mst_node::height_of;
 
 use crate::entries::{Entries, prefix_end};
 use crate::node_store::{Child, TreeNode};
-use crate::{Error, NodeStore, Nodes, TreeFault};
+use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
 
 /// A cursor in a tree, which goes down into subtrees, along a node, and up again.
 ///
@@ -98,48 +98,6 @@ enum Above {
     Entry { depth: usize, index: usize },
     /// What bounds the walker's root.
     Root,
-}
-
-/// An entry of a tree: a key and the CID that it maps to.
-///
-/// It keeps its node alive, and copies nothing.
-#[derive(Clone)]
-pub struct EntryRef {
-    node: Arc<TreeNode>,
-    index: usize,
-}
-
-impl EntryRef {
-    /// Returns the key.
-    pub fn key(&self) -> &[u8] {
-        self.node
-            .key(self.index)
-            .expect("an entry's index is valid")
-    }
-
-    /// Returns the key as text.
-    ///
-    /// # Errors
-    ///
-    /// If the key is not UTF-8, as a key of a tree may be; a repository's never is.
-    pub fn key_str(&self) -> Result<&str, std::str::Utf8Error> {
-        str::from_utf8(self.key())
-    }
-
-    /// Returns the CID that the key maps to.
-    pub fn value(&self) -> Cid {
-        let value = self.node.value(self.index);
-        value.expect("an entry's index is valid")
-    }
-}
-
-impl fmt::Debug for EntryRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EntryRef")
-            .field("key", &String::from_utf8_lossy(self.key()))
-            .field("value", &self.value())
-            .finish()
-    }
 }
 
 impl<'s, S: BlockStore> NodeWalker<'s, S> {
@@ -704,10 +662,7 @@ fn first_frame(root: Arc<TreeNode>) -> Vec<Frame> {
 
 impl Frame {
     fn entry(&self, index: usize) -> EntryRef {
-        EntryRef {
-            node: Arc::clone(&self.node),
-            index,
-        }
+        EntryRef::new(Arc::clone(&self.node), index)
     }
 }
 
