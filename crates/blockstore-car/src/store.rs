@@ -204,11 +204,13 @@ impl CarBlockStore {
                 {
                     return Ok(Some(car.give(section)));
                 }
-                let section = |offset| car.section(offset, self.limit);
-                let offset = self.index.find(wanted, |offset| {
-                    Ok::<_, StoreError>(section(offset).is_some_and(|found| found.cid == wanted))
+                let found = Cell::new(None);
+                self.index.find(wanted, |offset| {
+                    let section = car.section(offset, self.limit);
+                    found.set(section.filter(|section| section.cid == wanted));
+                    Ok::<_, StoreError>(found.get().is_some())
                 })?;
-                Ok(offset.and_then(section).map(|section| car.give(section)))
+                Ok(found.get().map(|section| car.give(section)))
             }
             Source::File(file) => {
                 let copy_if_wanted = |cid: &[u8], block: &[u8]| {
