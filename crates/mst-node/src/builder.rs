@@ -2,7 +2,7 @@
 
 use cid::Cid;
 
-use crate::link::node_digest;
+use crate::link::{node_digest, push_cid};
 use crate::node::{Span, Spans, position};
 use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
@@ -77,9 +77,7 @@ impl NodeBuilder {
             return Err(BuildError::TooLarge);
         }
         self.keys.extend_from_slice(key);
-        value
-            .write_bytes(&mut self.values)
-            .expect("writing to a vector does not fail");
+        push_cid(&mut self.values, value);
         self.rights.extend(right.into_iter().flatten());
         self.spans.push(Span {
             key: position(self.keys.len()),

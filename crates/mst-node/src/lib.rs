@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod error;
 mod height;
+mod join;
 mod key;
 mod limits;
 mod link;
@@ -13,8 +14,10 @@ mod prefix;
 
 pub use builder::NodeBuilder;
 pub use cid::Cid;
+pub use encode::NodeEncoder;
 pub use error::{BuildError, DecodeError, DecodeFault, MixedHeights};
 pub use height::height_of;
+pub use join::Joint;
 pub use key::{InvalidKey, check_key};
 pub use limits::Limits;
 pub use link::{DIGEST_LEN, node_cid, node_digest};

@@ -63,6 +63,43 @@ pub(crate) fn cid_from_bytes(bytes: &[u8]) -> Option<Cid> {
     (cid.to_bytes() == bytes).then_some(cid)
 }
 
+/// Returns the length of `cid` in its binary form.
+#[inline]
+pub(crate) fn cid_len(cid: &Cid) -> usize {
+    if common_start(cid).is_some() {
+        SHA2_256_CID_LEN
+    } else {
+        cid.encoded_len()
+    }
+}
+
+/// Appends the binary form of `cid`, [`cid_len`] bytes.
+#[inline]
+pub(crate) fn push_cid(bytes: &mut Vec<u8>, cid: &Cid) {
+    if let Some(start) = common_start(cid) {
+        bytes.extend_from_slice(start);
+        bytes.extend_from_slice(cid.hash().digest());
+    } else {
+        cid.write_bytes(bytes)
+            .expect("writing to a vector does not fail");
+    }
+}
+
+/// What the binary form of `cid` begins with, its digest apart, if it has one of the two forms
+/// that nearly every value has.
+#[inline]
+fn common_start(cid: &Cid) -> Option<&'static [u8; 4]> {
+    let hash = cid.hash();
+    let common = cid.version() == cid::Version::V1
+        && hash.code() == SHA2_256
+        && hash.digest().len() == DIGEST_LEN;
+    match cid.codec() {
+        DAG_CBOR if common => Some(&NODE_CID_START),
+        RAW if common => Some(&RAW_CID_START),
+        _ => None,
+    }
+}
+
 const RAW: u64 = 0x55;
 
 #[inline]

@@ -214,6 +214,13 @@ impl Node {
         Ok(Some(first))
     }
 
+    /// Returns how many bytes all keys take together, written out in full; see
+    /// [`Limits::key_bytes`](crate::Limits::key_bytes).
+    #[inline]
+    pub fn keys_len(&self) -> usize {
+        self.sections().value as usize
+    }
+
     /// Returns the node's own CID: CIDv1, dag-cbor, sha2-256 of its encoding.
     pub fn cid(&self) -> Cid {
         cid_of_block(&self.encode())
@@ -235,8 +242,18 @@ impl Node {
         self.spans.get(index.checked_sub(1)?)
     }
 
+    /// Where the keys, the values and the digests of the subtrees begin.
+    pub(crate) fn sections(&self) -> Span {
+        let last = self.spans.last();
+        Span {
+            key: 0,
+            value: last.map_or(0, |span| span.key),
+            right: last.map_or(0, |span| span.value),
+        }
+    }
+
     #[inline]
-    fn part(&self, start: u32, end: u32) -> &[u8] {
+    pub(crate) fn part(&self, start: u32, end: u32) -> &[u8] {
         self.data
             .get(start as usize..end as usize)
             .expect("spans lie inside the node's data")

@@ -1,0 +1,289 @@
+//! Nodes out of parts of other nodes: all that changing a tree does to one of them.
+
+use cid::Cid;
+
+use crate::link::{cid_len, push_cid};
+use crate::node::{Span, Spans, position};
+use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
+
+/// What [`Node::join`] puts between the entries of two nodes: a subtree or none, and behind it
+/// perhaps a new entry with the subtree on its right.
+#[derive(Debug, Clone, Copy)]
+pub struct Joint<'j> {
+    subtree: Option<&'j [u8; DIGEST_LEN]>,
+    entry: Option<NewEntry<'j>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct NewEntry<'j> {
+    key: &'j [u8],
+    value: &'j Cid,
+    right: Option<&'j [u8; DIGEST_LEN]>,
+}
+
+impl<'j> Joint<'j> {
+    /// A joint without an entry: the digest of the subtree between the two parts, if there is
+    /// one.
+    pub fn subtree(subtree: Option<&'j [u8; DIGEST_LEN]>) -> Self {
+        Self {
+            subtree,
+            entry: None,
+        }
+    }
+
+    /// A joint with an entry: the digest of the subtree on its left, its key and value, and
+    /// the digest of the subtree on its right.
+    pub fn entry(
+        left: Option<&'j [u8; DIGEST_LEN]>,
+        key: &'j [u8],
+        value: &'j Cid,
+        right: Option<&'j [u8; DIGEST_LEN]>,
+    ) -> Self {
+        Self {
+            subtree: left,
+            entry: Some(NewEntry { key, value, right }),
+        }
+    }
+}
+
+impl Node {
+    /// Makes a node of the first `left_len` entries of `left`, then what `joint` says, then
+    /// the entries of `right` from `right_start` on.
+    ///
+    /// The subtrees left of, between and right of the entries taken come along. The one behind
+    /// the last entry of the left part and the one before the first of the right part do not:
+    /// in their place is the joint. That is enough to insert an entry, to remove one, to cut a
+    /// node in two and to make one of two. A part may be longer than its node has entries; it
+    /// then has all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::InvalidKey`] and [`BuildError::KeyOrder`] for the new entry and the first
+    /// of the right part, [`BuildError::TooLarge`] for a node that passes 4 GiB.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_node::{Joint, Node};
+    ///
+    /// let value = Node::empty().cid();
+    /// let none = Node::empty();
+    /// let one = Node::join(&none, 0, Joint::entry(None, b"asdf", &value, None), &none, 0)?;
+    /// let two = Node::join(&one, 1, Joint::entry(None, b"key", &value, None), &one, 1)?;
+    /// assert_eq!((two.key(0), two.key(1)), (Some(b"asdf".as_slice()), Some(b"key".as_slice())));
+    /// // Without its entry 1 again.
+    /// assert_eq!(Node::join(&two, 1, Joint::subtree(None), &two, 2)?, one);
+    /// # Ok::<(), mst_node::BuildError>(())
+    /// ```
+    pub fn join(
+        left: &Self,
+        left_len: usize,
+        joint: Joint<'_>,
+        right: &Self,
+        right_start: usize,
+    ) -> Result<Self, BuildError> {
+        let (head, tail) = (Part::head(left, left_len), Part::tail(right, right_start));
+        check_order(&head, &joint, &tail)?;
+
+        let entry = joint.entry.as_ref();
+        let value_len = entry.map_or(0, |entry| cid_len(entry.value));
+        let key = entry.map_or(&[][..], |entry| entry.key);
+        let new_right = entry.and_then(|entry| entry.right);
+        // Slot 0 has its digest at the end of the data, all others theirs in order.
+        let (leftmost, joint_right) = if head.spans.is_empty() {
+            (joint.subtree, None)
+        } else {
+            (left.subtree_digest(0), joint.subtree)
+        };
+
+        let keys_len = head.keys.len() + key.len() + tail.keys.len();
+        let values_len = head.values.len() + value_len + tail.values.len();
+        let head_rights_len = head.rights.len() + digest_len(joint_right);
+        let rights_len = head_rights_len + digest_len(new_right) + tail.rights.len();
+        let len = keys_len + values_len + rights_len + digest_len(leftmost);
+        if u32::try_from(len).is_err() {
+            return Err(BuildError::TooLarge);
+        }
+
+        let mut data = Vec::with_capacity(len);
+        data.extend_from_slice(head.keys);
+        data.extend_from_slice(key);
+        data.extend_from_slice(tail.keys);
+        data.extend_from_slice(head.values);
+        if let Some(entry) = entry {
+            push_cid(&mut data, entry.value);
+        }
+        data.extend_from_slice(tail.values);
+        data.extend_from_slice(head.rights);
+        push_digest(&mut data, joint_right);
+        push_digest(&mut data, new_right);
+        data.extend_from_slice(tail.rights);
+        push_digest(&mut data, leftmost);
+
+        let new_len = usize::from(entry.is_some());
+        let mut spans = Spans::with_capacity(head.spans.len() + new_len + tail.spans.len());
+        let mut end = Span {
+            key: 0,
+            value: position(keys_len),
+            right: position(keys_len + values_len),
+        };
+        head.append_spans(&mut spans, &mut end);
+        end.right = position(keys_len + values_len + head_rights_len);
+        if let Some(last) = spans.last_mut() {
+            last.right = end.right;
+        }
+        if entry.is_some() {
+            end.key += position(key.len());
+            end.value += position(value_len);
+            end.right += position(digest_len(new_right));
+            spans.push(end);
+        }
+        tail.append_spans(&mut spans, &mut end);
+        Ok(Self { data, spans })
+    }
+
+    /// Gives entry `index` another value. Without effect if there is no such entry.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_node::{Joint, Node};
+    ///
+    /// let (old, none) = (Node::empty().cid(), Node::empty());
+    /// let mut node = Node::join(&none, 0, Joint::entry(None, b"asdf", &old, None), &none, 0)?;
+    /// let new = node.cid();
+    /// node.set_value(0, &new);
+    /// assert_eq!(node.value(0), Some(new));
+    /// # Ok::<(), mst_node::BuildError>(())
+    /// ```
+    pub fn set_value(&mut self, index: usize, value: &Cid) {
+        let start = match index
+            .checked_sub(1)
+            .and_then(|before| self.spans.get(before))
+        {
+            Some(before) => before.value,
+            None => self.spans.last().map_or(0, |last| last.key),
+        };
+        let Some(end) = self.spans.get(index).map(|span| span.value) else {
+            return;
+        };
+        let mut bytes = Vec::with_capacity(cid_len(value));
+        push_cid(&mut bytes, value);
+        let place = start as usize..end as usize;
+        if bytes.len() == place.len() {
+            if let Some(place) = self.data.get_mut(place) {
+                place.copy_from_slice(&bytes);
+            }
+            return;
+        }
+        let (old_len, new_len) = (position(place.len()), position(bytes.len()));
+        self.data.splice(place, bytes);
+        for (at, span) in self.spans.iter_mut().enumerate() {
+            if at >= index {
+                span.value = span.value - old_len + new_len;
+            }
+            span.right = span.right - old_len + new_len;
+        }
+    }
+}
+
+/// The first or the last entries of a node, without the subtree at the cut.
+struct Part<'n> {
+    keys: &'n [u8],
+    values: &'n [u8],
+    rights: &'n [u8],
+    spans: &'n [Span],
+    /// Where the parts of the first entry start.
+    start: Span,
+}
+
+impl<'n> Part<'n> {
+    fn head(node: &'n Node, len: usize) -> Self {
+        let sections = node.sections();
+        let (spans, _) = node
+            .spans
+            .split_at_checked(len)
+            .unwrap_or((&node.spans, &[]));
+        let end = spans.last().copied().unwrap_or(sections);
+        // The last entry comes without its subtree.
+        let before_last = spans.len().checked_sub(2).and_then(|at| spans.get(at));
+        let rights_end = before_last.map_or(sections.right, |span| span.right);
+        let keys_end = if spans.is_empty() { 0 } else { end.key };
+        Self {
+            keys: node.part(0, keys_end),
+            values: node.part(sections.value, end.value),
+            rights: node.part(sections.right, rights_end),
+            spans,
+            start: Span { key: 0, ..sections },
+        }
+    }
+
+    fn tail(node: &'n Node, start: usize) -> Self {
+        let sections = node.sections();
+        let (before, spans) = node
+            .spans
+            .split_at_checked(start)
+            .unwrap_or((&node.spans, &[]));
+        let start = before.last().copied().unwrap_or(sections);
+        let end = node.spans.last().copied().unwrap_or(sections);
+        Self {
+            keys: node.part(start.key, end.key),
+            values: node.part(start.value, end.value),
+            rights: node.part(start.right, end.right),
+            spans,
+            start,
+        }
+    }
+
+    /// Appends the spans of the entries, which begin at `end`, and moves `end` behind them.
+    fn append_spans(&self, spans: &mut Spans, end: &mut Span) {
+        let base = *end;
+        for span in self.spans {
+            *end = Span {
+                key: base.key + (span.key - self.start.key),
+                value: base.value + (span.value - self.start.value),
+                right: base.right + (span.right - self.start.right),
+            };
+            spans.push(*end);
+        }
+    }
+
+    fn first_key(&self) -> Option<&'n [u8]> {
+        let len = self.spans.first()?.key - self.start.key;
+        self.keys.get(..len as usize)
+    }
+
+    fn last_key(&self) -> Option<&'n [u8]> {
+        let (_, before) = self.spans.split_last()?;
+        let start = before.last().map_or(self.start.key, |span| span.key) - self.start.key;
+        self.keys.get(start as usize..)
+    }
+}
+
+fn check_order(head: &Part<'_>, joint: &Joint<'_>, tail: &Part<'_>) -> Result<(), BuildError> {
+    let mut index = head.spans.len();
+    let mut last = head.last_key();
+    if let Some(entry) = &joint.entry {
+        check_key(entry.key, &Limits::default())
+            .map_err(|source| BuildError::InvalidKey { index, source })?;
+        if last.is_some_and(|last| entry.key <= last) {
+            return Err(BuildError::KeyOrder { index });
+        }
+        last = Some(entry.key);
+        index += 1;
+    }
+    match (last, tail.first_key()) {
+        (Some(last), Some(first)) if first <= last => Err(BuildError::KeyOrder { index }),
+        _ => Ok(()),
+    }
+}
+
+fn digest_len(digest: Option<&[u8; DIGEST_LEN]>) -> usize {
+    digest.map_or(0, |digest| digest.len())
+}
+
+fn push_digest(data: &mut Vec<u8>, digest: Option<&[u8; DIGEST_LEN]>) {
+    if let Some(digest) = digest {
+        data.extend_from_slice(digest);
+    }
+}
