@@ -9,11 +9,12 @@ pub use blockstore_core::{
     check_block, cid_of, dag_cbor_cid, raw_cid,
 };
 pub use mst_node::{
-    self, BuildError, DecodeError, DecodeFault, Limits, MixedHeights, Node, NodeBuilder, height_of,
-    shared_prefix_len,
+    self, BuildError, DecodeError, DecodeFault, InvalidKey, Joint, Limits, MixedHeights, Node,
+    NodeBuilder, NodeEncoder, height_of, shared_prefix_len,
 };
 pub use mst_ops::{
-    self, Entries, EntryRef, InvalidNode, NodeStore, NodeStoreOptions, NodeWalker, Nodes, Summary,
+    self, Changes, Entries, EntryRef, InvalidNode, NoNodes, NodeSource, NodeStore,
+    NodeStoreOptions, NodeWalker, NodeWrangler, Nodes, Summary, Tree, TreeBuilder, TreeEntries,
     TreeFault, TreeNode, VisitedNode, verify as verify_tree,
 };
 pub use mst_repo::{

@@ -1,36 +1,48 @@
-//! Reading a tree of 100,000 entries: `cargo bench -p mst-ops`.
+//! Reading, changing and building a tree of 100,000 entries: `cargo bench -p mst-ops`.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "the input is made up, and a panic in a benchmark is the report"
+)]
 
 use std::sync::LazyLock;
 
 use blockstore_core::{BlockStoreMut, Cid, MemoryBlockStore};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker, verify};
+use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker, Tree, TreeBuilder, verify};
 use mst_testkit::{BENCH_RECORDS, BENCH_SEED, Rng, SampleRepository};
 
 fn main() {
     divan::main();
 }
 
-struct Tree {
+struct Input {
     blocks: MemoryBlockStore,
     root: Cid,
     /// Some of the keys, in random order.
     keys: Vec<String>,
+    /// All entries, in random order.
+    pairs: Vec<(String, Cid)>,
 }
 
-static TREE: LazyLock<Tree> = LazyLock::new(|| {
+static TREE: LazyLock<Input> = LazyLock::new(|| {
     let sample = SampleRepository::generate(BENCH_SEED, BENCH_RECORDS);
     let blocks = MemoryBlockStore::new();
     let put = blocks.put_many(&sample.tree.nodes);
     put.expect("a made-up tree has the right CIDs");
-    let mut keys: Vec<String> = sample.paths.into_keys().collect();
+    let mut keys: Vec<String> = sample.paths.keys().cloned().collect();
     Rng::new(BENCH_SEED).shuffle(&mut keys);
+    let pairs = keys
+        .iter()
+        .map(|key| (key.clone(), sample.paths[key]))
+        .collect();
     keys.truncate(20_000);
-    Tree {
+    Input {
         blocks,
         root: sample.tree.root,
         keys,
+        pairs,
     }
 });
 
@@ -110,5 +122,79 @@ fn list_collection(bencher: Bencher) {
     bencher.bench_local(|| {
         let walker = NodeWalker::new(&nodes, &TREE.root).expect("the tree has a root");
         walker.prefix(b"app.bsky.feed.repost/").count()
+    });
+}
+
+/// 20,000 keys in random order, in a tree that was loaded.
+#[divan::bench]
+fn get_in_tree(bencher: Bencher) {
+    let input = &*TREE;
+    let nodes = NodeStore::new(&input.blocks);
+    let tree = Tree::open(&nodes, &input.root).expect("the tree has a root");
+    tree.verify().expect("the tree is whole");
+    bencher
+        .counter(ItemsCount::new(input.keys.len()))
+        .bench_local(|| {
+            for key in &input.keys {
+                let value = tree.get(key.as_bytes());
+                assert!(value.expect("the tree is whole").is_some());
+            }
+        });
+}
+
+/// All entries in random order into an empty tree, and the root.
+#[divan::bench]
+fn insert(bencher: Bencher) {
+    let input = &*TREE;
+    bencher.counter(ItemsCount::new(BENCH_RECORDS)).bench(|| {
+        let mut tree = Tree::new();
+        for (key, value) in &input.pairs {
+            let previous = tree.insert(key.as_bytes(), value);
+            assert!(previous.expect("nothing has to be loaded").is_none());
+        }
+        assert_eq!(tree.root(), input.root);
+    });
+}
+
+/// 2,000 keys out of a loaded tree and in again, with a flush each time: two commits a key.
+#[divan::bench]
+fn commit(bencher: Bencher) {
+    let input = &*TREE;
+    let nodes = NodeStore::new(&input.blocks);
+    let mut tree = Tree::open(&nodes, &input.root).expect("the tree has a root");
+    tree.verify().expect("the tree is whole");
+    let pairs = &input.pairs[..2_000];
+    bencher
+        .counter(ItemsCount::new(2 * pairs.len()))
+        .bench_local(|| {
+            for (key, value) in pairs {
+                tree.remove(key.as_bytes()).expect("the tree is whole");
+                divan::black_box(tree.flush());
+                tree.insert(key.as_bytes(), value)
+                    .expect("the tree is whole");
+                divan::black_box(tree.flush());
+            }
+        });
+}
+
+/// The tree from its entries in key order.
+#[divan::bench]
+fn build(bencher: Bencher) {
+    let input = &*TREE;
+    let mut pairs = input.pairs.clone();
+    pairs.sort();
+    bencher.counter(ItemsCount::new(pairs.len())).bench(|| {
+        let mut builder = TreeBuilder::new(|_, block| {
+            divan::black_box(block);
+            Ok(())
+        });
+        for (key, value) in &pairs {
+            let pushed = builder.push(key.as_bytes(), value);
+            pushed.expect("the keys ascend");
+        }
+        assert_eq!(
+            builder.finish().expect("the sink does not fail"),
+            input.root
+        );
     });
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with a tree, by what the caller can do about it.
 
 use blockstore_core::{Cid, StoreError};
-use mst_node::{DecodeError, MixedHeights};
+use mst_node::{DecodeError, InvalidKey, MixedHeights};
 
 /// Why a question about a tree has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,24 @@ pub enum Error {
         /// What is wrong about its place.
         fault: TreeFault,
     },
+    /// No tree can have the key that was to be inserted.
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidKey),
+    /// A [`TreeBuilder`](crate::TreeBuilder) was given a key that is not greater than the one
+    /// before it.
+    #[error("entry {index}: the key is not greater than the one before")]
+    KeyOrder {
+        /// The entry, counted from 0.
+        index: u64,
+    },
+    /// A change would make a node that the limits of the node store refuse to read back.
+    #[error("a node of {entries} entries with keys of {keys_len} bytes would be too large")]
+    NodeTooLarge {
+        /// How many entries it would have.
+        entries: usize,
+        /// How many bytes its keys would take, written out in full.
+        keys_len: usize,
+    },
 }
 
 impl Error {
@@ -40,6 +58,7 @@ impl Error {
             Self::MissingBlock(cid)
             | Self::InvalidNode { cid, .. }
             | Self::InvalidTree { cid, .. } => Some(*cid),
+            Self::InvalidKey(_) | Self::KeyOrder { .. } | Self::NodeTooLarge { .. } => None,
         }
     }
 }

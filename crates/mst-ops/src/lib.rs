@@ -1,19 +1,28 @@
 #![doc = include_str!("../README.md")]
 
+mod builder;
 mod entries;
 mod entry;
 mod error;
 mod node_store;
 mod nodes;
+mod place;
+mod source;
+mod tree;
 mod verify;
 mod walker;
+mod wrangler;
 
 pub use blockstore_core::{BlockStore, BlockStoreMut, Cid};
+pub use builder::TreeBuilder;
 pub use entries::Entries;
 pub use entry::EntryRef;
 pub use error::{Error, InvalidNode, TreeFault};
 pub use mst_node::{Limits, Node};
 pub use node_store::{NodeStore, NodeStoreOptions, TreeNode};
 pub use nodes::{Nodes, VisitedNode};
+pub use source::{NoNodes, NodeSource};
+pub use tree::{Changes, Tree, TreeEntries};
 pub use verify::{Summary, verify};
 pub use walker::NodeWalker;
+pub use wrangler::NodeWrangler;

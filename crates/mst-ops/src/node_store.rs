@@ -92,6 +92,14 @@ impl TreeNode {
         &self.digest
     }
 
+    /// The node itself, taken out where nobody else holds it.
+    pub(crate) fn take_node(self: Arc<Self>) -> Node {
+        match Arc::try_unwrap(self) {
+            Ok(own) => own.node,
+            Err(shared) => shared.node.clone(),
+        }
+    }
+
     /// Returns the height of the node's keys, or `None` if it has none.
     pub fn key_height(&self) -> Option<u8> {
         self.height
@@ -218,6 +226,7 @@ impl<S: BlockStore> NodeStore<S> {
         }))
     }
 
+    /// The node whose SHA-256 is `digest`.
     pub(crate) fn node_by_digest(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
         let Some(cache) = &self.cache else {
             return self.load(digest);

@@ -9,7 +9,7 @@ use mst_node::height_of;
 
 use crate::entries::{Entries, prefix_end};
 use crate::node_store::{Child, TreeNode};
-use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
+use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault, place};
 
 /// A cursor in a tree, which goes down into subtrees, along a node, and up again.
 ///
@@ -109,15 +109,10 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// top of a tree, since it has a subtree but no keys.
     pub fn new(nodes: &'s NodeStore<S>, root: &Cid) -> Result<Self, Error> {
         let node = nodes.node(root)?;
-        let root_height = match node.key_height() {
-            Some(height) => height,
-            None if node.subtree_digest(0).is_none() => 0,
-            None => return Err(invalid(&node, TreeFault::TopWithoutKeys)),
-        };
         Ok(Self {
             nodes,
+            root_height: place::top_height(&node)?,
             stack: first_frame(node),
-            root_height,
             trusted: nodes.options().trusted,
             left: None,
             right: None,
@@ -135,7 +130,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     pub fn checked(mut self) -> Result<Self, Error> {
         if self.trusted {
             self.trusted = false;
-            check_heights(self.node())?;
+            place::check_heights(self.node())?;
         }
         Ok(self)
     }
@@ -561,7 +556,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         if self.height() == 0 {
             return match top.node.subtree_digest(top.slot) {
                 None => Ok(None),
-                Some(_) => Err(invalid(&top.node, TreeFault::BelowBottom)),
+                Some(_) => Err(place::invalid(&top.node, TreeFault::BelowBottom)),
             };
         }
         let Some(Child { node, linked }) = self.nodes.child(&top.node, top.slot)? else {
@@ -570,7 +565,14 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         if linked && !self.nodes.options().trusted && !top.node.is_empty() {
             // The link was made when the child was found to be in its place. What that has
             // to do with its parent stays so; what the ancestors say, they say anew.
-            self.check_order(&node, top.slot == 0, top.slot == top.node.len())?;
+            let left = if top.slot == 0 { self.left_key() } else { None };
+            let at_right_edge = top.slot == top.node.len();
+            let right = if at_right_edge {
+                self.right_key()
+            } else {
+                None
+            };
+            place::check_order(&node, left, right)?;
         } else {
             if !self.trusted {
                 self.check_place(&node)?;
@@ -582,37 +584,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Checks that the subtree here may have `child` as its top.
     fn check_place(&self, child: &TreeNode) -> Result<(), Error> {
-        let expected = self.height() - 1;
-        match child.key_height() {
-            Some(found) if found != expected => {
-                return Err(invalid(child, TreeFault::Height { expected, found }));
-            }
-            None if child.subtree_digest(0).is_none() => {
-                return Err(invalid(child, TreeFault::Empty));
-            }
-            _ => {}
-        }
+        place::check_level(child, self.height() - 1)?;
         if self.nodes.options().trusted {
-            check_heights(child)?;
+            place::check_heights(child)?;
         }
-        self.check_order(child, true, true)
-    }
-
-    /// Checks that the keys of `child` lie between those around the subtree here, on the
-    /// sides that are asked for.
-    #[inline]
-    fn check_order(&self, child: &TreeNode, left: bool, right: bool) -> Result<(), Error> {
-        let (Some(first), Some(last)) = (child.key(0), child.key(child.len().wrapping_sub(1)))
-        else {
-            return Ok(());
-        };
-        if left && self.left_key().is_some_and(|left| first <= left) {
-            return Err(invalid(child, TreeFault::KeyNotGreater));
-        }
-        if right && self.right_key().is_some_and(|right| last >= right) {
-            return Err(invalid(child, TreeFault::KeyNotLess));
-        }
-        Ok(())
+        place::check_order(child, self.left_key(), self.right_key())
     }
 
     /// The frame at `depth`, which is no deeper than the walker stands.
@@ -686,24 +662,5 @@ impl<S: BlockStore> fmt::Debug for NodeWalker<'_, S> {
             .field("left_key", &self.left_key().map(String::from_utf8_lossy))
             .field("right_key", &self.right_key().map(String::from_utf8_lossy))
             .finish_non_exhaustive()
-    }
-}
-
-/// Checks what a store of trusted nodes has not: that all keys have one height.
-fn check_heights(node: &TreeNode) -> Result<(), Error> {
-    match node.height() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::InvalidNode {
-            cid: node.cid(),
-            source: Box::new(error.into()),
-        }),
-    }
-}
-
-#[cold]
-fn invalid(node: &TreeNode, fault: TreeFault) -> Error {
-    Error::InvalidTree {
-        cid: node.cid(),
-        fault,
     }
 }

@@ -1,0 +1,146 @@
+//! A whole tree from its entries in key order.
+
+use blockstore_core::{Bytes, Cid, StoreError, sha2_256};
+use mst_node::{DIGEST_LEN, Limits, NodeEncoder, check_key, height_of, node_cid};
+
+use crate::{Error, place::check_size};
+
+/// Builds a tree from entries in key order, in one pass.
+///
+/// Each node is handed out as soon as it is complete, those below before those above, and then
+/// forgotten, so that the builder's memory is one node for each level. A tree of any size can
+/// be built so, and it is the fastest way to build one.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+/// use mst_ops::{Error, Node, NodeStore, TreeBuilder};
+///
+/// let value = Node::empty().cid();
+/// let blocks = MemoryBlockStore::new();
+/// let mut builder = TreeBuilder::new(|cid, block| blocks.put(&cid, block));
+/// for key in ["app.bsky.feed.post/1", "app.bsky.feed.post/2"] {
+///     builder.push(key.as_bytes(), &value)?;
+/// }
+/// assert!(matches!(builder.push(b"app.bsky.feed.like/1", &value), Err(Error::KeyOrder { .. })));
+/// let root = builder.finish()?;
+///
+/// let nodes = NodeStore::new(&blocks);
+/// assert_eq!(nodes.get(&root, b"app.bsky.feed.post/2")?, Some(value));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TreeBuilder<F> {
+    sink: F,
+    limits: Limits,
+    /// The node that is being made on each level, from the bottom.
+    levels: Vec<Level>,
+    /// The greatest key so far.
+    last_key: Vec<u8>,
+    /// How many entries there were.
+    len: u64,
+}
+
+#[derive(Debug, Default)]
+struct Level {
+    node: NodeEncoder,
+    /// Bytes of the node's keys, written out in full.
+    keys_len: usize,
+}
+
+impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
+    /// Starts a tree whose nodes go to `sink`. With a store in which each write is a
+    /// transaction, collect some hundred nodes there and put them at once.
+    pub fn new(sink: F) -> Self {
+        Self {
+            sink,
+            limits: Limits::default(),
+            levels: Vec::new(),
+            last_key: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`], [`Error::KeyOrder`] if `key` is not greater than the one before,
+    /// and [`Error::NodeTooLarge`]; the builder is then as it was. [`Error::Store`] if the sink
+    /// failed: a node is then lost, and the builder of no more use.
+    pub fn push(&mut self, key: &[u8], value: &Cid) -> Result<(), Error> {
+        check_key(key, &self.limits)?;
+        if self.len > 0 && key <= self.last_key.as_slice() {
+            return Err(Error::KeyOrder { index: self.len });
+        }
+        let height = usize::from(height_of(key));
+        if let Some(level) = self.levels.get(height) {
+            check_size(
+                level.node.len() + 1,
+                level.keys_len + key.len(),
+                &self.limits,
+            )?;
+        }
+        while self.levels.len() <= height {
+            self.levels.push(Level::default());
+        }
+        let below = self.close(height)?;
+        if let Some(level) = self.levels.get_mut(height) {
+            if let Some(digest) = below {
+                level.node.set_subtree(digest);
+            }
+            level.node.push(key, value);
+            level.keys_len += key.len();
+        }
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Hands out the nodes that are left, and returns the root.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] if the sink failed.
+    pub fn finish(mut self) -> Result<Cid, Error> {
+        if self.levels.is_empty() {
+            // The tree without entries has a node all the same.
+            self.levels.push(Level::default());
+            return Ok(node_cid(&self.hand_out(0)?));
+        }
+        let top = self.close(self.levels.len())?;
+        Ok(node_cid(&top.expect("the highest level has a key")))
+    }
+
+    /// Closes the nodes of the lowest `height` levels, and returns the digest of the highest
+    /// if there is anything in it.
+    fn close(&mut self, height: usize) -> Result<Option<[u8; DIGEST_LEN]>, Error> {
+        let mut below = None;
+        for index in 0..height {
+            let Some(level) = self.levels.get_mut(index) else {
+                break;
+            };
+            if let Some(digest) = below {
+                level.node.set_subtree(digest);
+            }
+            if level.node.is_empty() {
+                continue;
+            }
+            below = Some(self.hand_out(index)?);
+        }
+        Ok(below)
+    }
+
+    /// Gives the node of level `index` to the sink and starts the next.
+    fn hand_out(&mut self, index: usize) -> Result<[u8; DIGEST_LEN], StoreError> {
+        let level = self.levels.get_mut(index);
+        let level = level.expect("the level was there when its node was asked for");
+        level.keys_len = 0;
+        let block = level.node.finish();
+        let digest = sha2_256(&block);
+        (self.sink)(node_cid(&digest), block.into())?;
+        Ok(digest)
+    }
+}

@@ -1,0 +1,62 @@
+//! Where a tree gets its nodes from.
+
+use std::sync::Arc;
+
+use blockstore_core::BlockStore;
+use mst_node::{DIGEST_LEN, node_cid};
+
+use crate::{Error, NodeStore, NodeStoreOptions, TreeNode};
+
+/// Where a [`Tree`](crate::Tree) gets those of its nodes from that are not in memory: a
+/// [`NodeStore`], borrowed, owned or in an `Arc`, or nowhere ([`NoNodes`]).
+pub trait NodeSource {
+    /// Returns the node whose SHA-256 is `digest`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`NodeStore::node`].
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error>;
+
+    /// Returns what is known of the nodes, and up to which size they may grow.
+    fn options(&self) -> NodeStoreOptions;
+}
+
+/// The nodes of a tree that is in memory as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NoNodes;
+
+impl NodeSource for NoNodes {
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+        Err(Error::MissingBlock(node_cid(digest)))
+    }
+
+    fn options(&self) -> NodeStoreOptions {
+        NodeStoreOptions::default()
+    }
+}
+
+impl<S: BlockStore> NodeSource for NodeStore<S> {
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+        self.node_by_digest(digest)
+    }
+
+    fn options(&self) -> NodeStoreOptions {
+        *NodeStore::options(self)
+    }
+}
+
+macro_rules! forward_to_target {
+    ($($handle:ty),*) => {$(
+        impl<N: NodeSource + ?Sized> NodeSource for $handle {
+            fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+                (**self).fetch(digest)
+            }
+
+            fn options(&self) -> NodeStoreOptions {
+                (**self).options()
+            }
+        }
+    )*};
+}
+
+forward_to_target!(&N, Arc<N>);

@@ -1,0 +1,281 @@
+//! A tree in memory that can be changed.
+
+mod branch;
+mod edit;
+mod entries;
+mod save;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use blockstore_core::Cid;
+use mst_node::{height_of, node_cid, node_digest};
+
+use self::branch::{Branch, View};
+use self::edit::Retired;
+pub use self::entries::TreeEntries;
+pub use self::save::Changes;
+use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
+
+/// A Merkle Search Tree in memory that can be changed.
+///
+/// It is opened on a root and loads nodes as they are needed, or starts empty. A change touches
+/// the nodes on the way to its key and computes no hash but that key's; [`root`](Self::root)
+/// and [`flush`](Self::flush) encode and hash each changed node once, however many changes
+/// there were. What was loaded stays in memory as long as the tree, and each further access to
+/// it is a few steps from node to node; a look-up in a tree of which only a part shall be kept
+/// is [`NodeStore::get`](crate::NodeStore::get).
+///
+/// A change that fails, for lack of a block or because of a bad one, leaves the tree as it was.
+/// So a caller who gets [`Error::MissingBlock`] may fetch the block and try again. Nodes are
+/// held to their place when they are loaded, so no change can build on a malformed part.
+///
+/// A clone is cheap and independent: clones share the nodes that neither has changed.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+/// use mst_ops::{Node, NodeStore, Tree};
+///
+/// let blocks = MemoryBlockStore::new();
+/// let value = Node::empty().cid();
+///
+/// let mut tree = Tree::new();
+/// tree.insert(b"com.example.record/3jqfcqzm3fo2j", &value)?;
+/// tree.insert(b"com.example.record/3jqfcqzm4fc2j", &value)?;
+/// let changes = tree.flush();
+/// blocks.put_many(&changes.new)?;
+///
+/// let nodes = NodeStore::new(&blocks);
+/// let mut tree = Tree::open(&nodes, &changes.root)?;
+/// assert_eq!(tree.remove(b"com.example.record/3jqfcqzm4fc2j")?, Some(value));
+/// let changes = tree.flush();
+/// assert_eq!((changes.new.len(), changes.removed.len()), (1, 1));
+/// assert_eq!(changes.root, tree.root());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Tree<N = NoNodes> {
+    nodes: N,
+    top: Arc<Branch>,
+    retired: Retired,
+}
+
+impl Tree {
+    /// Returns the empty tree, in memory as a whole.
+    pub fn new() -> Self {
+        Self::with_nodes(NoNodes)
+    }
+
+    /// Returns the tree of `entries`, in memory as a whole. Of entries with the same key the
+    /// last counts.
+    ///
+    /// For very many entries in key order [`TreeBuilder`](crate::TreeBuilder) takes less time
+    /// and hardly any memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] and [`Error::NodeTooLarge`].
+    pub fn from_entries<K: AsRef<[u8]>>(
+        entries: impl IntoIterator<Item = (K, Cid)>,
+    ) -> Result<Self, Error> {
+        let mut tree = Self::new();
+        for (key, value) in entries {
+            tree.insert(key.as_ref(), &value)?;
+        }
+        Ok(tree)
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<N: NodeSource> Tree<N> {
+    /// Returns the empty tree. As nothing of it was ever stored, `nodes` is of use only for its
+    /// options; it gives the tree the type of one that was opened.
+    pub fn with_nodes(nodes: N) -> Self {
+        Self {
+            nodes,
+            top: Arc::new(Branch::empty()),
+            retired: Retired::new(),
+        }
+    }
+
+    /// Opens the tree of `root`, whose top node is loaded.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`NodeStore::node`](crate::NodeStore::node), and [`Error::InvalidTree`] if the
+    /// node cannot be the top of a tree.
+    pub fn open(nodes: N, root: &Cid) -> Result<Self, Error> {
+        let digest = node_digest(root).ok_or(Error::InvalidTree {
+            cid: *root,
+            fault: TreeFault::RootCid,
+        })?;
+        let top = Arc::new(Branch::load_top(&nodes, digest)?);
+        Ok(Self {
+            nodes,
+            top,
+            retired: Retired::new(),
+        })
+    }
+
+    /// Returns where the tree gets its nodes from.
+    pub fn nodes(&self) -> &N {
+        &self.nodes
+    }
+
+    /// Returns the value of `key`, or `None` if the tree does not have it.
+    ///
+    /// As with [`NodeWalker::find`](crate::NodeWalker::find), a node that is missing is no
+    /// reason for an error if `key` could not be in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingBlock`], [`Error::InvalidNode`], [`Error::InvalidTree`] and
+    /// [`Error::Store`] for a node that had to be loaded.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Cid>, Error> {
+        let mut branch = &self.top;
+        loop {
+            match branch.node.find(key) {
+                Ok(index) => return Ok(branch.node.value(index)),
+                Err(slot) => match branch.loaded(slot) {
+                    Some(below) => branch = below,
+                    None if branch.has_subtree(slot) => break,
+                    None => return Ok(None),
+                },
+            }
+        }
+        let found = self.find_entry(key, |_| {})?;
+        Ok(found.and_then(|(view, index)| view.branch.node.value(index)))
+    }
+
+    /// Returns whether the tree has `key`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get).
+    pub fn contains(&self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// Returns whether the tree has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.top.is_vacant()
+    }
+
+    /// Returns whether a node of the tree is missing in its store, so that some of its entries
+    /// cannot be read. Loads the whole tree, or what of it there is up to the first gap.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidNode`], [`Error::InvalidTree`] and [`Error::Store`] for a node that is
+    /// there.
+    pub fn is_partial(&self) -> Result<bool, Error> {
+        match self.verify() {
+            Ok(_) => Ok(false),
+            Err(Error::MissingBlock(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the entries in key order, loading nodes as it comes to them.
+    ///
+    /// What cannot be read is an item, an error for each subtree, and the iterator goes on
+    /// beside it.
+    pub fn entries(&self) -> TreeEntries<'_, N> {
+        TreeEntries::new(self)
+    }
+
+    /// Returns all entries as a map.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), if any of the tree cannot be read.
+    pub fn to_map(&self) -> Result<BTreeMap<Vec<u8>, Cid>, Error> {
+        let owned =
+            |entry: Result<(&[u8], Cid), Error>| entry.map(|(key, value)| (key.to_vec(), value));
+        self.entries().map(owned).collect()
+    }
+
+    /// Loads the whole tree and returns what it counted, if the tree is complete and canonical;
+    /// see [`verify`](crate::verify).
+    ///
+    /// # Errors
+    ///
+    /// The first fault in preorder.
+    pub fn verify(&self) -> Result<Summary, Error> {
+        let mut summary = Summary {
+            height: self.top.height,
+            nodes: 0,
+            entries: 0,
+        };
+        let mut views = vec![View::of_top(&self.top)];
+        while let Some(view) = views.pop() {
+            let branch = view.branch;
+            // Loading checked the rest, and this too unless the store is trusted.
+            for entry in branch.node.entries() {
+                let found = height_of(entry.key());
+                if found != branch.height {
+                    return Err(misplaced(branch, found));
+                }
+            }
+            summary.nodes += 1;
+            summary.entries += branch.node.len() as u64;
+            for slot in (0..=branch.node.len()).rev() {
+                views.extend(view.child(&self.nodes, slot)?);
+            }
+        }
+        Ok(summary)
+    }
+
+    /// Finds the entry of `key`: its node, and its index there. `on_way_down` learns the slots
+    /// that lead there.
+    fn find_entry(
+        &self,
+        key: &[u8],
+        mut on_way_down: impl FnMut(usize),
+    ) -> Result<Option<(View<'_>, usize)>, Error> {
+        let mut view = View::of_top(&self.top);
+        loop {
+            let slot = match view.branch.node.find(key) {
+                Ok(index) => return Ok(Some((view, index))),
+                Err(slot) => slot,
+            };
+            match view.child(&self.nodes, slot) {
+                Ok(Some(below)) => view = below,
+                Ok(None) => return Ok(None),
+                // A key is in the node of its own height, or nowhere.
+                Err(Error::MissingBlock(_)) if height_of(key) >= view.branch.height => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+            on_way_down(slot);
+        }
+    }
+}
+
+/// A key of height `found` stands in `branch`, which is of another.
+fn misplaced(branch: &Branch, found: u8) -> Error {
+    Error::InvalidTree {
+        cid: node_cid(&branch.digest()),
+        fault: TreeFault::Height {
+            expected: branch.height,
+            found,
+        },
+    }
+}
+
+impl<N> fmt::Debug for Tree<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("height", &self.top.height)
+            .finish_non_exhaustive()
+    }
+}

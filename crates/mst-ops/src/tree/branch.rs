@@ -1,0 +1,234 @@
+//! A node of a tree in memory, with the nodes below it that are in memory too.
+
+use std::sync::{Arc, OnceLock};
+
+use blockstore_core::Cid;
+use mst_node::{DIGEST_LEN, Joint, Node};
+
+use crate::{Error, NodeSource, TreeFault, TreeNode, place};
+
+/// A node in memory.
+///
+/// Its [`Node`] says which slots have subtrees. Which node such a subtree has for its top says
+/// `children`, if that node was loaded or changed, and only else the link in the `Node`.
+#[derive(Debug, Clone)]
+pub(super) struct Branch {
+    pub(super) node: Node,
+    /// The height of its level, which it has also if it has no keys.
+    pub(super) height: u8,
+    /// One for each slot, or none at all on the bottom, where there are no subtrees.
+    pub(super) children: Vec<Child>,
+    /// The SHA-256 of its block, if it is known.
+    pub(super) digest: OnceLock<[u8; DIGEST_LEN]>,
+    /// Whether the tree was opened with this node, or has handed it out since.
+    pub(super) saved: bool,
+}
+
+/// A node below, once it is in memory.
+pub(super) type Child = OnceLock<Arc<Branch>>;
+
+/// A subtree on its way from one node into another.
+#[derive(Debug, Clone)]
+pub(super) enum Subtree {
+    None,
+    /// Not in memory.
+    Stored([u8; DIGEST_LEN]),
+    Loaded(Arc<Branch>),
+}
+
+/// Stands for the digest of a node that has none yet.
+const UNKNOWN: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
+
+impl Branch {
+    pub(super) fn empty() -> Self {
+        Self::new(Node::empty(), 0, Vec::new())
+    }
+
+    /// A changed node; `children` must be one for each slot of `node`.
+    pub(super) fn new(node: Node, height: u8, mut children: Vec<Child>) -> Self {
+        if height == 0 {
+            children = Vec::new();
+        }
+        Self {
+            node,
+            height,
+            children,
+            digest: OnceLock::new(),
+            saved: false,
+        }
+    }
+
+    /// A node of one entry.
+    pub(super) fn of_entry(
+        key: &[u8],
+        value: &Cid,
+        height: u8,
+        left: Subtree,
+        right: Subtree,
+    ) -> Self {
+        let none = Node::empty();
+        let joint = Joint::entry(left.digest(), key, value, right.digest());
+        let node = Node::join(&none, 0, joint, &none, 0).expect(KEY_CHECKED);
+        Self::new(node, height, vec![left.into_child(), right.into_child()])
+    }
+
+    /// A node without keys over `below`.
+    pub(super) fn over(below: Arc<Self>) -> Self {
+        let height = below.height + 1;
+        let none = Node::empty();
+        let joint = Joint::subtree(Some(&UNKNOWN));
+        let node = Node::join(&none, 0, joint, &none, 0).expect("it has no keys");
+        Self::new(node, height, vec![Child::from(below)])
+    }
+
+    /// `node` as the top of a tree.
+    pub(super) fn load_top(
+        nodes: &impl NodeSource,
+        digest: &[u8; DIGEST_LEN],
+    ) -> Result<Self, Error> {
+        let node = nodes.fetch(digest)?;
+        let height = place::top_height(&node)?;
+        Self::from_store(node, height)
+    }
+
+    /// `node` below another, whose place there is sound.
+    fn from_store(node: Arc<TreeNode>, height: u8) -> Result<Self, Error> {
+        let digest = OnceLock::from(*node.digest());
+        let slots = node.len() + 1;
+        if height == 0 && (0..slots).any(|slot| node.subtree_digest(slot).is_some()) {
+            return Err(place::invalid(&node, TreeFault::BelowBottom));
+        }
+        let children = if height == 0 { 0 } else { slots };
+        Ok(Self {
+            node: node.take_node(),
+            height,
+            children: (0..children).map(|_| Child::new()).collect(),
+            digest,
+            saved: true,
+        })
+    }
+
+    /// Whether there is nothing in it: neither entry nor subtree.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.node.is_empty() && !self.has_subtree(0)
+    }
+
+    pub(super) fn has_subtree(&self, slot: usize) -> bool {
+        self.node.subtree_digest(slot).is_some()
+    }
+
+    /// The node below slot `slot`, if there is one in memory.
+    #[inline]
+    pub(super) fn loaded(&self, slot: usize) -> Option<&Arc<Self>> {
+        self.children.get(slot)?.get()
+    }
+
+    pub(super) fn loaded_mut(&mut self, slot: usize) -> Option<&mut Arc<Self>> {
+        self.children.get_mut(slot)?.get_mut()
+    }
+
+    /// Takes the subtree out of slot `slot`, whose link stays until the node is joined anew.
+    pub(super) fn take_subtree(&mut self, slot: usize) -> Subtree {
+        if let Some(loaded) = self.children.get_mut(slot).and_then(Child::take) {
+            return Subtree::Loaded(loaded);
+        }
+        match self.node.subtree_digest(slot) {
+            Some(digest) => Subtree::Stored(*digest),
+            None => Subtree::None,
+        }
+    }
+
+    /// Puts a subtree into slot `slot`, in place of what was there.
+    pub(super) fn set_subtree(&mut self, slot: usize, subtree: Subtree) {
+        let joint = Joint::subtree(subtree.digest());
+        self.node = Node::join(&self.node, slot, joint, &self.node, slot).expect(NO_NEW_KEY);
+        if let Some(child) = self.children.get_mut(slot) {
+            *child = subtree.into_child();
+        }
+    }
+}
+
+/// Why a join cannot fail that brings in no key.
+pub(super) const NO_NEW_KEY: &str = "keys of one tree are in order, and the size was checked";
+/// Why a join cannot fail that does.
+pub(super) const KEY_CHECKED: &str = "the key was checked and its place was looked for";
+
+impl Subtree {
+    /// The digest for the parent's link.
+    pub(super) fn digest(&self) -> Option<&[u8; DIGEST_LEN]> {
+        match self {
+            Self::None => None,
+            Self::Stored(digest) => Some(digest),
+            Self::Loaded(_) => Some(&UNKNOWN),
+        }
+    }
+
+    pub(super) fn into_child(self) -> Child {
+        match self {
+            Self::None | Self::Stored(_) => Child::new(),
+            Self::Loaded(branch) => Child::from(branch),
+        }
+    }
+}
+
+impl From<Option<Arc<Branch>>> for Subtree {
+    fn from(branch: Option<Arc<Branch>>) -> Self {
+        branch.map_or(Self::None, Self::Loaded)
+    }
+}
+
+/// A node in memory, seen from above: with the keys that enclose it.
+#[derive(Clone, Copy)]
+pub(super) struct View<'t> {
+    pub(super) branch: &'t Branch,
+    left: Option<&'t [u8]>,
+    right: Option<&'t [u8]>,
+}
+
+impl<'t> View<'t> {
+    /// The top of a tree.
+    pub(super) fn of_top(branch: &'t Branch) -> Self {
+        Self {
+            branch,
+            left: None,
+            right: None,
+        }
+    }
+
+    /// The node below slot `slot`, or `None` if there is no subtree. It is loaded and found to
+    /// be in its place if it is not in memory yet.
+    pub(super) fn child(
+        &self,
+        nodes: &impl NodeSource,
+        slot: usize,
+    ) -> Result<Option<Self>, Error> {
+        let branch = self.branch;
+        let node = &branch.node;
+        let Some(digest) = node.subtree_digest(slot) else {
+            return Ok(None);
+        };
+        let left = slot.checked_sub(1).and_then(|index| node.key(index));
+        let left = left.or(self.left);
+        let right = node.key(slot).or(self.right);
+        let Some(child) = branch.children.get(slot) else {
+            // Refused when the node was loaded.
+            return Ok(None);
+        };
+        let branch = if let Some(loaded) = child.get() {
+            loaded
+        } else {
+            let node = nodes.fetch(digest)?;
+            let height = branch.height - 1;
+            // Also where trees are trusted: what follows relies on it.
+            place::check_level(&node, height)?;
+            place::check_order(&node, left, right)?;
+            let loaded = Arc::new(Branch::from_store(node, height)?);
+            child.get_or_init(|| loaded)
+        };
+        Ok(Some(Self {
+            branch,
+            left,
+            right,
+        }))
+    }
+}

@@ -1,0 +1,142 @@
+//! What became of a tree: its root, its new nodes, and those that it no longer has.
+
+use std::sync::Arc;
+
+use blockstore_core::{Bytes, Cid, sha2_256};
+use mst_node::{DIGEST_LEN, node_cid};
+
+use super::Tree;
+use super::branch::Branch;
+
+/// What [`Tree::flush`] returns: all that a store has to learn of the changes since the tree
+/// was opened or flushed last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Changes {
+    /// The CID of the top node.
+    pub root: Cid,
+    /// The nodes that the tree has now and did not have before, each once, with its block;
+    /// nodes before those that link to them.
+    pub new: Vec<(Cid, Bytes)>,
+    /// The nodes that it had and has no longer, each once, in no particular order.
+    pub removed: Vec<Cid>,
+}
+
+impl<N> Tree<N> {
+    /// Returns the root: the CID of the top node.
+    ///
+    /// Nodes changed since it was last asked for are encoded and hashed, and still count as
+    /// changed for [`flush`](Self::flush).
+    pub fn root(&self) -> Cid {
+        node_cid(&self.top.digest())
+    }
+
+    /// Returns what has changed since the tree was opened or flushed last, and counts it as
+    /// stored: the next flush will not return it again.
+    ///
+    /// A caller whose store then fails has to open the tree again, or go back to a clone made
+    /// before.
+    ///
+    /// A tree made by [`Tree::new`] was never stored, so its first flush returns all its nodes,
+    /// even if that is just the one node of the empty tree.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_ops::{Node, Tree};
+    ///
+    /// let mut tree = Tree::from_entries([("key", Node::empty().cid())])?;
+    /// let changes = tree.flush();
+    /// assert_eq!(changes.new.len(), 1);
+    /// assert_eq!(changes.new[0].0, changes.root);
+    /// assert!(tree.flush().new.is_empty());
+    /// # Ok::<(), mst_ops::Error>(())
+    /// ```
+    pub fn flush(&mut self) -> Changes {
+        let mut retired = std::mem::take(&mut self.retired);
+        retired.sort_unstable();
+        let mut save = Save {
+            back: vec![false; retired.len()],
+            retired,
+            new: Vec::new(),
+            block: Vec::new(),
+        };
+        let digest = save.save(&mut self.top);
+        let removed = save.retired.iter().zip(save.back);
+        let removed = removed.filter(|(_, back)| !back);
+        Changes {
+            root: node_cid(&digest),
+            new: save.new,
+            removed: removed.map(|(digest, _)| node_cid(digest)).collect(),
+        }
+    }
+}
+
+struct Save {
+    /// The nodes that were changed or dropped, sorted.
+    retired: Vec<[u8; DIGEST_LEN]>,
+    /// Which of them came back: a change was undone.
+    back: Vec<bool>,
+    new: Vec<(Cid, Bytes)>,
+    /// Where nodes are encoded.
+    block: Vec<u8>,
+}
+
+impl Save {
+    /// Collects the changed nodes from `branch` down, and returns the digest of `branch`. The
+    /// depth is that of a tree, at most 129.
+    fn save(&mut self, branch: &mut Arc<Branch>) -> [u8; DIGEST_LEN] {
+        if branch.saved {
+            return branch.digest();
+        }
+        let branch = Arc::make_mut(branch);
+        for child in &mut branch.children {
+            if let Some(below) = child.get_mut() {
+                self.save(below);
+            }
+        }
+        branch.saved = true;
+        branch.encode(&mut self.block);
+        let digest = *branch.digest.get_or_init(|| sha2_256(&self.block));
+        let was_there = self.retired.binary_search(&digest).ok();
+        if let Some(back) = was_there.and_then(|at| self.back.get_mut(at)) {
+            *back = true;
+        } else {
+            let block = Bytes::copy_from_slice(&self.block);
+            self.new.push((node_cid(&digest), block));
+        }
+        digest
+    }
+}
+
+impl Branch {
+    /// The SHA-256 of the node's block.
+    pub(super) fn digest(&self) -> [u8; DIGEST_LEN] {
+        match self.digest.get() {
+            Some(digest) => *digest,
+            None => self.hash(&mut Vec::new()),
+        }
+    }
+
+    /// Computes the digests of the changed nodes from here down.
+    fn hash(&self, block: &mut Vec<u8>) -> [u8; DIGEST_LEN] {
+        for child in &self.children {
+            if let Some(below) = child.get()
+                && below.digest.get().is_none()
+            {
+                below.hash(block);
+            }
+        }
+        self.encode(block);
+        *self.digest.get_or_init(|| sha2_256(block))
+    }
+
+    /// Puts the node's block into `block`. The digests of the nodes below must be known.
+    fn encode(&self, block: &mut Vec<u8>) {
+        block.clear();
+        self.node.encode_linking(block, |slot| {
+            let below = self.loaded(slot)?;
+            Some(below.digest.get().expect("it was hashed before"))
+        });
+    }
+}
