@@ -18,6 +18,6 @@ pub use mst_ops::{
     TreeFault, TreeNode, VisitedNode, verify as verify_tree,
 };
 pub use mst_repo::{
-    self, Collections, Commit, Error, Fault, Faults, InvalidCommit, InvalidPath, Place, Record,
-    Records, RepoPath, Repository, RepositorySummary,
+    self, Collections, Commit, Error, Export, Fault, Faults, InvalidCommit, InvalidPath, Place,
+    Reachable, Record, Records, RepoPath, Repository, RepositorySummary, reachable,
 };

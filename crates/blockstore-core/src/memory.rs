@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
+use cid::multihash::Multihash;
 use cid::{Cid, Version};
 use hashbrown::HashMap;
 
-use crate::{BlockStore, BlockStoreMut, StoreError, check_block, is_verifiable};
+use crate::{BlockStore, BlockStoreMut, SHA2_256, StoreError, check_block, is_verifiable};
 
 /// A store that keeps its blocks in memory, and can be shared between threads.
 ///
@@ -52,6 +53,12 @@ impl Key {
             version: cid.version(),
         })
     }
+
+    fn cid(&self) -> Cid {
+        let hash = Multihash::wrap(SHA2_256, &self.digest);
+        let hash = hash.expect("a multihash has room for 32 bytes");
+        Cid::new(self.version, self.codec, hash).expect("these are the parts of a CID")
+    }
 }
 
 impl MemoryBlockStore {
@@ -68,6 +75,32 @@ impl MemoryBlockStore {
     /// Returns whether the store holds no block.
     pub fn is_empty(&self) -> bool {
         self.read().is_empty()
+    }
+
+    /// Drops the blocks for which `keep` says no, and returns how many there were.
+    ///
+    /// For a sweep: `mst_repo::reachable` says which blocks are in use. No other thread can
+    /// read or write meanwhile; but what one has written between the two is not known to be
+    /// in use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::{BlockStoreMut, MemoryBlockStore, dag_cbor_cid};
+    ///
+    /// let store = MemoryBlockStore::new();
+    /// let used = dag_cbor_cid(b"\xa0");
+    /// store.put(&used, b"\xa0".as_slice().into())?;
+    /// store.put(&dag_cbor_cid(b"\x80"), b"\x80".as_slice().into())?;
+    /// assert_eq!(store.retain(|cid| *cid == used), 1);
+    /// assert_eq!(store.len(), 1);
+    /// # Ok::<(), blockstore_core::StoreError>(())
+    /// ```
+    pub fn retain(&self, mut keep: impl FnMut(&Cid) -> bool) -> usize {
+        let mut blocks = self.write();
+        let before = blocks.len();
+        blocks.retain(|key, _| keep(&key.cid()));
+        before - blocks.len()
     }
 
     // A panic while the lock is held cannot leave the map half changed, so a poisoned
@@ -141,11 +174,35 @@ impl fmt::Debug for MemoryBlockStore {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 mod tests {
     use super::MemoryBlockStore;
+    use crate::{BlockStore, BlockStoreMut, Cid, dag_cbor_cid, raw_cid};
 
     #[test]
     fn memory_store_keeps_the_contract() {
         crate::contract::read_write(MemoryBlockStore::new);
+    }
+
+    #[test]
+    fn a_sweep_asks_for_the_cids_that_were_put_whatever_their_form() {
+        let store = MemoryBlockStore::new();
+        let block = b"\xa0".as_slice();
+        let (cbor, raw) = (dag_cbor_cid(block), raw_cid(block));
+        let version_0 = Cid::new_v0(*cbor.hash()).unwrap();
+        for cid in [cbor, raw, version_0] {
+            store.put(&cid, block.into()).unwrap();
+        }
+        let mut asked = Vec::new();
+        let dropped = store.retain(|cid| {
+            asked.push(*cid);
+            *cid == version_0
+        });
+        assert_eq!(dropped, 2);
+        asked.sort();
+        let mut expected = vec![cbor, raw, version_0];
+        expected.sort();
+        assert_eq!(asked, expected);
+        assert!(store.has(&version_0).unwrap() && !store.has(&raw).unwrap());
     }
 }

@@ -1,6 +1,7 @@
 //! A repository of 100,000 records out of a CAR in memory: `cargo bench -p mst-repo`.
 
-use blockstore_car::{Bytes, CarBlockStore};
+use blockstore_car::{Bytes, CarBlockStore, CarWriter};
+use blockstore_core::{BlockStoreMut, MemoryBlockStore};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use mst_ops::NodeStoreOptions;
@@ -41,6 +42,32 @@ fn read_shuffled_car(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(BENCH_RECORDS))
         .bench(|| read(&car));
+}
+
+/// From a store in memory to the bytes of a CAR.
+#[divan::bench]
+fn export(bencher: Bencher) {
+    let sample = SampleRepository::generate(BENCH_SEED, BENCH_RECORDS);
+    let blocks = MemoryBlockStore::new();
+    let put = blocks.put_many(&sample.blocks());
+    put.expect("a made-up repository has the right CIDs");
+    let commit = sample.commit.0;
+    let len = sample.car().len();
+    drop(sample);
+    let mut options = NodeStoreOptions::default();
+    options.cache_bytes = 0;
+    bencher.counter(ItemsCount::new(BENCH_RECORDS)).bench(|| {
+        let repository = Repository::open_with(&blocks, &commit, options);
+        let repository = repository.expect("it has a commit");
+        let writer = CarWriter::new(Vec::with_capacity(len), &[commit]);
+        let mut writer = writer.expect("a vector takes every write");
+        for block in repository.export().expect("it has a tree") {
+            let (cid, block) = block.expect("it is whole");
+            let written = writer.write_block(&cid, &block);
+            written.expect("a vector takes every write");
+        }
+        writer.finish().expect("a vector takes every write")
+    });
 }
 
 #[divan::bench]

@@ -3,7 +3,9 @@
 mod check;
 mod commit;
 mod error;
+mod export;
 mod path;
+mod reachable;
 mod record;
 mod repository;
 mod syntax;
@@ -12,10 +14,12 @@ pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
 pub use commit::{Commit, InvalidCommit};
 pub use error::Error;
+pub use export::Export;
 pub use ipld_core::ipld::Ipld;
 pub use path::{
     InvalidNsid, InvalidPath, InvalidRecordKey, RepoPath, check_nsid, check_record_key,
 };
+pub use reachable::{Reachable, reachable};
 pub use record::{Record, Records};
 pub use repository::{Collections, Repository};
 pub use syntax::{is_did, is_tid};

@@ -1,0 +1,192 @@
+//! The danger: an export that is not the repository. It lacks a block and nobody notices, brings
+//! along what its author deleted, or comes in an order that its reader must buffer whole. And a
+//! sweep that takes for garbage what is in use.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a helper of a test is the report"
+)]
+
+use std::collections::BTreeSet;
+
+use blockstore_core::{
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
+};
+use mst_ops::{NodeStore, Tree};
+use mst_repo::{Commit, Error, Repository, reachable};
+use mst_testkit::{Rng, SampleRepository};
+
+type Block = (Cid, Bytes);
+
+fn stored(blocks: &[Block]) -> MemoryBlockStore {
+    let store = MemoryBlockStore::new();
+    store.put_many(blocks).unwrap();
+    store
+}
+
+fn garbage() -> Block {
+    let block = Bytes::from_static(b"\x64none");
+    (dag_cbor_cid(&block), block)
+}
+
+#[test]
+fn blocks_come_in_streamable_order_whatever_else_is_in_the_store() {
+    for (seed, len) in [(1, 0), (2, 1), (3, 17), (4, 2_000)] {
+        let sample = SampleRepository::generate(seed, len);
+        let store = stored(&sample.blocks());
+        let (cid, block) = garbage();
+        store.put(&cid, block).unwrap();
+        let repository = Repository::open(&store, &sample.commit.0).unwrap();
+        let blocks: Result<Vec<Block>, Error> = repository.export().unwrap().collect();
+        assert_eq!(blocks.unwrap(), sample.blocks(), "{len} records");
+    }
+}
+
+#[test]
+fn every_missing_block_is_an_item_and_all_that_can_be_reached_comes_beside_it() {
+    let sample = SampleRepository::generate(5, 60);
+    let whole = sample.blocks();
+    // Not the commit, and not the top node: without these there is nothing to export.
+    for at in 2..whole.len() {
+        let mut blocks = whole.clone();
+        let (missing, _) = blocks.remove(at);
+        if blocks.iter().any(|(cid, _)| *cid == missing) {
+            continue;
+        }
+        let store = stored(&blocks);
+        let repository = Repository::open(&store, &sample.commit.0).unwrap();
+        let mut found = BTreeSet::new();
+        let mut errors = Vec::new();
+        for item in repository.export().unwrap() {
+            match item {
+                Ok((cid, _)) => assert!(found.insert(cid)),
+                Err(error) => errors.push(error.cid()),
+            }
+        }
+        assert_eq!(errors, [Some(missing)], "block {at}");
+        // A record is all that is missing, or all below a node is.
+        let below = whole.len() - found.len();
+        let is_record = sample.records.contains_key(&missing);
+        assert!(if is_record { below == 1 } else { below > 1 }, "block {at}");
+    }
+}
+
+/// Fails for one block, and for every question that is about several at once.
+struct Failing<'s> {
+    store: &'s MemoryBlockStore,
+    bad: Cid,
+}
+
+impl BlockStore for Failing<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        if *cid == self.bad {
+            return Err(StoreError::HashMismatch(*cid));
+        }
+        self.store.get(cid)
+    }
+
+    fn get_many(&self, _: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        Err(StoreError::backend("not at once"))
+    }
+}
+
+#[test]
+fn one_bad_record_is_one_error() {
+    let sample = SampleRepository::generate(6, 40);
+    let store = stored(&sample.blocks());
+    let bad = *sample.records.keys().next().unwrap();
+    let failing = Failing { store: &store, bad };
+    let repository = Repository::open(failing, &sample.commit.0).unwrap();
+    let (found, errors): (Vec<_>, Vec<_>) = repository.export().unwrap().partition(Result::is_ok);
+    assert_eq!(found.len() + 1, sample.blocks().len());
+    assert_eq!(errors.len(), 1);
+    assert!(matches!(&errors[0], Err(error) if error.cid() == Some(bad)));
+}
+
+#[test]
+fn what_is_reachable_is_what_is_exported() {
+    let sample = SampleRepository::generate(7, 500);
+    let mut blocks = sample.blocks();
+    blocks.push(garbage());
+    Rng::new(7).shuffle(&mut blocks);
+    let store = stored(&blocks);
+    let used = reachable(&store, &[sample.commit.0]).unwrap();
+    let exported: BTreeSet<Cid> = sample.blocks().iter().map(|(cid, _)| *cid).collect();
+    assert_eq!(used.len(), exported.len());
+    assert!(exported.iter().all(|cid| used.contains(cid)));
+    assert!(!used.contains(&garbage().0));
+
+    assert_eq!(store.retain(|cid| used.contains(cid)), 1);
+    let repository = Repository::open(&store, &sample.commit.0).unwrap();
+    assert_eq!(repository.verify().unwrap().records, 500);
+}
+
+#[test]
+fn several_roots_keep_what_any_of_them_needs() {
+    let sample = SampleRepository::generate(8, 200);
+    let store = stored(&sample.blocks());
+    let nodes = NodeStore::new(&store);
+    let mut tree = Tree::open(&nodes, &sample.tree.root).unwrap();
+    let (path, value) = sample.paths.iter().next().unwrap();
+    tree.remove(path.as_bytes()).unwrap();
+    let changes = tree.flush();
+    store.put_many(&changes.new).unwrap();
+
+    let (old, new) = (sample.commit.0, changes.root);
+    let both = reachable(&store, &[old, new]).unwrap();
+    assert_eq!(both.len(), store.len());
+    let only_new = reachable(&store, &[new]).unwrap();
+    // The commit, the removed record, and the nodes of the old tree only.
+    assert_eq!(only_new.len() + 2 + changes.removed.len(), store.len());
+    assert!(!only_new.contains(value));
+    assert!(changes.removed.iter().all(|cid| !only_new.contains(cid)));
+    assert!(reachable(&store, &[]).unwrap().is_empty());
+}
+
+/// Nothing keeps an author from writing the CID of somebody's node into a tree as a value.
+#[test]
+fn a_value_that_is_a_node_does_not_hide_what_is_below_the_node() {
+    let sample = SampleRepository::generate(9, 300);
+    let store = stored(&sample.blocks());
+    let mut tree = Tree::new();
+    for (n, (cid, _)) in sample.tree.nodes.iter().enumerate() {
+        tree.insert(format!("a/{n}").as_bytes(), cid).unwrap();
+    }
+    let changes = tree.flush();
+    store.put_many(&changes.new).unwrap();
+    let used = reachable(&store, &[changes.root, sample.commit.0]).unwrap();
+    assert!(sample.blocks().iter().all(|(cid, _)| used.contains(cid)));
+    assert_eq!(used.len(), store.len());
+}
+
+#[test]
+fn where_anything_cannot_be_read_nothing_is_taken_for_garbage() {
+    let sample = SampleRepository::generate(10, 100);
+    for (missing, _) in &sample.tree.nodes {
+        let store = stored(&sample.blocks());
+        store.delete(missing).unwrap();
+        let error = reachable(&store, &[sample.commit.0]).unwrap_err();
+        assert!(matches!(error, Error::MissingBlock(cid) if cid == *missing));
+    }
+    // A root that is neither a commit nor a node; and one that is not there.
+    let (cid, block) = garbage();
+    let store = stored(&[(cid, block)]);
+    let error = reachable(&store, &[cid]).unwrap_err();
+    assert!(matches!(error, Error::InvalidCommit { cid: found, .. } if found == cid));
+    let error = reachable(&store, &[sample.commit.0]).unwrap_err();
+    assert!(matches!(error, Error::MissingBlock(_)));
+}
+
+#[test]
+fn an_old_commit_of_version_2_keeps_its_blocks_too() {
+    let sample = SampleRepository::generate(11, 20);
+    let store = stored(&sample.blocks());
+    let mut commit = Commit::decode(&sample.commit.1).unwrap();
+    commit.version = 2;
+    let block = Bytes::from(commit.encode());
+    let cid = dag_cbor_cid(&block);
+    store.put(&cid, block).unwrap();
+    let used = reachable(&store, &[cid]).unwrap();
+    assert_eq!(used.len(), sample.blocks().len());
+}
