@@ -1,5 +1,7 @@
 //! `cargo xtask conformance`: published vectors and suites, run from where they lie.
 
+mod changes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +52,9 @@ pub(crate) fn run_in(folder: &Path) -> Result<()> {
     }
     if trees.is_there("cars/exhaustive") {
         exhaustive_trees(&trees, &mut report)?;
+    }
+    if trees.is_there("tests") {
+        changes::run(&trees, &mut report)?;
     }
     report.finish(folder)
 }

@@ -1,0 +1,146 @@
+//! `mst-test-suite`: from one tree to another by the operations between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use atproto_mst::{BlockStoreMut, CarBlockStore, Cid, MemoryBlockStore, NodeStore, Tree};
+use serde::Deserialize;
+
+use super::{Report, Suite};
+use crate::Result;
+
+#[derive(Deserialize)]
+struct Case {
+    #[serde(rename = "$type")]
+    kind: String,
+    inputs: Inputs,
+    results: Results,
+}
+
+#[derive(Deserialize)]
+struct Inputs {
+    mst_a: PathBuf,
+    mst_b: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Results {
+    created_nodes: BTreeSet<String>,
+    deleted_nodes: BTreeSet<String>,
+    record_ops: Vec<Operation>,
+}
+
+#[derive(Deserialize)]
+struct Operation {
+    rpath: String,
+    old_value: Option<String>,
+    new_value: Option<String>,
+}
+
+/// A tree of the suite: its root and nodes.
+struct Input {
+    root: Cid,
+    nodes: NodeStore<CarBlockStore>,
+}
+
+/// Runs every case in both directions: the operations lead from the one root to the other, and
+/// what a flush hands out are the nodes that the case names.
+pub(super) fn run(suite: &Suite, report: &mut Report) -> Result<()> {
+    let before = report.cases;
+    let mut inputs = BTreeMap::new();
+    let mut files = Vec::new();
+    collect_files(&suite.0.join("tests"), &mut files)?;
+    for file in files {
+        let case = fs::read_to_string(&file)?;
+        let case: Case =
+            serde_json::from_str(&case).map_err(|error| format!("{}: {error}", file.display()))?;
+        if case.kind != "mst-diff" {
+            continue;
+        }
+        let Case {
+            inputs: Inputs { mst_a, mst_b },
+            results,
+            ..
+        } = case;
+        for path in [&mst_a, &mst_b] {
+            if !inputs.contains_key(path) {
+                inputs.insert(path.clone(), open(&suite.0.join(path))?);
+            }
+        }
+        if let (Some(a), Some(b)) = (inputs.get(&mst_a), inputs.get(&mst_b)) {
+            for backwards in [false, true] {
+                let passed = check(a, b, &results, backwards);
+                report.case(passed.is_ok(), || {
+                    let way = if backwards { ", backwards" } else { "" };
+                    format!("{}{way}: {passed:?}", file.display())
+                });
+            }
+        }
+    }
+    report.part("changes from tree to tree, and back", before);
+    Ok(())
+}
+
+fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect_files(&path, files)?;
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Input> {
+    let car = CarBlockStore::open(path)?;
+    let root = *car.roots().first().ok_or("no root")?;
+    Ok(Input {
+        root,
+        nodes: NodeStore::new(car),
+    })
+}
+
+fn check(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
+    let (from, to) = if backwards { (b, a) } else { (a, b) };
+    let mut tree = Tree::open(&from.nodes, &from.root)?;
+    let mut operations: Vec<_> = results.record_ops.iter().collect();
+    if backwards {
+        operations.reverse();
+    }
+    for operation in operations {
+        let key = operation.rpath.as_bytes();
+        let (mut old, mut new) = (&operation.old_value, &operation.new_value);
+        if backwards {
+            (old, new) = (new, old);
+        }
+        let previous = match new {
+            Some(value) => tree.insert(key, &value.parse()?)?,
+            None => tree.remove(key)?,
+        };
+        if previous.map(|cid| cid.to_string()) != *old {
+            return Err(format!("{}: was {previous:?}", operation.rpath).into());
+        }
+    }
+    let changes = tree.flush();
+    if changes.root != to.root {
+        return Err(format!("root {}, not {}", changes.root, to.root).into());
+    }
+    let new: BTreeSet<_> = changes.new.iter().map(|(cid, _)| cid.to_string()).collect();
+    let removed: BTreeSet<_> = changes.removed.iter().map(Cid::to_string).collect();
+    let (mut created, mut deleted) = (&results.created_nodes, &results.deleted_nodes);
+    if backwards {
+        (created, deleted) = (deleted, created);
+    }
+    if new != *created || removed != *deleted {
+        return Err(format!("new {new:?}, removed {removed:?}").into());
+    }
+    // Each block is what its CID says.
+    MemoryBlockStore::new().put_many(&changes.new)?;
+    Ok(())
+}
