@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use blockstore_core::{BlockStoreMut, Cid, MemoryBlockStore};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker, Tree, TreeBuilder, verify};
+use mst_ops::{Diff, NodeStore, NodeStoreOptions, NodeWalker, Tree, TreeBuilder, verify};
 use mst_testkit::{BENCH_RECORDS, BENCH_SEED, Rng, SampleRepository};
 
 fn main() {
@@ -196,5 +196,47 @@ fn build(bencher: Bencher) {
             builder.finish().expect("the sink does not fail"),
             input.root
         );
+    });
+}
+
+/// Two trees that differ in 100 records, all nodes in the cache.
+#[divan::bench]
+fn diff(bencher: Bencher) {
+    let input = &*TREE;
+    let nodes = NodeStore::new(&input.blocks);
+    let mut tree = Tree::open(&nodes, &input.root).expect("the tree has a root");
+    for (key, value) in &input.pairs[..100] {
+        let key = key.as_bytes();
+        tree.remove(key).expect("the tree is whole");
+        if key.len() % 2 == 0 {
+            let key = [key, b"a"].concat();
+            tree.insert(&key, value).expect("the tree is whole");
+        }
+    }
+    let changes = tree.flush();
+    let put = input.blocks.put_many(&changes.new);
+    put.expect("a tree has the right CIDs");
+    bencher.bench_local(|| {
+        let diff = Diff::new(&nodes, &input.root, &nodes, &changes.root);
+        diff.expect("both trees are whole").count()
+    });
+}
+
+/// The same, and no node in a cache.
+#[divan::bench]
+fn diff_cold(bencher: Bencher) {
+    let input = &*TREE;
+    let nodes = NodeStore::new(&input.blocks);
+    let mut tree = Tree::open(&nodes, &input.root).expect("the tree has a root");
+    for (key, _) in &input.pairs[..100] {
+        tree.remove(key.as_bytes()).expect("the tree is whole");
+    }
+    let changes = tree.flush();
+    let put = input.blocks.put_many(&changes.new);
+    put.expect("a tree has the right CIDs");
+    bencher.bench_local(|| {
+        let nodes = NodeStore::new(&input.blocks);
+        let diff = Diff::new(&nodes, &input.root, &nodes, &changes.root);
+        diff.expect("both trees are whole").count()
     });
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod diff;
 mod entries;
 mod entry;
 mod error;
@@ -15,6 +16,7 @@ mod wrangler;
 
 pub use blockstore_core::{BlockStore, BlockStoreMut, Cid};
 pub use builder::TreeBuilder;
+pub use diff::{Diff, Operation};
 pub use entries::Entries;
 pub use entry::EntryRef;
 pub use error::{Error, InvalidNode, TreeFault};

@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use blockstore_core::{BlockStore, Cid};
-use mst_node::height_of;
+use mst_node::{DIGEST_LEN, height_of};
 
 use crate::entries::{Entries, prefix_end};
 use crate::node_store::{Child, TreeNode};
@@ -320,8 +320,23 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Those of [`go_down`](Self::go_down). The walker then stands in front of the subtree
     /// at fault, as far as it got; [`skip_subtree`](Self::skip_subtree) goes past it.
     pub fn next_entry(&mut self) -> Result<Option<EntryRef>, Error> {
+        self.next_entry_of(|_| true)
+    }
+
+    /// [`next_entry`](Self::next_entry) in a tree without the subtrees for whose top node
+    /// `wanted` says no.
+    #[inline]
+    pub(crate) fn next_entry_of(
+        &mut self,
+        wanted: impl Fn(&[u8; DIGEST_LEN]) -> bool,
+    ) -> Result<Option<EntryRef>, Error> {
         loop {
-            if self.top().side == Side::Left && self.enter(|_| 0, Side::Left)? {
+            let top = self.top();
+            let ahead = match top.side {
+                Side::Left => top.node.subtree_digest(top.slot),
+                Side::Right => None,
+            };
+            if ahead.is_some_and(&wanted) && self.enter(|_| 0, Side::Left)? {
                 continue;
             }
             if self.go_right() {
@@ -369,6 +384,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.depth() == other.depth()
             && self.top().side == other.top().side
             && self.stack.iter().zip(&other.stack).all(same_slot)
+    }
+
+    /// The digest of the walker's root.
+    pub(crate) fn root_digest(&self) -> &[u8; DIGEST_LEN] {
+        self.frame(0).node.digest()
     }
 
     /// Goes to the first slot of the next node in preorder; `false` behind the last.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atproto_mst::{BlockStoreMut, CarBlockStore, Cid, MemoryBlockStore, NodeStore, Tree};
+use atproto_mst::{
+    BlockStoreMut, CarBlockStore, Cid, Diff, MemoryBlockStore, NodeStore, Operation, Tree,
+};
 use serde::Deserialize;
 
 use super::{Report, Suite};
@@ -28,11 +30,11 @@ struct Inputs {
 struct Results {
     created_nodes: BTreeSet<String>,
     deleted_nodes: BTreeSet<String>,
-    record_ops: Vec<Operation>,
+    record_ops: Vec<RecordOp>,
 }
 
 #[derive(Deserialize)]
-struct Operation {
+struct RecordOp {
     rpath: String,
     old_value: Option<String>,
     new_value: Option<String>,
@@ -70,7 +72,8 @@ pub(super) fn run(suite: &Suite, report: &mut Report) -> Result<()> {
         }
         if let (Some(a), Some(b)) = (inputs.get(&mst_a), inputs.get(&mst_b)) {
             for backwards in [false, true] {
-                let passed = check(a, b, &results, backwards);
+                let passed = check(a, b, &results, backwards)
+                    .and_then(|()| check_diff(a, b, &results, backwards));
                 report.case(passed.is_ok(), || {
                     let way = if backwards { ", backwards" } else { "" };
                     format!("{}{way}: {passed:?}", file.display())
@@ -142,5 +145,40 @@ fn check(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()>
     }
     // Each block is what its CID says.
     MemoryBlockStore::new().put_many(&changes.new)?;
+    Ok(())
+}
+
+/// The diff of two trees names the nodes and operations that the case does.
+fn check_diff(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
+    let mut expected = Vec::new();
+    for operation in &results.record_ops {
+        let value = |value: &Option<String>| value.as_ref().map(|value| value.parse()).transpose();
+        let operation = Operation {
+            key: operation.rpath.as_bytes().to_vec(),
+            old: value(&operation.old_value)?,
+            new: value(&operation.new_value)?,
+        };
+        expected.push(if backwards {
+            operation.inverse()
+        } else {
+            operation
+        });
+    }
+    let (from, to) = if backwards { (b, a) } else { (a, b) };
+    let diff = Diff::new(&from.nodes, &from.root, &to.nodes, &to.root)?;
+    let strings = |cids: &[Cid]| -> BTreeSet<_> { cids.iter().map(Cid::to_string).collect() };
+    let (created, deleted) = (strings(diff.created()), strings(diff.deleted()));
+    let (mut expected_created, mut expected_deleted) =
+        (&results.created_nodes, &results.deleted_nodes);
+    if backwards {
+        std::mem::swap(&mut expected_created, &mut expected_deleted);
+    }
+    if created != *expected_created || deleted != *expected_deleted {
+        return Err(format!("created {created:?}, deleted {deleted:?}").into());
+    }
+    let found: Vec<_> = diff.collect::<std::result::Result<_, _>>()?;
+    if found != expected {
+        return Err(format!("operations {found:?}").into());
+    }
     Ok(())
 }
