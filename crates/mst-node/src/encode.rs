@@ -111,8 +111,13 @@ impl NodeEncoder {
     }
 
     /// Returns whether there is nothing in the node so far: neither entry nor subtree.
+    pub fn is_vacant(&self) -> bool {
+        self.is_empty() && self.left.is_none()
+    }
+
+    /// Returns whether the node has no entries so far.
     pub fn is_empty(&self) -> bool {
-        self.len == 0 && self.left.is_none()
+        self.len == 0
     }
 
     /// Puts a subtree into the slot that the node ends with so far.

@@ -125,7 +125,7 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
             if let Some(digest) = below {
                 level.node.set_subtree(digest);
             }
-            if level.node.is_empty() {
+            if level.node.is_vacant() {
                 continue;
             }
             below = Some(self.hand_out(index)?);

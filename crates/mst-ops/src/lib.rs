@@ -24,7 +24,7 @@ pub use mst_node::{Limits, Node};
 pub use node_store::{NodeStore, NodeStoreOptions, TreeNode};
 pub use nodes::{Nodes, VisitedNode};
 pub use source::{NoNodes, NodeSource};
-pub use tree::{Changes, Tree, TreeEntries};
+pub use tree::{Changes, InvertError, Tree, TreeEntries};
 pub use verify::{Summary, verify};
 pub use walker::NodeWalker;
 pub use wrangler::NodeWrangler;

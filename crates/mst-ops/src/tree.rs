@@ -3,6 +3,7 @@
 mod branch;
 mod edit;
 mod entries;
+mod invert;
 mod save;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use mst_node::{height_of, node_cid, node_digest};
 use self::branch::{Branch, View};
 use self::edit::Retired;
 pub use self::entries::TreeEntries;
+pub use self::invert::InvertError;
 pub use self::save::Changes;
 use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
-    BlockStoreMut, CarBlockStore, Cid, Diff, MemoryBlockStore, NodeStore, Operation, Tree,
+    BlockStore, BlockStoreMut, CarBlockStore, Cid, Diff, MemoryBlockStore, NodeStore, Operation,
+    Tree,
 };
 use serde::Deserialize;
 
@@ -30,6 +31,7 @@ struct Inputs {
 struct Results {
     created_nodes: BTreeSet<String>,
     deleted_nodes: BTreeSet<String>,
+    inductive_proof_nodes: BTreeSet<String>,
     record_ops: Vec<RecordOp>,
 }
 
@@ -73,7 +75,8 @@ pub(super) fn run(suite: &Suite, report: &mut Report) -> Result<()> {
         if let (Some(a), Some(b)) = (inputs.get(&mst_a), inputs.get(&mst_b)) {
             for backwards in [false, true] {
                 let passed = check(a, b, &results, backwards)
-                    .and_then(|()| check_diff(a, b, &results, backwards));
+                    .and_then(|()| check_diff(a, b, &results, backwards))
+                    .and_then(|()| check_inversion(a, b, &results, backwards));
                 report.case(passed.is_ok(), || {
                     let way = if backwards { ", backwards" } else { "" };
                     format!("{}{way}: {passed:?}", file.display())
@@ -148,22 +151,59 @@ fn check(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()>
     Ok(())
 }
 
+/// The operations can be taken back with nothing but the nodes that the case names.
+fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
+    if backwards {
+        // The case names the nodes for one direction only.
+        return Ok(());
+    }
+    let operations = results.operations(backwards)?;
+    if operations.is_empty() {
+        // From a tree to itself: there is nothing to invert, and no node that it takes.
+        return Ok(());
+    }
+    let blocks = MemoryBlockStore::new();
+    for cid in &results.inductive_proof_nodes {
+        let cid = cid.parse()?;
+        let block = b
+            .nodes
+            .blocks()
+            .get(&cid)?
+            .ok_or("a proof node is not in the tree")?;
+        blocks.put(&cid, block)?;
+    }
+    let nodes = NodeStore::new(&blocks);
+    let root = Tree::open(&nodes, &b.root)?.invert(&operations)?;
+    if root != a.root {
+        return Err(format!("inverted to {root}").into());
+    }
+    Ok(())
+}
+
+impl Results {
+    fn operations(&self, backwards: bool) -> Result<Vec<Operation>> {
+        let mut operations = Vec::new();
+        for operation in &self.record_ops {
+            let value =
+                |value: &Option<String>| value.as_ref().map(|value| value.parse()).transpose();
+            let operation = Operation {
+                key: operation.rpath.as_bytes().to_vec(),
+                old: value(&operation.old_value)?,
+                new: value(&operation.new_value)?,
+            };
+            operations.push(if backwards {
+                operation.inverse()
+            } else {
+                operation
+            });
+        }
+        Ok(operations)
+    }
+}
+
 /// The diff of two trees names the nodes and operations that the case does.
 fn check_diff(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
-    let mut expected = Vec::new();
-    for operation in &results.record_ops {
-        let value = |value: &Option<String>| value.as_ref().map(|value| value.parse()).transpose();
-        let operation = Operation {
-            key: operation.rpath.as_bytes().to_vec(),
-            old: value(&operation.old_value)?,
-            new: value(&operation.new_value)?,
-        };
-        expected.push(if backwards {
-            operation.inverse()
-        } else {
-            operation
-        });
-    }
+    let expected = results.operations(backwards)?;
     let (from, to) = if backwards { (b, a) } else { (a, b) };
     let diff = Diff::new(&from.nodes, &from.root, &to.nodes, &to.root)?;
     let strings = |cids: &[Cid]| -> BTreeSet<_> { cids.iter().map(Cid::to_string).collect() };

@@ -195,6 +195,11 @@ impl<'t> View<'t> {
         }
     }
 
+    /// The key on the right of slot `slot`, in this node or above.
+    pub(super) fn right_key(&self, slot: usize) -> Option<&'t [u8]> {
+        self.branch.node.key(slot).or(self.right)
+    }
+
     /// The node below slot `slot`, or `None` if there is no subtree. It is loaded and found to
     /// be in its place if it is not in memory yet.
     pub(super) fn child(
@@ -209,7 +214,7 @@ impl<'t> View<'t> {
         };
         let left = slot.checked_sub(1).and_then(|index| node.key(index));
         let left = left.or(self.left);
-        let right = node.key(slot).or(self.right);
+        let right = self.right_key(slot);
         let Some(child) = branch.children.get(slot) else {
             // Refused when the node was loaded.
             return Ok(None);
