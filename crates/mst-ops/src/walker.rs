@@ -386,6 +386,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             && self.stack.iter().zip(&other.stack).all(same_slot)
     }
 
+    /// The nodes from the walker's root to the one it stands in.
+    pub(crate) fn path(&self) -> impl Iterator<Item = &Arc<TreeNode>> {
+        self.stack.iter().map(|frame| &frame.node)
+    }
+
     /// The digest of the walker's root.
     pub(crate) fn root_digest(&self) -> &[u8; DIGEST_LEN] {
         self.frame(0).node.digest()

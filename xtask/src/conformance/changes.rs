@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use atproto_mst::{
     BlockStore, BlockStoreMut, CarBlockStore, Cid, Diff, MemoryBlockStore, NodeStore, Operation,
-    Tree,
+    Prover, Tree,
 };
 use serde::Deserialize;
 
@@ -31,6 +31,7 @@ struct Inputs {
 struct Results {
     created_nodes: BTreeSet<String>,
     deleted_nodes: BTreeSet<String>,
+    proof_nodes: BTreeSet<String>,
     inductive_proof_nodes: BTreeSet<String>,
     record_ops: Vec<RecordOp>,
 }
@@ -76,7 +77,8 @@ pub(super) fn run(suite: &Suite, report: &mut Report) -> Result<()> {
             for backwards in [false, true] {
                 let passed = check(a, b, &results, backwards)
                     .and_then(|()| check_diff(a, b, &results, backwards))
-                    .and_then(|()| check_inversion(a, b, &results, backwards));
+                    .and_then(|()| check_inversion(a, b, &results, backwards))
+                    .and_then(|()| check_proofs(a, b, &results, backwards));
                 report.case(passed.is_ok(), || {
                     let way = if backwards { ", backwards" } else { "" };
                     format!("{}{way}: {passed:?}", file.display())
@@ -176,6 +178,68 @@ fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> 
     let root = Tree::open(&nodes, &b.root)?.invert(&operations)?;
     if root != a.root {
         return Err(format!("inverted to {root}").into());
+    }
+    Ok(())
+}
+
+/// A proof of what each operation led to holds on the nodes that the case names, and on ours;
+/// and the nodes that cover the operations are enough to take them back.
+fn check_proofs(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
+    let (from, to) = if backwards { (b, a) } else { (a, b) };
+    let operations = results.operations(backwards)?;
+    let mut prover = Prover::new(&to.nodes, &to.root)?;
+    for operation in &operations {
+        if prover.key(&operation.key)? != operation.new {
+            return Err("a proof of something else".into());
+        }
+    }
+    let mut proof = prover.finish();
+    proof.verify(&to.root)?;
+    if !backwards && !operations.is_empty() {
+        proof.blocks.clear();
+        for cid in &results.proof_nodes {
+            let cid = cid.parse()?;
+            let block = to
+                .nodes
+                .blocks()
+                .get(&cid)?
+                .ok_or("a proof node is missing")?;
+            proof.blocks.push((cid, block));
+        }
+        proof.verify(&to.root)?;
+    }
+
+    // What a producer sends: the new nodes, and those that cover the operations.
+    let mut prover = Prover::new(&to.nodes, &to.root)?;
+    for operation in &operations {
+        prover.cover(&operation.key)?;
+    }
+    let covering = prover.finish();
+    let ours: BTreeSet<_> = covering
+        .blocks
+        .iter()
+        .map(|(cid, _)| cid.to_string())
+        .collect();
+    let created = &results.created_nodes;
+    let mut inductive = results.inductive_proof_nodes.iter();
+    if !backwards && !inductive.all(|cid| ours.contains(cid) || created.contains(cid)) {
+        return Err("the covering proof lacks an inductive proof node".into());
+    }
+    let blocks = MemoryBlockStore::new();
+    blocks.put_many(&covering.blocks)?;
+    let diff = Diff::new(&from.nodes, &from.root, &to.nodes, &to.root)?;
+    for cid in diff.created() {
+        let block = to
+            .nodes
+            .blocks()
+            .get(cid)?
+            .ok_or("a created node is missing")?;
+        blocks.put(cid, block)?;
+    }
+    let nodes = NodeStore::new(&blocks);
+    let root = Tree::open(&nodes, &to.root)?.invert(&operations)?;
+    if root != from.root {
+        return Err(format!("inverted to {root} on a covering proof").into());
     }
     Ok(())
 }
