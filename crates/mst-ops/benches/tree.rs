@@ -7,10 +7,12 @@
 
 use std::sync::LazyLock;
 
-use blockstore_core::{BlockStoreMut, Cid, MemoryBlockStore};
+use blockstore_core::{BlockStoreMut, Bytes, Cid, MemoryBlockStore};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use mst_ops::{Diff, NodeStore, NodeStoreOptions, NodeWalker, Tree, TreeBuilder, verify};
+use mst_ops::{
+    Diff, NodeStore, NodeStoreOptions, NodeWalker, Operation, Prover, Tree, TreeBuilder, verify,
+};
 use mst_testkit::{BENCH_RECORDS, BENCH_SEED, Rng, SampleRepository};
 
 fn main() {
@@ -239,4 +241,95 @@ fn diff_cold(bencher: Bencher) {
         let diff = Diff::new(&nodes, &input.root, &nodes, &changes.root);
         diff.expect("both trees are whole").count()
     });
+}
+
+/// A commit of 1 to 5 operations on the tree, as a producer and a receiver of the firehose see
+/// it.
+struct Commit {
+    root: Cid,
+    operations: Vec<Operation>,
+    /// The new nodes, and those that cover the operations.
+    blocks: Vec<(Cid, Bytes)>,
+}
+
+/// 200 commits, each on the same tree.
+static COMMITS: LazyLock<Vec<Commit>> = LazyLock::new(|| {
+    let input = &*TREE;
+    let nodes = NodeStore::new(&input.blocks);
+    let tree = Tree::open(&nodes, &input.root).expect("the tree has a root");
+    let mut rng = Rng::new(BENCH_SEED);
+    let mut pairs = input.pairs.iter().cycle();
+    let commits = (0..200).map(|_| {
+        let mut tree = tree.clone();
+        let mut operations = Vec::new();
+        for (path, value) in pairs.by_ref().take(1 + rng.below(5)) {
+            // Mostly a new key beside an old one, now and then a deletion.
+            let (key, new) = match rng.below(4) {
+                0 => (path.clone(), None),
+                _ => (format!("{path}a"), Some(*value)),
+            };
+            let old = match new {
+                Some(value) => tree.insert(key.as_bytes(), &value),
+                None => tree.remove(key.as_bytes()),
+            };
+            operations.push(Operation {
+                key: key.into_bytes(),
+                old: old.expect("the tree is whole"),
+                new,
+            });
+        }
+        let changes = tree.flush();
+        let put = input.blocks.put_many(&changes.new);
+        put.expect("a tree has the right CIDs");
+        let mut commit = Commit {
+            root: changes.root,
+            operations,
+            blocks: changes.new,
+        };
+        commit.blocks.extend(cover(&nodes, &commit));
+        commit
+    });
+    commits.collect()
+});
+
+fn cover(nodes: &NodeStore<&MemoryBlockStore>, commit: &Commit) -> Vec<(Cid, Bytes)> {
+    let mut prover = Prover::new(nodes, &commit.root).expect("the tree is whole");
+    for operation in &commit.operations {
+        let covered = prover.cover(&operation.key);
+        covered.expect("the tree is whole");
+    }
+    prover.finish().blocks
+}
+
+/// The blocks that cover the operations of 200 commits, all nodes in the cache.
+#[divan::bench]
+fn prove_commits(bencher: Bencher) {
+    let nodes = NodeStore::new(&TREE.blocks);
+    let commits = &*COMMITS;
+    bencher
+        .counter(ItemsCount::new(commits.len()))
+        .bench_local(|| {
+            for commit in commits {
+                divan::black_box(cover(&nodes, commit));
+            }
+        });
+}
+
+/// 200 commits checked by inversion: from blocks, each hashed, to the root before.
+#[divan::bench]
+fn invert_commits(bencher: Bencher) {
+    let commits = &*COMMITS;
+    bencher
+        .counter(ItemsCount::new(commits.len()))
+        .bench_local(|| {
+            for commit in commits {
+                let blocks = MemoryBlockStore::new();
+                let put = blocks.put_many(&commit.blocks);
+                put.expect("a tree has the right CIDs");
+                let nodes = NodeStore::with_options(blocks, options(0, false));
+                let tree = Tree::open(&nodes, &commit.root).expect("the root is there");
+                let root = tree.invert(&commit.operations);
+                assert_eq!(root.expect("no node is missing"), TREE.root);
+            }
+        });
 }
