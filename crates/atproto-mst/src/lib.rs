@@ -13,12 +13,13 @@ pub use mst_node::{
     NodeBuilder, NodeEncoder, height_of, shared_prefix_len,
 };
 pub use mst_ops::{
-    self, Changes, Claim, Diff, Entries, EntryRef, InvalidNode, InvertError, NoNodes, NodeSource,
-    NodeStore, NodeStoreOptions, NodeWalker, NodeWrangler, Nodes, Operation, Proof, ProofError,
-    Prover, Summary, Tree, TreeBuilder, TreeEntries, TreeFault, TreeNode, VisitedNode,
+    self, Changes, Claim, Diff, Entries, EntryRef, Gap, Gaps, InvalidNode, InvertError, NoNodes,
+    NodeSource, NodeStore, NodeStoreOptions, NodeWalker, NodeWrangler, Nodes, Operation, Proof,
+    ProofError, Prover, Summary, Tree, TreeBuilder, TreeEntries, TreeFault, TreeNode, VisitedNode,
     verify as verify_tree,
 };
 pub use mst_repo::{
     self, Collections, Commit, Error, Export, Fault, Faults, InvalidCommit, InvalidPath, Place,
-    Reachable, Record, Records, RepoPath, Repository, RepositorySummary, reachable,
+    Reachable, Record, Records, RepoPath, Repository, RepositorySummary, Salvage, Salvaged,
+    reachable,
 };

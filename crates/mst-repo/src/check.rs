@@ -6,7 +6,7 @@ use std::fmt;
 
 use blockstore_core::{BlockStore, Cid};
 use mst_node::Node;
-use mst_ops::Nodes;
+use mst_ops::{NodeWalker, Nodes};
 
 use crate::{Error, RepoPath, Repository};
 
@@ -49,6 +49,24 @@ pub enum Place {
         /// The CID that the key maps to.
         value: Cid,
     },
+}
+
+impl Place {
+    pub(crate) fn everything() -> Self {
+        Self::Subtree {
+            left: None,
+            right: None,
+        }
+    }
+
+    /// The subtree that `walker` stands before.
+    pub(crate) fn of_subtree<S: BlockStore>(walker: &NodeWalker<'_, S>) -> Self {
+        let owned = |key: Option<&[u8]>| key.map(<[u8]>::to_vec);
+        Self::Subtree {
+            left: owned(walker.left_key()),
+            right: owned(walker.right_key()),
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -127,10 +145,7 @@ impl<S: BlockStore> Repository<S> {
             Ok(nodes) => faults.nodes = Some(nodes),
             Err(error) => faults.found.push_back(Fault {
                 error,
-                place: Place::Subtree {
-                    left: None,
-                    right: None,
-                },
+                place: Place::everything(),
             }),
         }
         faults
@@ -196,13 +211,9 @@ impl<S: BlockStore> Iterator for Faults<'_, S> {
                     self.check(&node);
                 }
                 Err(error) => {
-                    let key = |key: Option<&[u8]>| key.map(<[u8]>::to_vec);
                     return Some(Fault {
                         error: error.into(),
-                        place: Place::Subtree {
-                            left: key(nodes.walker().left_key()),
-                            right: key(nodes.walker().right_key()),
-                        },
+                        place: Place::of_subtree(nodes.walker()),
                     });
                 }
             }

@@ -8,6 +8,7 @@ mod path;
 mod reachable;
 mod record;
 mod repository;
+mod salvage;
 mod syntax;
 
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
@@ -22,4 +23,5 @@ pub use path::{
 pub use reachable::{Reachable, reachable};
 pub use record::{Record, Records};
 pub use repository::{Collections, Repository};
+pub use salvage::{Salvage, Salvaged};
 pub use syntax::{is_did, is_tid};

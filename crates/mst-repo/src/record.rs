@@ -18,6 +18,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The record of `entry`, whose key is a path.
+    pub(crate) fn new(entry: EntryRef, bytes: Bytes) -> Self {
+        Self { entry, bytes }
+    }
+
     /// Returns the record's path: `collection/record-key`.
     pub fn path(&self) -> &str {
         let path = self.entry.key_str();
@@ -142,7 +147,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
     fn record(&mut self, entry: EntryRef, cid: Cid, block: Option<Bytes>) -> Result<Record, Error> {
         self.check_path(entry.key())?;
         let bytes = block.ok_or(Error::MissingBlock(cid))?;
-        Ok(Record { entry, bytes })
+        Ok(Record::new(entry, bytes))
     }
 
     fn check_path(&mut self, key: &[u8]) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use blockstore_core::{BlockStoreMut, Bytes, Cid, MemoryBlockStore, dag_cbor_cid,
 use mst_node::{Node, height_of};
 use mst_repo::{
     Commit, Error, Fault, InvalidCommit, InvalidPath, InvalidRecordKey, Place, Record, Repository,
+    Salvaged,
 };
 use mst_testkit::{SampleRepository, build_tree};
 use proptest::prelude::*;
@@ -543,4 +544,44 @@ fn stored_tree(map: &BTreeMap<String, Cid>) -> (MemoryBlockStore, Commit) {
 fn opened(records: &BTreeMap<String, (Cid, Bytes)>) -> Repository<MemoryBlockStore> {
     let (blocks, commit) = stored(records);
     Repository::open(blocks, &commit.cid()).unwrap()
+}
+
+// ---- Salvage.
+
+#[test]
+fn salvage_gives_every_record_that_can_be_reached_and_every_fault() {
+    let sample = SampleRepository::generate(23, 80);
+    let whole = sample.blocks();
+    for missing in 2..whole.len() {
+        let store = MemoryBlockStore::new();
+        for (at, (cid, block)) in whole.iter().enumerate() {
+            if at != missing {
+                store.put(cid, block.clone()).unwrap();
+            }
+        }
+        let repository = Repository::open(&store, &sample.commit.0).unwrap();
+        let (mut paths, mut faults) = (Vec::new(), Vec::new());
+        for item in repository.salvage() {
+            match item {
+                Salvaged::Record(record) => paths.push(record.path().to_owned()),
+                Salvaged::Fault(fault) => faults.push(fault.to_string()),
+            }
+        }
+        let expected: Vec<String> = repository.faults().map(|fault| fault.to_string()).collect();
+        assert_eq!(faults, expected, "block {missing}");
+        let records = repository.records().unwrap().flatten();
+        let expected: Vec<String> = records.map(|record| record.path().to_owned()).collect();
+        assert_eq!(paths, expected, "block {missing}");
+    }
+}
+
+#[test]
+fn salvage_without_a_tree_is_one_fault() {
+    let sample = SampleRepository::generate(24, 5);
+    let store = MemoryBlockStore::new();
+    let (cid, block) = &sample.commit;
+    store.put(cid, block.clone()).unwrap();
+    let repository = Repository::open(&store, cid).unwrap();
+    let items: Vec<_> = repository.salvage().collect();
+    assert!(matches!(items.as_slice(), [Salvaged::Fault(_)]));
 }

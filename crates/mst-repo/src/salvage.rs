@@ -1,0 +1,124 @@
+//! What can be saved of a damaged repository.
+
+use std::fmt;
+use std::iter::FusedIterator;
+
+use blockstore_core::BlockStore;
+use mst_ops::{EntryRef, NodeWalker};
+
+use crate::{Error, Fault, Place, Record, RepoPath, Repository};
+
+/// What [`Repository::salvage`] comes upon.
+#[derive(Debug)]
+pub enum Salvaged {
+    /// A record that is whole.
+    Record(Record),
+    /// Something missing or wrong, and which records it concerns.
+    Fault(Fault),
+}
+
+/// An iterator over what can be saved of a repository, from [`Repository::salvage`].
+pub struct Salvage<'r, S> {
+    repository: &'r Repository<S>,
+    walker: Option<NodeWalker<'r, S>>,
+    /// Why there is no walker, until it is told.
+    failed: Option<Error>,
+}
+
+impl<S: BlockStore> Repository<S> {
+    /// Reads the whole repository, however damaged, and returns in one pass every record that
+    /// can be reached and every fault, in the order of the keys that they concern.
+    ///
+    /// Where nothing is damaged that is [`records`](Self::records); where only the damage is
+    /// of interest, [`faults`](Self::faults).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    /// use mst_repo::{Repository, Salvaged};
+    ///
+    /// let sample = mst_testkit::SampleRepository::generate(7, 10);
+    /// let blocks = MemoryBlockStore::new();
+    /// blocks.put_many(&sample.blocks())?;
+    /// blocks.delete(&sample.paths["app.bsky.actor.profile/self"])?;
+    ///
+    /// let repository = Repository::open(&blocks, &sample.commit.0)?;
+    /// let mut saved = 0;
+    /// for item in repository.salvage() {
+    ///     match item {
+    ///         Salvaged::Record(record) => saved += usize::from(!record.bytes().is_empty()),
+    ///         Salvaged::Fault(fault) => eprintln!("{fault}"),
+    ///     }
+    /// }
+    /// assert_eq!(saved, 9);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn salvage(&self) -> Salvage<'_, S> {
+        let walker = self.walker().and_then(|walker| Ok(walker.checked()?));
+        let (walker, failed) = match walker {
+            Ok(walker) => (Some(walker), None),
+            Err(error) => (None, Some(error)),
+        };
+        Salvage {
+            repository: self,
+            walker,
+            failed,
+        }
+    }
+}
+
+impl<S: BlockStore> Salvage<'_, S> {
+    fn record(&self, entry: EntryRef) -> Salvaged {
+        let value = entry.value();
+        let path = RepoPath::parse(entry.key());
+        let path = path.map_err(|fault| Error::invalid_path(entry.key(), fault));
+        let block = path.and_then(|_| {
+            let block = self.repository.blocks().get(&value)?;
+            block.ok_or(Error::MissingBlock(value))
+        });
+        match block {
+            Ok(bytes) => Salvaged::Record(Record::new(entry, bytes)),
+            Err(error) => Salvaged::Fault(Fault {
+                error,
+                place: Place::Record {
+                    key: entry.key().to_vec(),
+                    value,
+                },
+            }),
+        }
+    }
+}
+
+impl<S: BlockStore> Iterator for Salvage<'_, S> {
+    type Item = Salvaged;
+
+    fn next(&mut self) -> Option<Salvaged> {
+        if let Some(error) = self.failed.take() {
+            return Some(Salvaged::Fault(Fault {
+                error,
+                place: Place::everything(),
+            }));
+        }
+        let walker = self.walker.as_mut()?;
+        match walker.next_entry() {
+            Ok(entry) => Some(self.record(entry?)),
+            Err(error) => {
+                let place = Place::of_subtree(walker);
+                walker.skip_subtree();
+                let error = error.into();
+                Some(Salvaged::Fault(Fault { error, place }))
+            }
+        }
+    }
+}
+
+impl<S: BlockStore> FusedIterator for Salvage<'_, S> {}
+
+impl<S: BlockStore> fmt::Debug for Salvage<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Salvage")
+            .field("walker", &self.walker)
+            .finish_non_exhaustive()
+    }
+}
