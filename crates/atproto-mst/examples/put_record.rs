@@ -1,0 +1,41 @@
+//! Puts a record into a repository, and says which blocks a store has to gain and lose.
+//!
+//! The CAR stays as it is: what is new lies in memory over it.
+//!
+//! ```sh
+//! cargo run --example put_record -- crates/atproto-mst/examples/sample.car
+//! ```
+
+use std::error::Error;
+
+use atproto_mst::{
+    BlockStoreMut, CarBlockStore, MemoryBlockStore, OverlayBlockStore, Repository, Tree,
+    dag_cbor_cid,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1).ok_or("usage: put_record FILE")?;
+    let car = CarBlockStore::open(path)?;
+    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let blocks = OverlayBlockStore::new(MemoryBlockStore::new(), car);
+    let repository = Repository::open(blocks, &commit)?;
+
+    // A record is any DAG-CBOR: here {"text": "Hello"}.
+    let record = b"\xa1\x64text\x65Hello".as_slice();
+    let cid = dag_cbor_cid(record);
+    let mut tree = Tree::open(repository.nodes(), &repository.commit().data)?;
+    let previous = tree.insert(b"app.bsky.feed.post/3jzfcijpj2z2a", &cid)?;
+    let changes = tree.flush();
+
+    repository.blocks().put(&cid, record.into())?;
+    repository.blocks().put_many(&changes.new)?;
+    println!("previous record: {previous:?}");
+    println!("root: {} -> {}", repository.commit().data, changes.root);
+    for (cid, block) in &changes.new {
+        println!("new node {cid}, {} bytes", block.len());
+    }
+    for cid in &changes.removed {
+        println!("no longer used: {cid}");
+    }
+    Ok(())
+}
