@@ -10,6 +10,7 @@ mod record;
 mod repository;
 mod salvage;
 mod syntax;
+mod tid;
 
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
@@ -25,3 +26,4 @@ pub use record::{Record, Records};
 pub use repository::{Collections, Repository};
 pub use salvage::{Salvage, Salvaged};
 pub use syntax::{is_did, is_tid};
+pub use tid::{InvalidTid, Tid};

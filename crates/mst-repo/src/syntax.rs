@@ -1,5 +1,7 @@
 //! Identifiers that a commit holds.
 
+use crate::Tid;
+
 /// Returns whether `text` has the syntax of a DID: `did:method:identifier`, at most 2,048
 /// characters.
 ///
@@ -40,9 +42,5 @@ pub fn is_did(text: &str) -> bool {
 /// assert!(!mst_repo::is_tid("zzzzzzzzzzzzz"));
 /// ```
 pub fn is_tid(text: &str) -> bool {
-    const LEN: usize = 13;
-    text.len() == LEN
-        && text.bytes().all(|b| matches!(b, b'2'..=b'7' | b'a'..=b'z'))
-        // 13 characters have 65 bits; the number has 63.
-        && text.bytes().next().is_some_and(|first| first <= b'j')
+    text.parse::<Tid>().is_ok()
 }

@@ -1,0 +1,175 @@
+//! Timestamp identifiers: revisions, and the keys of most records.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A TID: a time in microseconds and the number of a clock, as 13 characters that sort as the
+/// times do.
+///
+/// A repository's revision is a TID that only grows; [`after`](Self::after) makes the next.
+///
+/// Source: <https://atproto.com/specs/tid>
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::Tid;
+///
+/// let tid: Tid = "3jzfcijpj2z2a".parse()?;
+/// assert_eq!(tid.micros(), 1_688_137_381_887_007);
+/// assert_eq!(tid.clock(), 6);
+/// assert_eq!(tid.to_string(), "3jzfcijpj2z2a");
+/// assert!(Tid::now(6).after(tid) > tid);
+/// # Ok::<(), mst_repo::InvalidTid>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tid(u64);
+
+/// The characters that stand for the numbers from 0 to 31.
+const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
+
+/// Each character has 5 bits; 13 of them have one more than the 64 that there are.
+const LEN: usize = 13;
+const CHARACTER_BITS: u32 = 5;
+const CLOCK_BITS: u32 = 10;
+/// Of the 64 bits the first is 0 in every time that is told; the syntax allows it to be 1.
+const MICROS_BITS: u32 = 53;
+
+impl Tid {
+    /// Makes the TID of a time, in microseconds since 1970, and the number of the clock that
+    /// tells it. Of the time the lowest 53 bits count, which last until the year 2255, and of
+    /// the clock's number the lowest 10.
+    pub fn new(micros: u64, clock: u16) -> Self {
+        let micros = micros & ((1 << MICROS_BITS) - 1);
+        Self(micros << CLOCK_BITS | u64::from(clock) & ((1 << CLOCK_BITS) - 1))
+    }
+
+    /// Makes the TID of the present time, as the system's clock has it.
+    pub fn now(clock: u16) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        // A clock before 1970 tells nothing; `after` makes it right.
+        let micros = since.map_or(0, |since| since.as_micros());
+        Self::new(u64::try_from(micros).unwrap_or(u64::MAX), clock)
+    }
+
+    /// Returns this TID if it is greater than `previous`, and else one of this clock that is:
+    /// one microsecond after `previous`. (At the end of time, in the year 2540, there is none.)
+    ///
+    /// A clock that was put back, or two commits within a microsecond, must not let a
+    /// revision fall behind the one before.
+    #[must_use]
+    pub fn after(self, previous: Self) -> Self {
+        if self > previous {
+            self
+        } else {
+            let micros = (previous.micros() + 1).min(u64::MAX >> CLOCK_BITS);
+            Self(micros << CLOCK_BITS | u64::from(self.clock()))
+        }
+    }
+
+    /// Returns the time, in microseconds since 1970.
+    pub fn micros(self) -> u64 {
+        self.0 >> CLOCK_BITS
+    }
+
+    /// Returns the number of the clock, less than 1,024.
+    pub fn clock(self) -> u16 {
+        u16::try_from(self.0 & ((1 << CLOCK_BITS) - 1)).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Tid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; LEN];
+        let mut rest = self.0;
+        for place in text.iter_mut().rev() {
+            let value = usize::try_from(rest % 32).unwrap_or(0);
+            *place = ALPHABET.get(value).copied().unwrap_or(b'2');
+            rest >>= CHARACTER_BITS;
+        }
+        f.pad(str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Tid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tid({self})")
+    }
+}
+
+impl FromStr for Tid {
+    type Err = InvalidTid;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTid> {
+        if text.len() != LEN {
+            return Err(InvalidTid);
+        }
+        let value = text.bytes().try_fold(0_u64, |value, byte| {
+            let digit = ALPHABET.iter().position(|character| *character == byte)?;
+            // 13 characters have a bit more than there are.
+            let shifted = value.checked_mul(1 << CHARACTER_BITS)?;
+            Some(shifted | digit as u64)
+        });
+        value.map(Self).ok_or(InvalidTid)
+    }
+}
+
+/// A text is not a TID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a TID: 13 of the characters 2-7 and a-z, the first of them no greater than j")]
+pub struct InvalidTid;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
+mod tests {
+    use super::Tid;
+
+    /// Vectors of `atproto-interop-tests`, `syntax/tid_syntax_*.txt`.
+    #[test]
+    fn published_tids_are_read_and_written_as_they_are() {
+        for text in [
+            "3jzfcijpj2z2a",
+            "7777777777777",
+            "3zzzzzzzzzzzz",
+            "2222222222222",
+            "j222222222222",
+        ] {
+            assert_eq!(text.parse::<Tid>().unwrap().to_string(), text);
+        }
+        for text in [
+            "3jzfcijpj2z21",
+            "0000000000000",
+            "3JZFCIJPJ2Z2A",
+            "3jzfcijpj2z2aa",
+            "3jzfcijpj2z2",
+            "222",
+            "3jzf-cij-pj2z-2a",
+            "zzzzzzzzzzzzz",
+            "kjzfcijpj2z2a",
+        ] {
+            assert!(text.parse::<Tid>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tids_sort_as_their_texts_do() {
+        let tids =
+            [0, 1, 31, 32, 1 << 20, 1 << 40, (1 << 53) - 1].map(|micros| Tid::new(micros, 5));
+        assert!(tids.is_sorted());
+        let texts = tids.map(|tid| tid.to_string());
+        assert!(texts.is_sorted());
+        assert_eq!(texts.map(|text| text.parse::<Tid>().unwrap()), tids);
+    }
+
+    #[test]
+    fn the_next_tid_is_greater_even_if_the_clock_stands_still_or_goes_back() {
+        let previous = Tid::new(1_000, 9);
+        for micros in [0, 999, 1_000, 1_001] {
+            for clock in [0, 9, 10, 1_023] {
+                let next = Tid::new(micros, clock).after(previous);
+                assert!(next > previous && next.micros() <= 1_001);
+            }
+        }
+    }
+}
