@@ -333,3 +333,25 @@ fn invert_commits(bencher: Bencher) {
             }
         });
 }
+
+/// The same from a tree in memory.
+#[divan::bench]
+fn cover_commits(bencher: Bencher) {
+    let nodes = NodeStore::new(&TREE.blocks);
+    let trees: Vec<_> = COMMITS
+        .iter()
+        .map(|commit| Tree::open(&nodes, &commit.root).expect("the tree has a root"))
+        .collect();
+    let cover = |(tree, commit): (&Tree<_>, &Commit)| {
+        let keys = commit.operations.iter();
+        let cover = tree.cover(keys.map(|operation| operation.key.as_slice()));
+        cover.expect("the tree is whole")
+    };
+    bencher
+        .counter(ItemsCount::new(trees.len()))
+        .bench_local(|| {
+            for commit in trees.iter().zip(&*COMMITS) {
+                divan::black_box(cover(commit));
+            }
+        });
+}

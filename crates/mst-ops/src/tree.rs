@@ -1,6 +1,7 @@
 //! A tree in memory that can be changed.
 
 mod branch;
+mod cover;
 mod edit;
 mod entries;
 mod invert;

@@ -114,6 +114,11 @@ fn slice(old: &Input, new: &Input, operations: &[Operation]) -> Vec<(Cid, Bytes)
         prover.cover(&operation.key).unwrap();
     }
     let mut blocks: BTreeMap<_, _> = prover.finish().blocks.into_iter().collect();
+    // The tree in memory covers keys with the same nodes.
+    let tree = Tree::open(&new.nodes, &new.tree.root).unwrap();
+    let keys = operations.iter().map(|operation| operation.key.as_slice());
+    let cover = tree.cover(keys).unwrap();
+    assert!(operations.is_empty() || cover.into_iter().collect::<BTreeMap<_, _>>() == blocks);
     let before = old.cids();
     let created = new
         .tree

@@ -132,7 +132,7 @@ impl Branch {
     }
 
     /// Puts the node's block into `block`. The digests of the nodes below must be known.
-    fn encode(&self, block: &mut Vec<u8>) {
+    pub(super) fn encode(&self, block: &mut Vec<u8>) {
         block.clear();
         self.node.encode_linking(block, |slot| {
             let below = self.loaded(slot)?;
