@@ -92,7 +92,7 @@ impl<S: BlockStoreMut + Clone> Model<S> {
     fn new(blocks: S) -> Self {
         let nodes = Arc::new(NodeStore::new(blocks.clone()));
         Self {
-            tree: Tree::with_nodes(Arc::clone(&nodes)),
+            tree: Tree::empty(Arc::clone(&nodes)),
             blocks,
             nodes,
             map: Map::new(),

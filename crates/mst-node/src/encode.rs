@@ -151,13 +151,12 @@ impl NodeEncoder {
         self.len = 0;
         self.left = None;
         self.entries.clear();
-        self.key.clear();
         block
     }
 
     fn put_last(&mut self) {
         if self.len > 0 {
-            // Of the first entry the key before it is left over from the node before.
+            // The key before the first entry is one of the node before.
             let previous = if self.len > 1 { &*self.previous } else { &[] };
             let right = self.right.as_ref();
             put_entry(&mut self.entries, previous, &self.key, right, &self.value);

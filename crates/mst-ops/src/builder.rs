@@ -40,6 +40,8 @@ pub struct TreeBuilder<F> {
     last_key: Vec<u8>,
     /// How many entries there were.
     len: u64,
+    /// Whether the sink failed, so that a node is lost.
+    failed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
             levels: Vec::new(),
             last_key: Vec::new(),
             len: 0,
+            failed: false,
         }
     }
 
@@ -68,8 +71,9 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     ///
     /// [`Error::InvalidKey`], [`Error::KeyOrder`] if `key` is not greater than the one before,
     /// and [`Error::NodeTooLarge`]; the builder is then as it was. [`Error::Store`] if the sink
-    /// failed: a node is then lost, and the builder of no more use.
+    /// failed: a node is then lost, and all that comes after is this error as well.
     pub fn push(&mut self, key: &[u8], value: &Cid) -> Result<(), Error> {
+        self.check_sink()?;
         check_key(key, &self.limits)?;
         if self.len > 0 && key <= self.last_key.as_slice() {
             return Err(Error::KeyOrder { index: self.len });
@@ -103,8 +107,9 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::Store`] if the sink failed.
+    /// [`Error::Store`] if the sink failed, now or before.
     pub fn finish(mut self) -> Result<Cid, Error> {
+        self.check_sink()?;
         if self.levels.is_empty() {
             // The tree without entries has a node all the same.
             self.levels.push(Level::default());
@@ -140,7 +145,16 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
         level.keys_len = 0;
         let block = level.node.finish();
         let digest = sha2_256(&block);
+        self.failed = true;
         (self.sink)(node_cid(&digest), block.into())?;
+        self.failed = false;
         Ok(digest)
+    }
+
+    fn check_sink(&self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::backend("a node was lost when the sink failed"));
+        }
+        Ok(())
     }
 }

@@ -58,7 +58,9 @@ pub(crate) fn check_order(
 
 /// Checks that a node may have so many entries, with keys of so many bytes.
 pub(crate) fn check_size(entries: usize, keys_len: usize, limits: &Limits) -> Result<(), Error> {
-    if entries > limits.entries || keys_len > limits.key_bytes {
+    // What decoding takes at most, whatever the limits say.
+    const MAX_KEY_BYTES: usize = 1 << 30;
+    if entries > limits.entries || keys_len > limits.key_bytes.min(MAX_KEY_BYTES) {
         return Err(Error::NodeTooLarge { entries, keys_len });
     }
     Ok(())

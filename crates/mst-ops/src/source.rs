@@ -8,7 +8,8 @@ use mst_node::{DIGEST_LEN, node_cid};
 use crate::{Error, NodeStore, NodeStoreOptions, TreeNode};
 
 /// Where a [`Tree`](crate::Tree) gets those of its nodes from that are not in memory: a
-/// [`NodeStore`], borrowed, owned or in an `Arc`, or nowhere ([`NoNodes`]).
+/// [`NodeStore`], borrowed, owned or in an `Arc`, or nowhere ([`NoNodes`]). Whoever has nodes
+/// elsewhere makes a [`BlockStore`] of that, as only a `NodeStore` makes a [`TreeNode`].
 pub trait NodeSource {
     /// Returns the node whose SHA-256 is `digest`.
     ///

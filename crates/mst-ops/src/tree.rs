@@ -32,7 +32,10 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 ///
 /// A change that fails, for lack of a block or because of a bad one, leaves the tree as it was.
 /// So a caller who gets [`Error::MissingBlock`] may fetch the block and try again. Nodes are
-/// held to their place when they are loaded, so no change can build on a malformed part.
+/// held to their place when they are loaded, and what a change takes apart or puts together is
+/// loaded. What it only moves is not: a subtree that stood out of place beside a key may be in
+/// its place without that key, so that a tree which was none becomes one. Who has to know that
+/// the tree was sound before asks [`verify`](Self::verify) before.
 ///
 /// A clone is cheap and independent: clones share the nodes that neither has changed.
 ///
@@ -69,7 +72,7 @@ pub struct Tree<N = NoNodes> {
 impl Tree {
     /// Returns the empty tree, in memory as a whole.
     pub fn new() -> Self {
-        Self::with_nodes(NoNodes)
+        Self::empty(NoNodes)
     }
 
     /// Returns the tree of `entries`, in memory as a whole. Of entries with the same key the
@@ -101,7 +104,7 @@ impl Default for Tree {
 impl<N: NodeSource> Tree<N> {
     /// Returns the empty tree. As nothing of it was ever stored, `nodes` is of use only for its
     /// options; it gives the tree the type of one that was opened.
-    pub fn with_nodes(nodes: N) -> Self {
+    pub fn empty(nodes: N) -> Self {
         Self {
             nodes,
             top: Arc::new(Branch::empty()),
@@ -143,6 +146,7 @@ impl<N: NodeSource> Tree<N> {
     /// [`Error::MissingBlock`], [`Error::InvalidNode`], [`Error::InvalidTree`] and
     /// [`Error::Store`] for a node that had to be loaded.
     pub fn get(&self, key: &[u8]) -> Result<Option<Cid>, Error> {
+        // Among nodes in memory nothing has to be known of the keys around them.
         let mut branch = &self.top;
         loop {
             match branch.node.find(key) {
@@ -218,23 +222,34 @@ impl<N: NodeSource> Tree<N> {
             nodes: 0,
             entries: 0,
         };
-        let mut views = vec![View::of_top(&self.top)];
-        while let Some(view) = views.pop() {
-            let branch = view.branch;
-            // Loading checked the rest, and this too unless the store is trusted.
-            for entry in branch.node.entries() {
-                let found = height_of(entry.key());
-                if found != branch.height {
-                    return Err(misplaced(branch, found));
+        // The way down, with the slot of each node that comes next.
+        let mut way: Vec<(View<'_>, usize)> = Vec::new();
+        let mut next = Some(View::of_top(&self.top));
+        loop {
+            if let Some(view) = next {
+                let branch = view.branch;
+                // Loading checked the rest, and this too unless the store is trusted.
+                for entry in branch.node.entries() {
+                    let found = height_of(entry.key());
+                    if found != branch.height {
+                        return Err(misplaced(branch, found));
+                    }
                 }
+                summary.nodes += 1;
+                summary.entries += branch.node.len() as u64;
+                way.push((view, 0));
             }
-            summary.nodes += 1;
-            summary.entries += branch.node.len() as u64;
-            for slot in (0..=branch.node.len()).rev() {
-                views.extend(view.child(&self.nodes, slot)?);
+            let Some((view, slot)) = way.last_mut() else {
+                return Ok(summary);
+            };
+            if *slot <= view.branch.node.len() {
+                next = view.child(&self.nodes, *slot)?;
+                *slot += 1;
+            } else {
+                next = None;
+                way.pop();
             }
         }
-        Ok(summary)
     }
 
     /// Finds the entry of `key`: its node, and its index there. `on_way_down` learns the slots

@@ -1,6 +1,6 @@
 //! From root to root, a record at a time.
 
-use blockstore_core::{BlockStore, BlockStoreMut, Cid};
+use blockstore_core::{BlockStoreMut, Cid};
 
 use crate::{Error, NodeStore, Tree};
 
@@ -30,7 +30,7 @@ pub struct NodeWrangler<S> {
     nodes: NodeStore<S>,
 }
 
-impl<S: BlockStore + BlockStoreMut> NodeWrangler<S> {
+impl<S: BlockStoreMut> NodeWrangler<S> {
     /// Changes trees in the block store of `nodes`.
     pub fn new(nodes: NodeStore<S>) -> Self {
         Self { nodes }
@@ -47,7 +47,7 @@ impl<S: BlockStore + BlockStoreMut> NodeWrangler<S> {
     ///
     /// [`Error::Store`] if the block store fails.
     pub fn empty(&self) -> Result<Cid, Error> {
-        self.save(Tree::with_nodes(&self.nodes))
+        self.save(Tree::empty(&self.nodes))
     }
 
     /// Maps `key` to `value` in the tree of `root`, whether it is there or not, and returns the

@@ -16,6 +16,9 @@ use super::{Tree, misplaced};
 use crate::place::check_size;
 use crate::{Error, NodeSource};
 
+/// Why a node that is about to be changed is in memory.
+const LOADED: &str = "the first part of a change loads what the second needs";
+
 /// Slots from the top down.
 type Path = SmallVec<[usize; 16]>;
 
@@ -56,17 +59,19 @@ impl<N: NodeSource> Tree<N> {
     /// ```
     /// use mst_ops::{Node, Tree};
     ///
-    /// let (one, two) = (Node::empty().cid(), Tree::new());
-    /// # let two = Node::join(&Node::empty(), 0, mst_node::Joint::entry(None, b"x", &one, None), &Node::empty(), 0)?.cid();
+    /// let one = Node::empty().cid();
+    /// let two = Tree::from_entries([("key", one)])?.root();
     /// let mut tree = Tree::new();
     /// assert_eq!(tree.insert(b"key", &one)?, None);
     /// assert_eq!(tree.insert(b"key", &two)?, Some(one));
     /// assert_eq!(tree.insert(b"key", &two)?, Some(two));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # Ok::<(), mst_ops::Error>(())
     /// ```
     pub fn insert(&mut self, key: &[u8], value: &Cid) -> Result<Option<Cid>, Error> {
         let limits = self.nodes.options().limits;
         check_key(key, &limits)?;
+        // As the only one of its node; with others it is checked where they are found.
+        check_size(1, key.len(), &limits)?;
         let height = height_of(key);
         let mut path = Path::new();
         let place = self.find_place(key, height, &limits, &mut path)?;
@@ -84,8 +89,8 @@ impl<N: NodeSource> Tree<N> {
                 let branch = descend(&mut self.top, &path, retired);
                 let (left, right) = match branch.take_subtree(slot) {
                     Subtree::Loaded(below) => split(below, key, retired),
-                    // The first part loaded what there is.
-                    Subtree::None | Subtree::Stored(_) => (None, None),
+                    Subtree::None => (None, None),
+                    Subtree::Stored(_) => unreachable!("{LOADED}"),
                 };
                 let (left, right) = (Subtree::from(left), Subtree::from(right));
                 let joint = Joint::entry(left.digest(), key, value, right.digest());
@@ -256,8 +261,9 @@ impl<N: NodeSource> Tree<N> {
             let top = std::mem::replace(&mut self.top, Arc::new(Branch::empty()));
             match own(top, &mut self.retired).take_subtree(0) {
                 Subtree::Loaded(below) => self.top = below,
-                // The tree is empty. The first part loaded all that comes into question.
-                Subtree::None | Subtree::Stored(_) => return,
+                // The tree is empty.
+                Subtree::None => return,
+                Subtree::Stored(_) => unreachable!("{LOADED}"),
             }
         }
     }
@@ -292,7 +298,7 @@ fn own(branch: Arc<Branch>, retired: &mut Retired) -> Branch {
 fn descend<'t>(top: &'t mut Arc<Branch>, path: &[usize], retired: &mut Retired) -> &'t mut Branch {
     let mut branch = touch(top, retired);
     for slot in path {
-        let below = branch.loaded_mut(*slot).expect("the way there was loaded");
+        let below = branch.loaded_mut(*slot).expect(LOADED);
         branch = touch(below, retired);
     }
     branch
@@ -325,7 +331,8 @@ fn split(top: Arc<Branch>, key: &[u8], retired: &mut Retired) -> (Half, Half) {
     let mut top = own(top, retired);
     let (left, right) = match top.take_subtree(slot) {
         Subtree::Loaded(below) => split(below, key, retired),
-        Subtree::None | Subtree::Stored(_) => (None, None),
+        Subtree::None => (None, None),
+        Subtree::Stored(_) => unreachable!("{LOADED}"),
     };
     let mut right_children = top.children.split_off(top.children.len().min(slot + 1));
     let mut left_children = top.children;
@@ -353,7 +360,7 @@ fn merge(left: Subtree, right: Subtree, retired: &mut Retired) -> Subtree {
     let (left, right) = match (left, right) {
         (Subtree::None, subtree) | (subtree, Subtree::None) => return subtree,
         (Subtree::Loaded(left), Subtree::Loaded(right)) => (left, right),
-        _ => unreachable!("nodes that become one were loaded"),
+        _ => unreachable!("{LOADED}"),
     };
     let mut left = own(left, retired);
     let mut right = own(right, retired);
@@ -378,7 +385,7 @@ fn remove_entry(
 ) -> bool {
     let branch = touch(branch, retired);
     if let Some((slot, path)) = path.split_first() {
-        let below = branch.loaded_mut(*slot).expect("the way there was loaded");
+        let below = branch.loaded_mut(*slot).expect(LOADED);
         if remove_entry(below, path, index, retired) {
             branch.set_subtree(*slot, Subtree::None);
         }

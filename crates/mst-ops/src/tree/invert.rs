@@ -56,6 +56,10 @@ impl<N: NodeSource> Tree<N> {
     /// along. All that is there is held to the rules first. Parts that are not there, and that
     /// no operation reaches, keep their CIDs.
     ///
+    /// So it is not seen if such a part has keys on the wrong side of one that was created.
+    /// Who wants to rule that out asks [`cover`](Self::cover) for the keys of the operations
+    /// first, which reads their neighbours on both sides, and refuses what leaves them out.
+    ///
     /// The result says something only in comparison: if it is the root that is known from
     /// before, the operations are all that has changed. Any other root says that one is
     /// wrong, missing or too many, or names another previous value.
