@@ -19,7 +19,7 @@ pub use mst_ops::{
     verify as verify_tree,
 };
 pub use mst_repo::{
-    self, Collections, Commit, Error, Export, Fault, Faults, InvalidCommit, InvalidPath, Place,
-    Reachable, Record, Records, RepoPath, Repository, RepositorySummary, Salvage, Salvaged,
-    reachable,
+    self, Collections, Commit, Error, Export, Fault, Faults, InvalidCommit, InvalidPath,
+    InvalidTid, NewCommit, Place, Reachable, Record, Records, RepoPath, Repository,
+    RepositorySummary, Salvage, Salvaged, Tid, Write, WriteError, Writer, reachable,
 };

@@ -181,6 +181,14 @@ impl Commit {
     }
 }
 
+/// Whether `block` is what a record must be: a map in canonical DAG-CBOR, without
+/// floating-point numbers.
+pub(crate) fn is_record(block: &[u8]) -> bool {
+    serde_ipld_dagcbor::from_slice::<Ipld>(block).is_ok_and(|value| {
+        matches!(value, Ipld::Map(_)) && !holds_float(&value) && encode(&value) == block
+    })
+}
+
 /// The fields that are not yet taken.
 struct Fields(BTreeMap<String, Ipld>);
 

@@ -11,6 +11,7 @@ mod repository;
 mod salvage;
 mod syntax;
 mod tid;
+mod writer;
 
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
@@ -27,3 +28,6 @@ pub use repository::{Collections, Repository};
 pub use salvage::{Salvage, Salvaged};
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
+pub use writer::{
+    MAX_OPERATIONS, MAX_RECORD_LEN, MAX_SLICE_LEN, NewCommit, Signed, Write, WriteError, Writer,
+};

@@ -70,6 +70,11 @@ impl<S: BlockStore> Repository<S> {
         })
     }
 
+    /// The nodes, the commit and its CID.
+    pub(crate) fn into_parts(self) -> (NodeStore<S>, Commit, Cid) {
+        (self.nodes, self.commit, self.cid)
+    }
+
     /// Returns the commit.
     pub fn commit(&self) -> &Commit {
         &self.commit

@@ -11,7 +11,7 @@ use crate::{Error, NodeSource};
 
 impl<N: NodeSource> Tree<N> {
     /// Returns the nodes that cover `keys`: those on the way to each, and to its neighbours on
-    /// both sides. Each comes once, a node before those below it.
+    /// both sides. Each comes once, a node before those below it; the top node always.
     ///
     /// That is what a receiver needs, beside the nodes that are new, to see what operations on
     /// these keys have done, and to take them back ([`invert`](Self::invert)). It is the same
@@ -39,6 +39,7 @@ impl<N: NodeSource> Tree<N> {
         keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> Result<Vec<(Cid, Bytes)>, Error> {
         let mut cover = Cover::default();
+        cover.add(View::of_top(&self.top));
         for key in keys {
             let mut view = View::of_top(&self.top);
             loop {

@@ -1,0 +1,503 @@
+//! From commit to commit.
+
+use std::collections::HashSet;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use blockstore_car::CarWriter;
+use blockstore_core::{
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
+};
+use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
+
+use crate::commit::is_record;
+use crate::{Commit, Error, RepoPath, Repository, Tid};
+
+/// The most operations that a commit may have.
+///
+/// Source: <https://atproto.com/specs/sync>, and the lexicon
+/// `com.atproto.sync.subscribeRepos`
+pub const MAX_OPERATIONS: usize = 200;
+/// The most bytes that the blocks of a commit may take on the firehose, as a CAR.
+pub const MAX_SLICE_LEN: usize = 2_000_000;
+/// The most bytes of one record.
+pub const MAX_RECORD_LEN: usize = 1_000_000;
+
+/// A change of one record, still to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Puts a record where none is.
+    Create {
+        /// The record's path.
+        path: String,
+        /// Its bytes: DAG-CBOR, a map.
+        record: Bytes,
+    },
+    /// Puts a record in the place of another.
+    Update {
+        /// The record's path.
+        path: String,
+        /// Its bytes: DAG-CBOR, a map.
+        record: Bytes,
+    },
+    /// Removes a record.
+    Delete {
+        /// The record's path.
+        path: String,
+    },
+}
+
+impl Write {
+    /// Returns the path of the record.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Create { path, .. } | Self::Update { path, .. } | Self::Delete { path } => path,
+        }
+    }
+
+    fn record(&self) -> Option<&Bytes> {
+        match self {
+            Self::Create { record, .. } | Self::Update { record, .. } => Some(record),
+            Self::Delete { .. } => None,
+        }
+    }
+}
+
+/// A commit that was just made, and all that others have to learn of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NewCommit {
+    /// The commit's CID.
+    pub cid: Cid,
+    /// The commit, signed.
+    pub commit: Commit,
+    /// The revision before; `None` for the first commit of a repository.
+    pub since: Option<String>,
+    /// The root of the tree before; `None` for the first commit.
+    pub prev_data: Option<Cid>,
+    /// What was done, in the order of the keys, with the values before and after.
+    pub operations: Vec<Operation>,
+    /// What the store has to gain: new nodes and records, and the commit.
+    pub new_blocks: Vec<(Cid, Bytes)>,
+    /// What the repository no longer uses: nodes, and the commit before. A store that holds
+    /// nothing else can drop them.
+    pub removed: Vec<Cid>,
+    /// Records that are no longer at the path they were at. Another path may lead to the same
+    /// block; see [`reachable`](crate::reachable).
+    pub replaced: Vec<Cid>,
+    /// The CAR for the firehose: the commit, the new nodes and those that cover the operations,
+    /// the new records.
+    pub slice: Vec<u8>,
+}
+
+/// Why a commit was not made. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The repository cannot be read, or a path is none.
+    #[error(transparent)]
+    Repository(#[from] Error),
+    /// More operations than one commit may have.
+    #[error("{found} operations, where a commit may have {MAX_OPERATIONS}")]
+    TooManyOperations {
+        /// How many there are.
+        found: usize,
+    },
+    /// Two writes to the same path.
+    #[error("two writes to {path:?}")]
+    Duplicate {
+        /// The path.
+        path: String,
+    },
+    /// A record to be created is there.
+    #[error("there is a record at {path:?}")]
+    Exists {
+        /// The path.
+        path: String,
+    },
+    /// A record to be updated or deleted is not there.
+    #[error("there is no record at {path:?}")]
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// A record has too many bytes.
+    #[error("the record for {path:?} has {len} bytes, where {MAX_RECORD_LEN} are allowed")]
+    RecordTooLarge {
+        /// The path.
+        path: String,
+        /// Its length.
+        len: usize,
+    },
+    /// A record is not a map in canonical DAG-CBOR, or holds a floating-point number.
+    #[error("the record for {path:?} is not a map in canonical DAG-CBOR")]
+    InvalidRecord {
+        /// The path.
+        path: String,
+    },
+    /// The blocks take too many bytes for the firehose.
+    #[error("the commit's blocks take {len} bytes, where {MAX_SLICE_LEN} are allowed")]
+    SliceTooLarge {
+        /// How many, as a CAR.
+        len: usize,
+    },
+    /// The commit could not be signed.
+    #[error("the commit could not be signed")]
+    Sign(#[source] Box<dyn StdError + Send + Sync>),
+    /// The store did not take the commit.
+    #[error("the commit could not be stored")]
+    Store(#[source] StoreError),
+    /// The commit does not lead back to the tree before it, so something in this library is
+    /// wrong. It was not stored.
+    #[error("the commit does not lead back to where it came from")]
+    Inversion(#[source] Option<Box<InvertError>>),
+}
+
+/// A repository that is written to.
+///
+/// [`write`](Self::write) makes one commit of some writes: everything about it comes back in
+/// one value, after it was checked, as a receiver would, that its operations lead back to the
+/// tree before. The nodes that writes come past stay in memory, so that the next commit finds
+/// them there. Two writers of one repository must not be: each would not know of the other's
+/// commits.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+/// use mst_repo::{Repository, Write, Writer};
+///
+/// let blocks = MemoryBlockStore::new();
+/// // Signs with a key that is kept elsewhere.
+/// let sign = |_: &[u8]| Ok([0; 64]);
+/// let (mut writer, _) = Writer::create(&blocks, "did:plc:z72i7hdynmk6r22z27h6tvur", sign)?;
+///
+/// let write = Write::Create {
+///     path: "app.bsky.feed.post/3jzfcijpj2z2a".into(),
+///     record: b"\xa1\x64text\x65Hello".as_slice().into(),
+/// };
+/// let new = writer.write(&[write], sign)?;
+/// assert_eq!(new.operations.len(), 1);
+///
+/// let repository = Repository::open(&blocks, &new.cid)?;
+/// assert_eq!(repository.verify()?.records, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Writer<S> {
+    tree: Tree<Arc<NodeStore<S>>>,
+    commit: Commit,
+    cid: Cid,
+    /// What tells this writer's revisions from those of another clock.
+    clock: u16,
+}
+
+/// What a signer gives for the bytes of a commit: 64 bytes, or why not.
+pub type Signed = Result<[u8; 64], Box<dyn StdError + Send + Sync>>;
+
+impl<S: BlockStoreMut> Writer<S> {
+    /// Starts the repository of `did`, without records, and stores its first commit.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Sign`], [`WriteError::Store`], and [`Error::InvalidCommit`] if `did` is no
+    /// DID.
+    pub fn create(
+        blocks: S,
+        did: &str,
+        sign: impl FnOnce(&[u8]) -> Signed,
+    ) -> Result<(Self, NewCommit), WriteError> {
+        Self::create_with(blocks, did, sign, |blocks, new| {
+            blocks.put_many(&new.new_blocks)
+        })
+    }
+
+    /// Makes a commit of `writes` and stores it.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; nothing has changed then.
+    pub fn write(
+        &mut self,
+        writes: &[Write],
+        sign: impl FnOnce(&[u8]) -> Signed,
+    ) -> Result<NewCommit, WriteError> {
+        self.write_with(writes, sign, |blocks, new| blocks.put_many(&new.new_blocks))
+    }
+}
+
+impl<S: BlockStore> Writer<S> {
+    /// Goes on from the commit named `commit`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Repository::open`], and those of [`Tree::open`].
+    pub fn open(blocks: S, commit: &Cid) -> Result<Self, Error> {
+        let (nodes, commit, cid) = Repository::open(blocks, commit)?.into_parts();
+        let tree = Tree::open(Arc::new(nodes), &commit.data)?;
+        Ok(Self {
+            tree,
+            commit,
+            cid,
+            clock: random_clock(),
+        })
+    }
+
+    /// Starts a repository as [`create`](Self::create) does, and lets `store` keep its first
+    /// commit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create).
+    pub fn create_with(
+        blocks: S,
+        did: &str,
+        sign: impl FnOnce(&[u8]) -> Signed,
+        store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
+    ) -> Result<(Self, NewCommit), WriteError> {
+        let nodes = NodeStore::new(blocks);
+        let mut tree = Tree::empty(Arc::new(nodes));
+        let clock = random_clock();
+        let changes = tree.flush();
+        let mut commit = Commit::unsigned(did, Tid::now(clock).to_string(), changes.root);
+        let (cid, block) = signed(&mut commit, sign)?;
+        let mut new_blocks = vec![(cid, block)];
+        new_blocks.extend(changes.new);
+        let new = NewCommit {
+            cid,
+            slice: car(&cid, &new_blocks),
+            commit: commit.clone(),
+            since: None,
+            prev_data: None,
+            operations: Vec::new(),
+            new_blocks,
+            removed: Vec::new(),
+            replaced: Vec::new(),
+        };
+        store(tree.nodes().blocks(), &new).map_err(WriteError::Store)?;
+        let writer = Self {
+            tree,
+            commit,
+            cid,
+            clock,
+        };
+        Ok((writer, new))
+    }
+
+    /// Returns the commit that this writer is at.
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// Returns the CID of that commit.
+    pub fn commit_cid(&self) -> Cid {
+        self.cid
+    }
+
+    /// Returns the tree at that commit.
+    pub fn tree(&self) -> &Tree<Arc<NodeStore<S>>> {
+        &self.tree
+    }
+
+    /// Returns the block store.
+    pub fn blocks(&self) -> &S {
+        self.tree.nodes().blocks()
+    }
+
+    /// Makes a commit of `writes`, and lets `store` keep it: in one transaction with whatever
+    /// else has to be true together with it, such as which commit is the last.
+    ///
+    /// If anything fails, `store` too, the writer is where it was.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`].
+    pub fn write_with(
+        &mut self,
+        writes: &[Write],
+        sign: impl FnOnce(&[u8]) -> Signed,
+        store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
+    ) -> Result<NewCommit, WriteError> {
+        check(writes)?;
+        let mut tree = self.tree.clone();
+        let mut operations = Vec::with_capacity(writes.len());
+        let mut records = Vec::new();
+        for write in writes {
+            let operation = apply(&mut tree, write)?;
+            if let Some((value, record)) = operation.new.zip(write.record()) {
+                records.push((value, record.clone()));
+            }
+            // A record updated to what it was is no operation.
+            if operation.old != operation.new {
+                operations.push(operation);
+            }
+        }
+        operations.sort_unstable_by(|one, two| one.key.cmp(&two.key));
+
+        let changes = tree.flush();
+        let previous_rev = self.commit.rev.parse().unwrap_or(Tid::new(0, 0));
+        let rev = Tid::now(self.clock).after(previous_rev);
+        let mut commit = Commit::unsigned(&*self.commit.did, rev.to_string(), changes.root);
+        let (cid, block) = signed(&mut commit, sign)?;
+
+        let keys = operations.iter().map(|operation| operation.key.as_slice());
+        let cover = tree.cover(keys).map_err(Error::from)?;
+        let mut nodes = changes.new;
+        // The top first, as a reader wants it.
+        nodes.reverse();
+        let new_len = nodes.len();
+        let new: HashSet<Cid> = nodes.iter().map(|(cid, _)| *cid).collect();
+        nodes.extend(cover.into_iter().filter(|(cid, _)| !new.contains(cid)));
+        match invert(&nodes, &changes.root, &operations) {
+            Ok(root) if root == self.commit.data => {}
+            Ok(_) => return Err(WriteError::Inversion(None)),
+            Err(error) => return Err(WriteError::Inversion(Some(Box::new(error)))),
+        }
+
+        let commit_block = [(cid, block)];
+        let slice = commit_block.iter().chain(&nodes).chain(&records);
+        let slice = car(&cid, slice);
+        if slice.len() > MAX_SLICE_LEN {
+            return Err(WriteError::SliceTooLarge { len: slice.len() });
+        }
+        nodes.truncate(new_len);
+        let [commit_block] = commit_block;
+        let mut removed = changes.removed;
+        removed.push(self.cid);
+        let new = NewCommit {
+            cid,
+            slice,
+            since: Some(self.commit.rev.clone()),
+            prev_data: Some(self.commit.data),
+            replaced: operations
+                .iter()
+                .filter_map(|operation| operation.old)
+                .collect(),
+            operations,
+            new_blocks: nodes
+                .into_iter()
+                .chain(records)
+                .chain([commit_block])
+                .collect(),
+            removed,
+            commit,
+        };
+        store(self.blocks(), &new).map_err(WriteError::Store)?;
+        self.tree = tree;
+        self.commit = new.commit.clone();
+        self.cid = cid;
+        Ok(new)
+    }
+}
+
+/// Checks what can be known of writes before any is made.
+fn check(writes: &[Write]) -> Result<(), WriteError> {
+    if writes.len() > MAX_OPERATIONS {
+        return Err(WriteError::TooManyOperations {
+            found: writes.len(),
+        });
+    }
+    let mut paths = HashSet::new();
+    for write in writes {
+        let path = || write.path().to_owned();
+        let key = write.path().as_bytes();
+        RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
+        if !paths.insert(key) {
+            return Err(WriteError::Duplicate { path: path() });
+        }
+        let Some(record) = write.record() else {
+            continue;
+        };
+        if record.len() > MAX_RECORD_LEN {
+            return Err(WriteError::RecordTooLarge {
+                path: path(),
+                len: record.len(),
+            });
+        }
+        if !is_record(record) {
+            return Err(WriteError::InvalidRecord { path: path() });
+        }
+    }
+    Ok(())
+}
+
+fn apply<S: BlockStore>(
+    tree: &mut Tree<Arc<NodeStore<S>>>,
+    write: &Write,
+) -> Result<Operation, WriteError> {
+    let path = || write.path().to_owned();
+    let key = write.path().as_bytes();
+    let new = write.record().map(|record| dag_cbor_cid(record));
+    let old = match &new {
+        Some(value) => tree.insert(key, value),
+        None => tree.remove(key),
+    };
+    let old = old.map_err(Error::from)?;
+    match write {
+        Write::Create { .. } if old.is_some() => Err(WriteError::Exists { path: path() }),
+        Write::Update { .. } | Write::Delete { .. } if old.is_none() => {
+            Err(WriteError::NotFound { path: path() })
+        }
+        _ => Ok(Operation {
+            key: key.to_vec(),
+            old,
+            new,
+        }),
+    }
+}
+
+/// Signs a commit, and returns its CID and block.
+fn signed(
+    commit: &mut Commit,
+    sign: impl FnOnce(&[u8]) -> Signed,
+) -> Result<(Cid, Bytes), WriteError> {
+    let signature = sign(&commit.unsigned_bytes()).map_err(WriteError::Sign)?;
+    commit.sig = signature.to_vec();
+    let block = Bytes::from(commit.encode());
+    let cid = dag_cbor_cid(&block);
+    // What others would not take for a commit, such as one of no DID, must not come to be.
+    Commit::decode(&block).map_err(|fault| Error::InvalidCommit {
+        cid,
+        source: Box::new(fault),
+    })?;
+    Ok((cid, block))
+}
+
+/// The root before `operations`, from nothing but the nodes that a receiver gets.
+fn invert(
+    nodes: &[(Cid, Bytes)],
+    root: &Cid,
+    operations: &[Operation],
+) -> Result<Cid, InvertError> {
+    let blocks = MemoryBlockStore::new();
+    blocks.put_many(nodes).map_err(mst_ops::Error::from)?;
+    let mut options = NodeStoreOptions::default();
+    options.cache_bytes = 0;
+    let nodes = NodeStore::with_options(blocks, options);
+    Tree::open(&nodes, root)?.invert(operations)
+}
+
+fn car<'b>(root: &Cid, blocks: impl IntoIterator<Item = &'b (Cid, Bytes)>) -> Vec<u8> {
+    const FITS: &str = "a vector takes every write";
+    let mut writer = CarWriter::new(Vec::new(), &[*root]).expect(FITS);
+    for (cid, block) in blocks {
+        writer.write_block(cid, block).expect(FITS);
+    }
+    writer.finish().expect(FITS)
+}
+
+/// A clock number that another writer is unlikely to have.
+fn random_clock() -> u16 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(0_u8);
+    u16::try_from(random & 0x3ff).unwrap_or(0)
+}
+
+impl<S> fmt::Debug for Writer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("cid", &self.cid)
+            .field("commit", &self.commit)
+            .finish_non_exhaustive()
+    }
+}
