@@ -1,6 +1,7 @@
 //! `cargo xtask conformance`: published vectors and suites, run from where they lie.
 
 mod changes;
+mod commit_proofs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ pub(crate) fn run_in(folder: &Path) -> Result<()> {
         )?;
         syntax(&interop, "did", is_did, &mut report)?;
         syntax(&interop, "tid", is_tid, &mut report)?;
+    }
+    if interop.is_there(commit_proofs::PATH) {
+        commit_proofs::run(&interop, &mut report)?;
     }
     if trees.is_there("cars/exhaustive") {
         exhaustive_trees(&trees, &mut report)?;
