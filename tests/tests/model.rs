@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use blockstore_core::{BlockStoreMut, Cid, MemoryBlockStore, dag_cbor_cid};
+use blockstore_sqlite::{SqliteBlockStore, SqliteOptions, Synchronous};
 use mst_ops::{NodeStore, NodeWrangler, Tree, verify};
 use mst_testkit::{build_tree, key_of_height};
 use proptest::prelude::*;
@@ -151,6 +152,14 @@ impl<S: BlockStoreMut + Clone> Model<S> {
         }
     }
 
+    /// Goes on with the same blocks through another handle on them.
+    fn reopen_on(&mut self, blocks: S) {
+        let root = self.tree.root();
+        self.blocks = blocks;
+        self.nodes = Arc::new(NodeStore::new(self.blocks.clone()));
+        self.tree = Tree::open(Arc::clone(&self.nodes), &root).unwrap();
+    }
+
     fn remove(&mut self, key: &str) {
         let removed = self.tree.remove(key.as_bytes()).unwrap();
         assert_eq!(removed, self.map.remove(key));
@@ -248,6 +257,33 @@ proptest! {
             };
             prop_assert_eq!(root, build_tree(&map).root);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    /// The same on disk, from where it is opened again at every other step.
+    #[test]
+    fn a_tree_in_sqlite_is_that_of_its_entries_after_every_step(steps in steps()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blocks.sqlite");
+        let open = || {
+            let mut options = SqliteOptions::default();
+            // What a power cut would take is not the question here.
+            options.synchronous = Synchronous::Normal;
+            Arc::new(SqliteBlockStore::open_with(&path, &options).unwrap())
+        };
+        let mut model = Model::new(open());
+        for (at, step) in steps.iter().take(20).enumerate() {
+            model.take(step, false);
+            if at % 2 == 1 {
+                model.flush();
+                model.reopen_on(open());
+            }
+        }
+        model.flush();
+        model.check();
     }
 }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use blockstore_car::{CarBlockStore, CarOptions, Verify};
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore};
+use blockstore_sqlite::SqliteBlockStore;
 use mst_ops::NodeStoreOptions;
 use mst_repo::Repository;
 use mst_testkit::SampleRepository;
@@ -53,6 +54,15 @@ fn assert_same_everywhere(sample: &SampleRepository, blocks: &[(Cid, Bytes)]) ->
     }
     let overlay = OverlayBlockStore::new(upper, lower);
     assert_eq!(seen(&overlay, &sample.commit.0), expected, "overlay");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("blocks.sqlite");
+    let sqlite = SqliteBlockStore::open(&path).unwrap();
+    sqlite.put_many(blocks).unwrap();
+    assert_eq!(seen(&sqlite, &sample.commit.0), expected, "SQLite");
+    drop(sqlite);
+    let sqlite = SqliteBlockStore::open_read_only(&path).unwrap();
+    assert_eq!(seen(&sqlite, &sample.commit.0), expected, "SQLite, again");
 
     let mut shuffled = blocks.to_vec();
     mst_testkit::Rng::new(1).shuffle(&mut shuffled);

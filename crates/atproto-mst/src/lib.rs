@@ -8,6 +8,10 @@ pub use blockstore_core::{
     self, BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
     check_block, cid_of, dag_cbor_cid, raw_cid,
 };
+#[cfg(feature = "sqlite")]
+pub use blockstore_sqlite::{
+    self, SqliteBlockStore, SqliteError, SqliteOptions, SqliteSnapshot, SqliteTransaction,
+};
 pub use mst_node::{
     self, BuildError, DecodeError, DecodeFault, InvalidKey, Joint, Limits, MixedHeights, Node,
     NodeBuilder, NodeEncoder, height_of, shared_prefix_len,

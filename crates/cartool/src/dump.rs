@@ -7,7 +7,7 @@ use atproto_mst::{BlockStore, Bytes, EntryRef, Error};
 use crate::cli::DumpArgs;
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::input::{self, CarRepository};
+use crate::input::{self, Repository};
 use crate::json::{JsonWriter, Layout};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -17,8 +17,8 @@ use crate::report::Report;
 use crate::walk::{Step, Walk};
 
 pub(crate) fn run(args: &DumpArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let repository = input::open(&args.file)?;
-    report.show(Progress::of(repository.blocks().len()));
+    let repository = input::open(&args.source)?;
+    report.show(Progress::of(repository.blocks().count()));
     for step in Walk::new(&repository, args.collection.as_deref(), false)? {
         let entry = match step? {
             Step::Entry(entry) => entry,
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &DumpArgs, out: &mut Output, report: &mut Report) -> Res
 }
 
 /// The block of a record, or what is wrong with it.
-fn block_of(repository: &CarRepository, entry: &EntryRef) -> Result<Result<Bytes, Fault>, Failure> {
+fn block_of(repository: &Repository, entry: &EntryRef) -> Result<Result<Bytes, Fault>, Failure> {
     let cid = entry.value();
     let error = match repository.blocks().get(&cid) {
         Ok(Some(block)) => return Ok(Ok(block)),

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
-use atproto_mst::{CarError, StoreError};
+use atproto_mst::{CarError, StoreError, mst_ops};
 
 /// The CAR or the repository is damaged, invalid or incomplete.
 pub(crate) const INVALID: u8 = 1;
@@ -25,6 +26,28 @@ pub(crate) enum Failure {
     Invalid(String),
     /// There is no record at the path that the text names.
     NotFound(String),
+    /// The arguments do not go together; the text says how.
+    Usage(String),
+    /// What failed is another file than the one that the command is about.
+    Of(String, Box<Failure>),
+}
+
+impl Failure {
+    /// The same failure, of the file at `path`, if it is not known whose it is.
+    pub(crate) fn of(self, path: &Path) -> Self {
+        match self {
+            Self::Of(..) => self,
+            failure => Self::Of(name_of(path), Box::new(failure)),
+        }
+    }
+}
+
+/// The name in messages of the file at `path`, when it is one that is read.
+pub(crate) fn name_of(path: &Path) -> String {
+    if path == Path::new("-") {
+        return "standard input".to_owned();
+    }
+    path.to_string_lossy().into_owned()
 }
 
 impl From<CarError> for Failure {
@@ -34,6 +57,18 @@ impl From<CarError> for Failure {
             CarError::Io(error) => Self::Input(error.into()),
             error => Self::Invalid(chain(&error)),
         }
+    }
+}
+
+impl From<mst_ops::Error> for Failure {
+    fn from(error: mst_ops::Error) -> Self {
+        atproto_mst::Error::from(error).into()
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        atproto_mst::Error::from(error).into()
     }
 }
 

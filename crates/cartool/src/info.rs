@@ -4,11 +4,11 @@ mod as_json;
 mod as_text;
 mod contents;
 
-use atproto_mst::{CarBlockStore, Cid, Commit};
+use atproto_mst::{Cid, Commit};
 
 use crate::cli::InfoArgs;
 use crate::failure::Failure;
-use crate::input;
+use crate::input::{self, Blocks, Opened};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::report::Report;
@@ -17,34 +17,40 @@ use contents::Contents;
 
 /// All that `info` tells.
 struct Info {
-    file: String,
-    car: CarFacts,
-    /// The commit and what is in its tree, if the CAR has a commit.
+    name: String,
+    file: FileFacts,
+    /// The commit and what is in its tree, if there is a commit.
     repository: Option<(Commit, Contents)>,
 }
 
-/// What there is to say about the CAR alone.
-struct CarFacts {
+/// What there is to say about the file alone.
+struct FileFacts {
     size: u64,
-    sections: usize,
-    blocks: usize,
+    /// Of a CAR.
+    sections: Option<usize>,
+    blocks: Option<usize>,
+    /// Those of a CAR, or the head of the repository in a database.
     roots: Vec<Cid>,
 }
 
 pub(crate) fn run(args: &InfoArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let (car, size) = input::open_car(&args.file)?;
+    let opened = input::open_blocks(&args.source)?;
+    let (sections, roots) = match &opened.blocks {
+        Blocks::Car(car) => (Some(car.section_count()), car.roots().to_vec()),
+        Blocks::Database(_) => (None, opened.commit.into_iter().collect()),
+    };
     let mut info = Info {
-        file: report.file().to_owned(),
-        car: CarFacts {
-            size,
-            sections: car.section_count(),
-            blocks: car.len(),
-            roots: car.roots().to_vec(),
+        name: report.file().to_owned(),
+        file: FileFacts {
+            size: opened.size,
+            sections,
+            blocks: opened.blocks.count(),
+            roots,
         },
         repository: None,
     };
-    // Without a commit there is still the CAR to tell about.
-    let read = read_repository(car, report).map(|found| info.repository = Some(found));
+    // Without a commit there is still the file to tell about.
+    let read = read_repository(opened, report).map(|found| info.repository = Some(found));
     report.progress().clear();
     if args.json {
         as_json::write(&info, out.writer()).map_err(Failure::Output)?;
@@ -54,10 +60,10 @@ pub(crate) fn run(args: &InfoArgs, out: &mut Output, report: &mut Report) -> Res
     read
 }
 
-fn read_repository(car: CarBlockStore, report: &mut Report) -> Result<(Commit, Contents), Failure> {
-    let root = input::root_of(&car)?;
-    let repository = input::open_at(car, &root)?;
-    report.show(Progress::of_silent_work(repository.blocks().len()));
+fn read_repository(opened: Opened, report: &mut Report) -> Result<(Commit, Contents), Failure> {
+    let root = opened.commit()?;
+    let repository = input::open_at(opened.blocks, &root)?;
+    report.show(Progress::of_silent_work(repository.blocks().count()));
     let contents = Contents::count(&repository, report)?;
     Ok((repository.commit().clone(), contents))
 }

@@ -5,59 +5,141 @@ use std::io::Read;
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, CarBlockStore, CarOptions, Cid, NodeStoreOptions, Repository, Verify, mst_repo,
+    BlockStore, Bytes, CarBlockStore, CarOptions, Cid, NodeStoreOptions, StoreError, Verify,
+    mst_repo,
 };
+use blockstore_sqlite::SqliteBlockStore;
 
+use crate::cli::Source;
+use crate::database;
 use crate::failure::Failure;
 
-/// A repository in a CAR.
-pub(crate) type CarRepository = Repository<CarBlockStore>;
+/// A repository, and where it lies.
+pub(crate) type Repository = atproto_mst::Repository<Blocks>;
 
-/// Opens the CAR `file`, or the one on standard input if that is `-`; and tells its size in
-/// bytes.
-pub(crate) fn open_car(file: &Path) -> Result<(CarBlockStore, u64), Failure> {
-    let mut options = CarOptions::default();
-    // One bad block must not hide the others.
-    options.verify = Some(Verify::OnRead);
+/// The blocks of a CAR or of a database.
+pub(crate) enum Blocks {
+    Car(CarBlockStore),
+    Database(Box<SqliteBlockStore>),
+}
 
-    if file == Path::new("-") {
-        return read_car(std::io::stdin().lock(), options);
+impl Blocks {
+    /// How many there are, where that is known; for a progress bar.
+    pub(crate) fn count(&self) -> Option<usize> {
+        match self {
+            Self::Car(car) => Some(car.len()),
+            Self::Database(_) => None,
+        }
+    }
+
+    fn inner(&self) -> &dyn BlockStore {
+        match self {
+            Self::Car(car) => car,
+            Self::Database(database) => database.as_ref(),
+        }
+    }
+}
+
+impl BlockStore for Blocks {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        self.inner().get(cid)
+    }
+
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        self.inner().has(cid)
+    }
+
+    fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.inner().get_many(cids)
+    }
+}
+
+/// What a file was found to be.
+pub(crate) struct Opened {
+    pub(crate) blocks: Blocks,
+    /// The CAR's first root, or the head of the repository in the database.
+    pub(crate) commit: Option<Cid>,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
+impl Opened {
+    /// The CID of the commit, which is what the file names first of all.
+    pub(crate) fn commit(&self) -> Result<Cid, Failure> {
+        let none = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
+        self.commit.ok_or_else(none)
+    }
+}
+
+/// Opens the repository that `source` names.
+pub(crate) fn open(source: &Source) -> Result<Repository, Failure> {
+    let opened = open_blocks(source)?;
+    let commit = opened.commit()?;
+    Ok(open_at(opened.blocks, &commit)?)
+}
+
+/// Opens the CAR or the database that `source` names, or the CAR on standard input.
+pub(crate) fn open_blocks(source: &Source) -> Result<Opened, Failure> {
+    if database::is_at(&source.file)? {
+        let (database, head) = database::open_for_reading(source)?;
+        let size = database::size(&database)?;
+        return Ok(Opened {
+            blocks: Blocks::Database(Box::new(database)),
+            commit: Some(head),
+            size,
+        });
+    }
+    if source.repo.is_some() {
+        let what = "--repo chooses from a database, and this is a CAR, of one repository";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    let (car, size) = open_car(&source.file)?;
+    Ok(Opened {
+        commit: car.roots().first().copied(),
+        blocks: Blocks::Car(car),
+        size,
+    })
+}
+
+fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
+    if path == Path::new("-") {
+        return read_car(std::io::stdin().lock());
     }
     let input = |error: std::io::Error| Failure::Input(error.into());
-    let file = File::open(file).map_err(input)?;
+    let file = File::open(path).map_err(input)?;
     let metadata = file.metadata().map_err(input)?;
     if !metadata.is_file() {
         // A named pipe, say, has no places to read at. A directory says so itself.
-        return read_car(file, options);
+        return read_car(file);
     }
-    Ok((CarBlockStore::from_file(file, options)?, metadata.len()))
+    Ok((
+        CarBlockStore::from_file(file, car_options())?,
+        metadata.len(),
+    ))
 }
 
-fn read_car(mut input: impl Read, options: CarOptions) -> Result<(CarBlockStore, u64), Failure> {
+fn read_car(mut input: impl Read) -> Result<(CarBlockStore, u64), Failure> {
     let mut bytes = Vec::new();
     let read = input.read_to_end(&mut bytes);
     read.map_err(|error| Failure::Input(error.into()))?;
     let size = bytes.len() as u64;
-    Ok((CarBlockStore::from_bytes_with(bytes, options)?, size))
+    Ok((CarBlockStore::from_bytes_with(bytes, car_options())?, size))
 }
 
-/// Opens the repository in the CAR `file`.
-pub(crate) fn open(file: &Path) -> Result<CarRepository, Failure> {
-    let (car, _) = open_car(file)?;
-    let root = root_of(&car)?;
-    Ok(open_at(car, &root)?)
-}
-
-/// The root of a CAR that names the commit.
-pub(crate) fn root_of(car: &CarBlockStore) -> Result<Cid, Failure> {
-    let root = car.roots().first().copied();
-    root.ok_or_else(|| Failure::Invalid("the CAR names no root, so no commit".to_owned()))
+fn car_options() -> CarOptions {
+    let mut options = CarOptions::default();
+    // One bad block must not hide the others.
+    options.verify = Some(Verify::OnRead);
+    options
 }
 
 /// Opens the repository at the commit `root`.
-pub(crate) fn open_at<S: BlockStore>(car: S, root: &Cid) -> Result<Repository<S>, mst_repo::Error> {
+pub(crate) fn open_at<S: BlockStore>(
+    blocks: S,
+    root: &Cid,
+) -> Result<atproto_mst::Repository<S>, mst_repo::Error> {
     let mut options = NodeStoreOptions::default();
-    // Every command goes through the tree once.
+    // Every command goes through the tree once, or once and again.
     options.cache_bytes = 0;
-    Repository::open_with(car, root, options)
+    atproto_mst::Repository::open_with(blocks, root, options)
 }

@@ -11,8 +11,8 @@ use crate::report::Report;
 use crate::walk::{Step, Walk};
 
 pub(crate) fn run(args: &ListArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let repository = input::open(&args.file)?;
-    report.show(Progress::of(repository.blocks().len()));
+    let repository = input::open(&args.source)?;
+    report.show(Progress::of(repository.blocks().count()));
     for step in Walk::new(&repository, args.collection.as_deref(), args.reverse)? {
         let entry = match step? {
             Step::Entry(entry) => entry,

@@ -1,23 +1,43 @@
-//! Looks into atproto repository CARs. See the README, or `cartool --help`.
+//! Looks into atproto repository CARs, and changes them. See the README, or `cartool --help`.
+
+#![allow(
+    clippy::doc_markdown,
+    reason = "SQLite is a name, and help texts have no backticks around it"
+)]
 
 mod cli;
+mod compact;
 mod dag_cbor;
+mod database;
 mod dump;
+mod edit;
+mod export;
 mod failure;
 mod fault;
+mod from_json;
 mod get;
+mod import;
 mod info;
 mod input;
 mod json;
+mod json_reader;
 mod list;
+mod look_up;
+mod new_file;
+mod new_record;
 mod output;
 mod progress;
+mod put;
 mod quote;
 mod record;
 mod report;
+mod rm;
 mod verify;
 mod walk;
+mod watched;
+mod whole;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -33,13 +53,18 @@ fn main() -> ExitCode {
         Err(message) => return print_message(&message),
     };
     let mut out = Output::stdout();
-    let mut report = Report::new(&cli.command.file(), cli.quiet);
+    let mut report = Report::new(cli.command.file(), cli.quiet);
     let result = match &cli.command {
         Command::Info(args) => info::run(args, &mut out, &mut report),
         Command::List(args) => list::run(args, &mut out, &mut report),
         Command::Dump(args) => dump::run(args, &mut out, &mut report),
         Command::Get(args) => get::run(args, &mut out, &mut report),
         Command::Verify(args) => verify::run(args, &mut out, &mut report),
+        Command::Put(args) => put::run(args, &mut out, &mut report),
+        Command::Rm(args) => rm::run(args, &mut out, &mut report),
+        Command::Compact(args) => compact::run(args, &mut out, &mut report),
+        Command::Import(args) => import::run(args, &mut report),
+        Command::Export(args) => export::run(args, &mut out, &mut report),
     };
     // What was found before a failure is data all the same.
     let flushed = out.flush();
@@ -50,7 +75,9 @@ fn main() -> ExitCode {
 fn print_message(message: &clap::Error) -> ExitCode {
     let printed = message.print().map_err(Failure::Output);
     match printed {
-        Err(failure) if !message.use_stderr() => Report::new("-", true).finish(Err(failure)),
+        Err(failure) if !message.use_stderr() => {
+            Report::new(Path::new("-"), true).finish(Err(failure))
+        }
         _ => ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(failure::USAGE)),
     }
 }

@@ -24,8 +24,8 @@ impl Progress {
         }
     }
 
-    /// A bar for work on `total` blocks.
-    pub(crate) fn of(total: usize) -> Self {
+    /// A bar for work on `total` blocks, if it is known how many there are.
+    pub(crate) fn of(total: Option<usize>) -> Self {
         let mut progress = Self::none();
         // Where lines run down the same terminal they are progress enough.
         if std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() {
@@ -35,7 +35,7 @@ impl Progress {
     }
 
     /// A bar for work on `total` blocks that prints only at its end.
-    pub(crate) fn of_silent_work(total: usize) -> Self {
+    pub(crate) fn of_silent_work(total: Option<usize>) -> Self {
         let mut progress = Self::none();
         progress.bar = std::io::stderr().is_terminal().then(|| bar(total));
         progress
@@ -78,10 +78,16 @@ impl Progress {
     }
 }
 
-fn bar(total: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
-    let style =
-        ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} blocks, {eta} left");
+fn bar(total: Option<usize>) -> ProgressBar {
+    let (total, template) = match total {
+        Some(total) => (
+            Some(total as u64),
+            "{wide_bar} {human_pos}/{human_len} blocks, {eta} left",
+        ),
+        None => (None, "{spinner} {human_pos} blocks"),
+    };
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+    let style = ProgressStyle::with_template(template);
     bar.with_style(style.expect("the template is well-formed"))
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -19,10 +20,9 @@ pub(crate) struct Report {
 
 impl Report {
     /// A report about `file`, whose progress bar never shows if `quiet`.
-    pub(crate) fn new(file: &str, quiet: bool) -> Self {
-        let file = if file == "-" { "standard input" } else { file };
+    pub(crate) fn new(file: &Path, quiet: bool) -> Self {
         Self {
-            file: file.to_owned(),
+            file: failure::name_of(file),
             quiet,
             progress: Rc::new(Progress::none()),
             faults: 0,
@@ -53,6 +53,12 @@ impl Report {
         self.progress.aside(|| print(&line));
     }
 
+    /// Prints a line about what was done.
+    pub(crate) fn note(&self, what: &dyn fmt::Display) {
+        let line = what.to_string();
+        self.progress.aside(|| print(&line));
+    }
+
     /// Counts something wrong that is told elsewhere.
     pub(crate) fn count_fault(&mut self) {
         self.faults += 1;
@@ -66,24 +72,35 @@ impl Report {
     /// Prints why the command failed, if it did, and returns the exit code.
     pub(crate) fn finish(self, result: Result<(), Failure>) -> ExitCode {
         self.progress.clear();
-        let (line, code) = match result {
-            Ok(()) if self.faults == 0 => return ExitCode::SUCCESS,
+        let told = match result {
+            Ok(()) if self.faults == 0 => None,
             Ok(()) => return failure::INVALID.into(),
-            // Whoever reads has seen enough.
-            Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return ExitCode::SUCCESS;
-            }
-            Err(Failure::Output(error)) => {
-                (format!("standard output: {}", chain(&error)), failure::IO)
-            }
-            Err(Failure::Input(error)) => {
-                (format!("{}: {}", self.file, chain(&*error)), failure::IO)
-            }
-            Err(Failure::Invalid(what)) => (format!("{}: {what}", self.file), failure::INVALID),
-            Err(Failure::NotFound(what)) => (format!("{}: {what}", self.file), failure::NOT_FOUND),
+            Err(failure) => self.tell(None, failure),
+        };
+        let Some((line, code)) = told else {
+            return ExitCode::SUCCESS;
         };
         print(&line);
         code.into()
+    }
+
+    /// What to say of a failure of `file`, or else of the one that the report is about, and its
+    /// exit code; nothing if it is none.
+    fn tell(&self, file: Option<&str>, failure: Failure) -> Option<(String, u8)> {
+        let input = file.unwrap_or(&self.file);
+        Some(match failure {
+            Failure::Of(file, failure) => return self.tell(Some(&file), *failure),
+            // Whoever reads has seen enough.
+            Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return None,
+            Failure::Output(error) => {
+                let output = file.unwrap_or("standard output");
+                (format!("{output}: {}", chain(&error)), failure::IO)
+            }
+            Failure::Input(error) => (format!("{input}: {}", chain(&*error)), failure::IO),
+            Failure::Invalid(what) => (format!("{input}: {what}"), failure::INVALID),
+            Failure::NotFound(what) => (format!("{input}: {what}"), failure::NOT_FOUND),
+            Failure::Usage(what) => (what, failure::USAGE),
+        })
     }
 }
 

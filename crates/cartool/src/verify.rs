@@ -1,31 +1,30 @@
 //! `cartool verify`
 
-use std::rc::Rc;
-
-use atproto_mst::{BlockStore, Bytes, CarBlockStore, Cid, Repository, StoreError};
+use atproto_mst::Repository;
 
 use crate::cli::VerifyArgs;
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::input;
+use crate::input::{self, Blocks};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::quote::Counted;
 use crate::report::Report;
+use crate::watched::Watched;
 
 pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let (car, _) = input::open_car(&args.file)?;
-    let root = input::root_of(&car)?;
-    report.show(Progress::of_silent_work(car.len()));
-    let progress = report.progress();
-    let repository = input::open_at(Watched { car, progress }, &root)?;
+    let opened = input::open_blocks(&args.source)?;
+    let root = opened.commit()?;
+    report.show(Progress::of_silent_work(opened.blocks.count()));
+    let (blocks, progress) = (opened.blocks, report.progress());
+    let repository = input::open_at(Watched { blocks, progress }, &root)?;
     let counts = print_faults(&repository, out, report)?;
     report.progress().clear();
     out.line(format_args!("{counts}"))
 }
 
 fn print_faults(
-    repository: &Repository<Watched>,
+    repository: &Repository<Watched<Blocks>>,
     out: &mut Output,
     report: &mut Report,
 ) -> Result<Counts, Failure> {
@@ -52,26 +51,6 @@ fn print_fault(fault: &Fault, out: &mut Output, progress: &Progress) -> Result<(
             Ok(())
         }
     })
-}
-
-/// A CAR that tells how far the reading of it has come.
-struct Watched {
-    car: CarBlockStore,
-    progress: Rc<Progress>,
-}
-
-impl BlockStore for Watched {
-    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        let block = self.car.get(cid)?;
-        if block.is_some() {
-            self.progress.tick();
-        }
-        Ok(block)
-    }
-
-    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
-        self.car.has(cid)
-    }
 }
 
 /// What was found, in numbers.

@@ -1,10 +1,10 @@
 //! The entries of a tree, or of a collection, with what cannot be read between them.
 
-use atproto_mst::{CarBlockStore, Entries, EntryRef};
+use atproto_mst::{Entries, EntryRef};
 
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::input::CarRepository;
+use crate::input::{Blocks, Repository};
 
 /// What a walk comes across.
 pub(crate) enum Step {
@@ -15,7 +15,7 @@ pub(crate) enum Step {
 
 /// An iterator over the entries of a repository's tree.
 pub(crate) struct Walk<'r> {
-    entries: Option<Entries<'r, CarBlockStore>>,
+    entries: Option<Entries<'r, Blocks>>,
     backward: bool,
     /// The top node cannot be read, so there is nothing to walk over.
     no_top: Option<Fault>,
@@ -25,7 +25,7 @@ impl<'r> Walk<'r> {
     /// Stands before the first entry, or behind the last if `backward`, of `collection` or
     /// of all.
     pub(crate) fn new(
-        repository: &'r CarRepository,
+        repository: &'r Repository,
         collection: Option<&str>,
         backward: bool,
     ) -> Result<Self, Failure> {

@@ -6,13 +6,13 @@ use atproto_mst::{Cid, Commit};
 use data_encoding::BASE64URL;
 
 use super::contents::Contents;
-use super::{CarFacts, Info};
+use super::{FileFacts, Info};
 use crate::json::{JsonWriter, Layout};
 
 pub(super) fn write(info: &Info, out: &mut impl Write) -> io::Result<()> {
     let mut json = JsonWriter::new(&mut *out, Layout::Indented);
     json.open("{")?;
-    write_car(&info.file, &info.car, &mut json)?;
+    write_file(&info.name, &info.file, &mut json)?;
     if let Some((commit, contents)) = &info.repository {
         write_commit(commit, &mut json)?;
         write_contents(contents, &mut json)?;
@@ -24,15 +24,15 @@ pub(super) fn write(info: &Info, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn write_car(file: &str, car: &CarFacts, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
+fn write_file(name: &str, file: &FileFacts, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
     json.key("file")?;
-    json.text(file)?;
-    number(json, "size", car.size)?;
-    number(json, "sections", car.sections as u64)?;
-    number(json, "blocks", car.blocks as u64)?;
+    json.text(name)?;
+    number(json, "size", file.size)?;
+    count(json, "sections", file.sections)?;
+    count(json, "blocks", file.blocks)?;
     json.key("roots")?;
     json.open("[")?;
-    for root in &car.roots {
+    for root in &file.roots {
         json.text(&root.to_string())?;
     }
     json.close("]")
@@ -62,7 +62,7 @@ fn write_contents(contents: &Contents, json: &mut JsonWriter<impl Write>) -> io:
     }
     number(json, "nodes", contents.nodes)?;
     number(json, "records", contents.records)?;
-    number(json, "unreferenced", contents.unreferenced as u64)?;
+    count(json, "unreferenced", contents.unreferenced)?;
     number(json, "missing_nodes", contents.missing_nodes)?;
     number(json, "missing_records", contents.missing_records)?;
     number(json, "bad_nodes", contents.bad_nodes)?;
@@ -78,6 +78,14 @@ fn write_contents(contents: &Contents, json: &mut JsonWriter<impl Write>) -> io:
 fn number(json: &mut JsonWriter<impl Write>, key: &str, value: u64) -> io::Result<()> {
     json.key(key)?;
     json.literal(value)
+}
+
+fn count(json: &mut JsonWriter<impl Write>, key: &str, count: Option<usize>) -> io::Result<()> {
+    json.key(key)?;
+    match count {
+        Some(count) => json.literal(count),
+        None => json.literal("null"),
+    }
 }
 
 fn text(json: &mut JsonWriter<impl Write>, key: &str, value: &str) -> io::Result<()> {

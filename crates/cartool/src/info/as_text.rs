@@ -7,11 +7,11 @@ use atproto_mst::Commit;
 use data_encoding::BASE64URL;
 
 use super::contents::Contents;
-use super::{CarFacts, Info};
+use super::{FileFacts, Info};
 use crate::quote::{Counted, Harmless};
 
 pub(super) fn write(info: &Info, out: &mut impl Write) -> io::Result<()> {
-    write_car(&info.file, &info.car, out)?;
+    write_file(&info.name, &info.file, out)?;
     if let Some((commit, contents)) = &info.repository {
         writeln!(out)?;
         write_commit(commit, out)?;
@@ -21,12 +21,16 @@ pub(super) fn write(info: &Info, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn write_car(file: &str, car: &CarFacts, out: &mut impl Write) -> io::Result<()> {
-    line(out, "File", Harmless(file))?;
-    line(out, "Size", format_args!("{} bytes", car.size))?;
-    line(out, "Sections", car.sections)?;
-    line(out, "Blocks", car.blocks)?;
-    for root in &car.roots {
+fn write_file(name: &str, file: &FileFacts, out: &mut impl Write) -> io::Result<()> {
+    line(out, "File", Harmless(name))?;
+    line(out, "Size", format_args!("{} bytes", file.size))?;
+    if let Some(sections) = file.sections {
+        line(out, "Sections", sections)?;
+    }
+    if let Some(blocks) = file.blocks {
+        line(out, "Blocks", blocks)?;
+    }
+    for root in &file.roots {
         line(out, "Root CID", root)?;
     }
     Ok(())
@@ -36,7 +40,10 @@ fn write_commit(commit: &Commit, out: &mut impl Write) -> io::Result<()> {
     line(out, "Version", commit.version)?;
     line(out, "Repo", &commit.did)?;
     line(out, "Rev", &commit.rev)?;
-    line(out, "Sig", BASE64URL.encode(&commit.sig))?;
+    match &*commit.sig {
+        [] => line(out, "Sig", "none: the commit is not signed")?,
+        sig => line(out, "Sig", BASE64URL.encode(sig))?,
+    }
     line(out, "MST root", commit.data)
 }
 
@@ -47,7 +54,9 @@ fn write_contents(contents: &Contents, out: &mut impl Write) -> io::Result<()> {
     }
     line(out, "Nodes", contents.nodes)?;
     line(out, "Records", contents.records)?;
-    line(out, "Unreferenced", contents.unreferenced)?;
+    if let Some(unreferenced) = contents.unreferenced {
+        line(out, "Unreferenced", unreferenced)?;
+    }
     let (nodes, records) = (contents.missing_nodes, contents.missing_records);
     if nodes + records > 0 {
         let (records, nodes) = (Counted(records, "record"), Counted(nodes, "node"));

@@ -6,7 +6,7 @@ use atproto_mst::{BlockStore, Cid, RepoPath};
 
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::input::CarRepository;
+use crate::input::Repository;
 use crate::report::Report;
 
 /// What is in a repository, as far as its CAR holds it.
@@ -22,8 +22,9 @@ pub(super) struct Contents {
     pub(super) collections: BTreeMap<String, u64>,
     /// Keys that are not repository paths, and so are in no collection.
     pub(super) bad_keys: u64,
-    /// Blocks that cannot be reached from the commit.
-    pub(super) unreferenced: usize,
+    /// Blocks that cannot be reached from the commit; of a CAR, for in a database they may
+    /// be another repository's.
+    pub(super) unreferenced: Option<usize>,
     /// Links to nodes that are not there.
     pub(super) missing_nodes: u64,
     /// Paths whose records are not there.
@@ -34,18 +35,19 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Counts. Nodes are read and checked, records looked up.
-    pub(super) fn count(repository: &CarRepository, report: &mut Report) -> Result<Self, Failure> {
+    pub(super) fn count(repository: &Repository, report: &mut Report) -> Result<Self, Failure> {
         let mut contents = Self::default();
         let mut reached = HashSet::from([repository.commit_cid()]);
         contents.count_tree(repository, &mut reached, report)?;
-        contents.unreferenced = repository.blocks().len().saturating_sub(reached.len());
+        let count = repository.blocks().count();
+        contents.unreferenced = count.map(|count| count.saturating_sub(reached.len()));
         Ok(contents)
     }
 
     /// Counts the nodes and their entries, and adds to `reached` what is there of them.
     fn count_tree(
         &mut self,
-        repository: &CarRepository,
+        repository: &Repository,
         reached: &mut HashSet<Cid>,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -85,7 +87,7 @@ impl Contents {
         &mut self,
         key: &[u8],
         cid: &Cid,
-        repository: &CarRepository,
+        repository: &Repository,
         reached: &mut HashSet<Cid>,
     ) -> Result<(), Failure> {
         match RepoPath::parse(key) {
@@ -115,7 +117,7 @@ impl Contents {
         &mut self,
         fault: &Fault,
         cid: Cid,
-        repository: &CarRepository,
+        repository: &Repository,
         reached: &mut HashSet<Cid>,
         report: &mut Report,
     ) -> Result<(), Failure> {
@@ -132,7 +134,7 @@ impl Contents {
     }
 }
 
-fn has(repository: &CarRepository, cid: &Cid) -> Result<bool, Failure> {
+fn has(repository: &Repository, cid: &Cid) -> Result<bool, Failure> {
     let has = repository.blocks().has(cid);
     has.map_err(|error| atproto_mst::Error::from(error).into())
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use mst_testkit::SampleRepository;
 
-use crate::support::{TemporaryFile, command, listing, run};
+use crate::support::{Folder, TemporaryFile, command, listing, run};
 
 #[test]
 fn a_dash_is_standard_input() {
@@ -31,6 +31,21 @@ fn a_pipe_by_its_path_is_read_like_standard_input() {
     let sample = SampleRepository::generate(1, 50);
     let listed = run(&["list", "/dev/stdin"], &sample.car());
     assert_eq!((listed.code, listed.lines().len()), (0, 50));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_named_pipe_gives_it_gives_once() {
+    let sample = SampleRepository::generate(1, 50);
+    let folder = Folder::new();
+    let pipe = folder.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let listed = std::thread::scope(|scope| {
+        scope.spawn(|| std::fs::write(&pipe, sample.car()).unwrap());
+        run(&["list", &pipe], b"")
+    });
+    assert_eq!(listed.lines(), listing(&sample));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use atproto_mst::{Bytes, Cid, Commit, NodeBuilder, dag_cbor_cid};
+use atproto_mst::{BlockStore, Bytes, CarBlockStore, Cid, Commit, NodeBuilder, dag_cbor_cid};
 use mst_testkit::{SampleRepository, SampleTree, build_tree};
 
 /// What a run of the tool left behind.
@@ -82,6 +82,82 @@ impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// A folder that is gone, with all in it, when this is.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        // Names of files are never used twice.
+        let file = TemporaryFile::of(b"");
+        let path = file.0.with_extension("folder");
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// The path of a file in the folder, there or not.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).into_os_string().into_string().unwrap()
+    }
+
+    /// Writes a file and returns its path.
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// The names of all files, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Runs the tool, with the folder's name taken out of what it prints.
+    pub(crate) fn run(&self, args: &[&str], input: &[u8]) -> Run {
+        let mut run = run(args, input);
+        run.err = run.err.replace(&self.path(""), "");
+        run
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The commit that `car` names as its root.
+pub(crate) fn commit_of(car: &[u8]) -> Commit {
+    let car = CarBlockStore::from_bytes(car.to_vec()).unwrap();
+    let block = car.get(&car.roots()[0]).unwrap().unwrap();
+    Commit::decode(&block).unwrap()
+}
+
+/// `repository` with another commit, and with the tree that its paths have now.
+pub(crate) fn rebuilt(repository: &SampleRepository, commit: &Commit) -> SampleRepository {
+    SampleRepository {
+        commit: (commit.cid(), commit.encode().into()),
+        tree: build_tree(&repository.paths),
+        ..repository.clone()
+    }
+}
+
+/// `repository` at a commit of its present paths with that revision.
+pub(crate) fn at_rev(repository: &SampleRepository, rev: &str) -> SampleRepository {
+    let mut commit = Commit::decode(&repository.commit.1).unwrap();
+    rev.clone_into(&mut commit.rev);
+    commit.data = build_tree(&repository.paths).root;
+    rebuilt(repository, &commit)
 }
 
 /// The repository of some records.

@@ -1,0 +1,48 @@
+//! Keeps a repository in SQLite: each run adds a record, and every commit is there whole or not
+//! at all.
+//!
+//! ```sh
+//! cargo run --features sqlite --example sqlite_repo -- /tmp/repository.sqlite "Hello"
+//! ```
+
+use std::error::Error;
+
+use atproto_mst::{BlockStoreMut, NewCommit, Repository, SqliteBlockStore, Tid, Write, Writer};
+
+const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("usage: sqlite_repo FILE TEXT")?;
+    let text = arguments.next().unwrap_or_default();
+    let blocks = SqliteBlockStore::open(path)?;
+
+    // The commit and the note which commit is the last: both, or neither. What it no longer uses
+    // can go, as this store holds no other repository.
+    let store = |blocks: &&SqliteBlockStore, new: &NewCommit| {
+        blocks.transaction(|tx| {
+            tx.put_many(&new.new_blocks)?;
+            tx.delete_many(&new.removed)?;
+            tx.set_head(DID, &new.cid)
+        })
+    };
+    // Nobody will accept such a signature; a server has a key.
+    let sign = |_: &[u8]| Ok([0; 64]);
+    let mut writer = match blocks.head(DID)? {
+        Some(commit) => Writer::open(&blocks, &commit)?,
+        None => Writer::create_with(&blocks, DID, sign, store)?.0,
+    };
+
+    // {"text": ...}, for a text of up to 23 bytes.
+    let head = 0x60 + u8::try_from(text.len())?.min(23);
+    let record = [b"\xa1\x64text".as_slice(), &[head], text.as_bytes()].concat();
+    let path = format!("app.bsky.feed.post/{}", Tid::now(0));
+    let record = record.into();
+    writer.write_with(&[Write::Create { path, record }], sign, store)?;
+
+    let repository = Repository::open(&blocks, &writer.commit_cid())?;
+    for record in repository.records()? {
+        println!("{}", record?.path());
+    }
+    Ok(())
+}

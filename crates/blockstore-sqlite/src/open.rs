@@ -1,0 +1,113 @@
+//! From a path to a connection that is fit for a store.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::database::Database;
+use crate::schema::Schema;
+use crate::{Access, SqliteError, SqliteOptions, Synchronous};
+
+/// Opens a file.
+pub(crate) fn file(path: &Path, options: &SqliteOptions) -> Result<Database, SqliteError> {
+    let flags = match options.access {
+        Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+        Access::ReadWrite => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Access::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    // SQLite takes some names for something else than a path: `:memory:`, `file:..`, none at
+    // all. With this in front it does not.
+    let path = Path::new(".").join(path);
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    own_connection(connection, options)
+}
+
+/// Takes over a connection that nobody else has used.
+pub(crate) fn own_connection(
+    connection: Connection,
+    options: &SqliteOptions,
+) -> Result<Database, SqliteError> {
+    connection.busy_timeout(options.busy_timeout.min(LONGEST_TIMEOUT))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A file from anywhere has no business to run functions when it is read.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    let schema = Schema::new(&options.table)?;
+    // Whether this is a store at all, before anything is changed.
+    let found = schema.find(&connection)?;
+    if options.access != Access::ReadOnly {
+        if connection.is_readonly("main")? {
+            return Err(SqliteError::ReadOnly(None));
+        }
+        if found || options.access == Access::Create {
+            use_write_ahead_log(&connection, options)?;
+        }
+    }
+    finish(connection, schema, found, options.access)
+}
+
+/// Takes over a caller's connection, as it is.
+pub(crate) fn callers_connection(
+    connection: Connection,
+    options: &SqliteOptions,
+) -> Result<Database, SqliteError> {
+    let schema = Schema::new(&options.table)?;
+    let found = schema.find(&connection)?;
+    finish(connection, schema, found, options.access)
+}
+
+fn finish(
+    connection: Connection,
+    schema: Schema,
+    found: bool,
+    access: Access,
+) -> Result<Database, SqliteError> {
+    if !found && access == Access::Create {
+        schema.create(&connection)?;
+    } else if !found {
+        let table = schema.blocks;
+        return Err(SqliteError::MissingTable { table });
+    }
+    Ok(Database::new(connection, schema))
+}
+
+fn use_write_ahead_log(
+    connection: &Connection,
+    options: &SqliteOptions,
+) -> Result<(), SqliteError> {
+    let level = match options.synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", level)?;
+    // Where `fsync` does not reach the disk itself (macOS), ask for what does.
+    let full = options.synchronous == Synchronous::Full;
+    connection.pragma_update(None, "fullfsync", full)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_LEN_KEPT)?;
+    let begin = Instant::now();
+    loop {
+        // In memory, and where there can be none, this answers with the mode that remains.
+        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()));
+        match mode {
+            // SQLite itself does not wait here, where two processes open a new file at once.
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && begin.elapsed() < options.busy_timeout =>
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+            mode => return Ok(mode?),
+        }
+    }
+}
+
+/// As long as SQLite can wait, about 24 days.
+const LONGEST_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
+/// How many prepared statements are kept: all of a store's, and some of the caller's.
+const STATEMENTS: usize = 32;
+
+/// How long the file of the write-ahead log stays after a large transaction, in bytes. It is
+/// otherwise as long as it ever was, until the last connection is closed.
+const WAL_LEN_KEPT: u32 = 16 << 20;

@@ -1,0 +1,103 @@
+//! A database that threads take turns with, and that the thread whose turn it is can come
+//! back to.
+
+use std::cell::RefCell;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::database::Database;
+
+thread_local! {
+    /// The databases that this thread holds, each with the address of what they are shared by.
+    static HELD: RefCell<Vec<(usize, Rc<Database>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A [`Database`] shared between threads.
+///
+/// Work that calls back into the caller's code must [`hold`](Self::hold) it: the caller may
+/// use the store again, from inside, and must not wait for himself.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// `None` while a thread holds the database, and the lock with it.
+    database: Mutex<Option<Database>>,
+}
+
+impl Shared {
+    pub(crate) fn new(database: Database) -> Self {
+        Self {
+            database: Mutex::new(Some(database)),
+        }
+    }
+
+    /// Runs `work` when it is this thread's turn.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> T {
+        if let Some(database) = self.held() {
+            return work(&database);
+        }
+        let database = self.lock();
+        work(database.as_ref().expect("a database not held is here"))
+    }
+
+    /// Runs `work` when it is this thread's turn; from inside, `with` and `hold` give the same
+    /// database.
+    pub(crate) fn hold<T>(&self, work: impl FnOnce(&Database) -> T) -> T {
+        if let Some(database) = self.held() {
+            return work(&database);
+        }
+        let _hold = Hold::new(self);
+        let database = self.held().expect("this thread holds it now");
+        work(&database)
+    }
+
+    pub(crate) fn into_inner(self) -> Database {
+        let database = self.database.into_inner();
+        let database = database.unwrap_or_else(PoisonError::into_inner);
+        database.expect("nobody holds what is owned")
+    }
+
+    fn held(&self) -> Option<Rc<Database>> {
+        let address = self.address();
+        HELD.with_borrow(|held| {
+            let held = held.iter().find(|(at, _)| *at == address)?;
+            Some(Rc::clone(&held.1))
+        })
+    }
+
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
+    // Whoever panics leaves the database in its place, and no transaction begun.
+    fn lock(&self) -> MutexGuard<'_, Option<Database>> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As long as this lives, this thread has the database, and its place is empty and locked.
+struct Hold<'s> {
+    shared: &'s Shared,
+    place: MutexGuard<'s, Option<Database>>,
+}
+
+impl<'s> Hold<'s> {
+    fn new(shared: &'s Shared) -> Self {
+        let mut place = shared.lock();
+        let database = place.take().expect("a database not held is here");
+        let held = (shared.address(), Rc::new(database));
+        HELD.with_borrow_mut(|all| all.push(held));
+        Self { shared, place }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let address = self.shared.address();
+        let held = HELD.with_borrow_mut(|held| {
+            let at = held.iter().rposition(|(at, _)| *at == address)?;
+            Some(held.remove(at).1)
+        });
+        // All that came back in have left, and with them their counts.
+        *self.place = held.and_then(Rc::into_inner);
+    }
+}

@@ -1,0 +1,420 @@
+//! Blocks in SQLite, as a block store.
+
+use std::path::Path;
+
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, check_block};
+use rusqlite::Connection;
+
+use crate::cids::Source;
+use crate::database::{Database, Page, check};
+use crate::shared::Shared;
+use crate::{Access, Cids, SqliteError, SqliteOptions, SqliteSnapshot, SqliteTransaction, open};
+
+/// A block store in an SQLite database.
+///
+/// Each call is a transaction of its own: `put_many` and [`delete_many`](Self::delete_many)
+/// change all or nothing, and [`transaction`](Self::transaction) makes one change of many
+/// calls. A write that has returned is on the disk ([`Synchronous`](crate::Synchronous) says
+/// how firmly), and stays there when the process is killed at any moment.
+///
+/// Each block is checked against its CID when it is put and again when it is read, so that a
+/// block which has changed on the disk is an error. Putting such a block again mends it.
+///
+/// # Threads and processes
+///
+/// A store is one connection, and its calls take turns; it can be shared between threads.
+/// Reads that should go on side by side need a store each, on the same file, as do other
+/// processes. Any number may read while one writes: a reader sees the last commit
+/// before it began and waits for nobody. Writers wait for each other, for up to
+/// [`busy_timeout`](SqliteOptions::busy_timeout).
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_sqlite::{BlockStore, BlockStoreMut, SqliteBlockStore, StoreError};
+/// use blockstore_core::dag_cbor_cid;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("blocks.sqlite");
+/// let store = SqliteBlockStore::open(&path)?;
+/// let (record, commit) = (dag_cbor_cid(b"\xa0"), dag_cbor_cid(b"\x80"));
+/// store.transaction(|transaction| {
+///     transaction.put(&record, b"\xa0".as_slice().into())?;
+///     transaction.put(&commit, b"\x80".as_slice().into())?;
+///     transaction.set_head("did:plc:ewvi7nxzyoun6zhxrhs64oiz", &commit)
+/// })?;
+/// drop(store);
+///
+/// let store = SqliteBlockStore::open_read_only(&path)?;
+/// assert_eq!(store.head("did:plc:ewvi7nxzyoun6zhxrhs64oiz")?, Some(commit));
+/// assert_eq!(store.get(&record)?.as_deref(), Some(b"\xa0".as_slice()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct SqliteBlockStore {
+    shared: Shared,
+    verify: bool,
+}
+
+impl SqliteBlockStore {
+    /// Opens the store in the file at `path`, which is made if it is not there.
+    ///
+    /// `path` is always that of a file: names that mean something else to SQLite, such as
+    /// `:memory:`, do not here. An existing database may hold other tables; they are left
+    /// alone.
+    ///
+    /// The file is put into WAL mode, in which SQLite writes commits to a log beside it
+    /// (`-wal`, with `-shm` to find things there) and now and then carries them over. These
+    /// two are part of the database for as long as they are there: copy all three or none.
+    /// The mode needs shared memory, so all processes must be on one machine. A database that
+    /// cannot have it stays in the mode that it has, and readers and the writer then wait for
+    /// each other.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::CannotOpen`], [`SqliteError::NotADatabase`],
+    /// [`SqliteError::ReadOnly`] if the file may not be written,
+    /// [`SqliteError::ForeignTable`] and [`SqliteError::NewerSchema`] if there are tables of
+    /// these names that this version cannot use, [`SqliteError::Busy`] if another connection
+    /// has it locked. A file refused for what is in it has not been changed.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
+        Self::open_with(path, &SqliteOptions::default())
+    }
+
+    /// Opens the store in the file at `path` as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open); [`SqliteError::InvalidTableName`] for a name that no table
+    /// can have; [`SqliteError::CannotOpen`] and [`SqliteError::MissingTable`] for what is not
+    /// there, unless [`access`](SqliteOptions::access) lets it be made.
+    pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, SqliteError> {
+        Ok(Self::new(open::file(path.as_ref(), options)?, options))
+    }
+
+    /// Opens the store in the file at `path` for reading: nothing is made, and writing is
+    /// [`SqliteError::ReadOnly`].
+    ///
+    /// While a database is in WAL mode, reading it too needs the two files beside it. Where
+    /// neither they nor the permission to make them is there, such as on a medium that cannot
+    /// be written, it cannot be opened; set `PRAGMA journal_mode = DELETE` before it goes
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open_with`](Self::open_with).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
+        let options = SqliteOptions {
+            access: Access::ReadOnly,
+            ..SqliteOptions::default()
+        };
+        Self::open_with(path, &options)
+    }
+
+    /// Makes a store in memory, with all that a file has but that it stays.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::Other`] if there is no memory.
+    pub fn in_memory() -> Result<Self, SqliteError> {
+        let options = SqliteOptions::default();
+        let connection = Connection::open_in_memory()?;
+        Ok(Self::new(
+            open::own_connection(connection, &options)?,
+            &options,
+        ))
+    }
+
+    /// Takes over a caller's own connection.
+    ///
+    /// Nothing is set on it: its journal mode, its busy timeout, and how firmly it commits are
+    /// what the caller made them. (`rusqlite` waits 5 seconds; SQLite is not in WAL mode until
+    /// told.) If the caller has begun a transaction on it, all that the store does is
+    /// part of that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open_with`](Self::open_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_sqlite::rusqlite::Connection;
+    /// use blockstore_sqlite::{SqliteBlockStore, SqliteOptions};
+    ///
+    /// let connection = Connection::open_in_memory()?;
+    /// connection.execute_batch("CREATE TABLE accounts (did TEXT)")?;
+    /// let store = SqliteBlockStore::from_connection(connection, &SqliteOptions::default())?;
+    /// assert!(store.is_empty()?);
+    /// let connection = store.into_connection();
+    /// assert!(connection.table_exists(None, "accounts")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_connection(
+        connection: Connection,
+        options: &SqliteOptions,
+    ) -> Result<Self, SqliteError> {
+        let database = open::callers_connection(connection, options)?;
+        Ok(Self::new(database, options))
+    }
+
+    fn new(database: Database, options: &SqliteOptions) -> Self {
+        Self {
+            shared: Shared::new(database),
+            verify: options.verify,
+        }
+    }
+
+    /// Returns the connection.
+    pub fn into_connection(self) -> Connection {
+        self.shared.into_inner().connection
+    }
+
+    /// Runs `work` with the connection: for settings, and for tables of the caller's own.
+    /// Other threads wait meanwhile.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let store = blockstore_sqlite::SqliteBlockStore::in_memory()?;
+    /// // Gives back to the file system what a sweep has left free.
+    /// store.with_connection(|connection| connection.execute_batch("VACUUM"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
+        self.shared.hold(|database| work(&database.connection))
+    }
+
+    /// Runs `work` in one transaction: if it returns `Ok`, all that it has changed through the
+    /// [`SqliteTransaction`] is committed; if it returns an error or panics, nothing is.
+    ///
+    /// Nobody else can write from its beginning to its end, so what `work` reads is still so
+    /// when it writes. Calls of this store itself from inside `work`, on the same thread, are
+    /// part of the transaction too; on other threads they wait until it is over.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `work` returns, and through [`StoreError::Backend`]: [`SqliteError::Busy`] if
+    /// somebody else is writing for too long, [`SqliteError::NestedTransaction`] if there is a
+    /// transaction on this connection already, [`SqliteError::Full`] and the like if it
+    /// cannot be committed. In all of these cases nothing has changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_sqlite::{BlockStoreMut, SqliteBlockStore, StoreError};
+    /// use blockstore_core::dag_cbor_cid;
+    ///
+    /// let store = SqliteBlockStore::in_memory()?;
+    /// let result = store.transaction(|transaction| {
+    ///     transaction.put(&dag_cbor_cid(b"\x01"), b"\x01".as_slice().into())?;
+    ///     // Not what the CID names.
+    ///     transaction.put(&dag_cbor_cid(b"\x02"), b"\x03".as_slice().into())
+    /// });
+    /// assert!(matches!(result, Err(StoreError::HashMismatch(_))));
+    /// assert!(store.is_empty()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn transaction<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&SqliteTransaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.shared
+            .hold(|database| database.transaction(self.verify, work))
+    }
+
+    /// Runs `work` on the store as it is now, whatever others put, delete and commit
+    /// meanwhile: so that a repository can be read to its end while it changes, and is swept.
+    ///
+    /// It makes nobody wait but other threads with this same store. A long one lets the log
+    /// beside the file grow, for what `work` may still read cannot be carried over. Inside
+    /// a [`transaction`](Self::transaction), "now" is in the transaction; otherwise, from inside
+    /// `work`, this store cannot be written: [`SqliteError::NestedTransaction`].
+    ///
+    /// # Errors
+    ///
+    /// Whatever `work` returns, and what SQLite reports.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_sqlite::{BlockStore, SqliteBlockStore, StoreError};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("blocks.sqlite");
+    /// # SqliteBlockStore::open(&path)?;
+    /// let store = SqliteBlockStore::open_read_only(&path)?;
+    /// let commits = store.snapshot(|snapshot| {
+    ///     let heads = snapshot.heads()?.into_iter();
+    ///     heads.map(|(_, cid)| snapshot.get(&cid)).collect::<Result<Vec<_>, StoreError>>()
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn snapshot<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&SqliteSnapshot<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.shared
+            .hold(|database| database.snapshot(self.verify, work))
+    }
+
+    /// Returns the CID that was kept as `name`, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::InvalidCid`] if it is there and is not one, and what SQLite reports.
+    pub fn head(&self, name: &str) -> Result<Option<Cid>, StoreError> {
+        self.shared.with(|database| database.head(name))
+    }
+
+    /// Returns all names with their CIDs, in the order of the names' bytes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`head`](Self::head).
+    pub fn heads(&self) -> Result<Vec<(String, Cid)>, StoreError> {
+        self.shared.with(Database::heads)
+    }
+
+    /// Keeps `cid` as `name`, in place of what was kept as that: the commit of a repository,
+    /// say, by its DID, where the next who opens the store will look for it.
+    ///
+    /// With the blocks in one [`transaction`](Self::transaction), there is never a head without
+    /// its blocks. Whether the block is there is not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Backend`] if SQLite failed.
+    pub fn set_head(&self, name: &str, cid: &Cid) -> Result<(), StoreError> {
+        self.shared.with(|database| database.set_head(name, cid))
+    }
+
+    /// Drops the name, if it is there. Blocks stay.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_head`](Self::set_head).
+    pub fn delete_head(&self, name: &str) -> Result<(), StoreError> {
+        self.shared.with(|database| database.delete_head(name))
+    }
+
+    /// Returns the number of blocks. SQLite counts them one by one: in a large database this
+    /// reads most of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Backend`] if SQLite failed.
+    pub fn len(&self) -> Result<usize, StoreError> {
+        self.shared.with(Database::len)
+    }
+
+    /// Returns whether there is no block, without counting.
+    ///
+    /// # Errors
+    ///
+    /// As for [`len`](Self::len).
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        self.shared.with(Database::is_empty)
+    }
+
+    /// Returns the CIDs of all blocks.
+    pub fn cids(&self) -> Cids<'_> {
+        Cids::new(Source::Store(&self.shared))
+    }
+
+    /// Drops the blocks named `cids`: all of them, or none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`delete`](BlockStoreMut::delete).
+    pub fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
+        self.shared.with(|database| database.delete_many(cids))
+    }
+
+    /// Drops the blocks for which `keep` says no, and returns how many there were.
+    ///
+    /// It goes through the keys, 1,000 at a time, and each time drops what is to be dropped in
+    /// one transaction. So others can write in between, the log beside the file stays
+    /// short, and memory is bounded: no block is loaded. Killed half way, it has dropped some of
+    /// those blocks, and none else; begun again, it drops the rest.
+    ///
+    /// If anybody may put blocks meanwhile, `keep` must know of them. Otherwise find out what
+    /// is needed and sweep in one transaction: [`SqliteTransaction::retain`].
+    ///
+    /// The space is used again by what is put later. The file does not get shorter, except by
+    /// `VACUUM`: see [`with_connection`](Self::with_connection).
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::InvalidCid`] if a key is not a CID, and what SQLite reports. As when
+    /// killed, the blocks dropped so far stay so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_sqlite::{BlockStore, BlockStoreMut, SqliteBlockStore};
+    /// use blockstore_core::dag_cbor_cid;
+    ///
+    /// let store = SqliteBlockStore::in_memory()?;
+    /// for block in [b"\x01", b"\x02"] {
+    ///     store.put(&dag_cbor_cid(block), block.as_slice().into())?;
+    /// }
+    /// let needed = dag_cbor_cid(b"\x02");
+    /// assert_eq!(store.retain(|cid| *cid == needed)?, 1);
+    /// assert!(store.has(&needed)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn retain(&self, mut keep: impl FnMut(&Cid) -> bool) -> Result<usize, StoreError> {
+        let mut swept = 0;
+        let mut after = Some(Page::START.to_vec());
+        while let Some(last) = after {
+            let (count, next) = self
+                .shared
+                .hold(|database| database.sweep_page(&last, &mut keep))?;
+            swept += count;
+            after = next;
+        }
+        Ok(swept)
+    }
+}
+
+impl BlockStore for SqliteBlockStore {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let block = self.shared.with(|database| database.get(cid))?;
+        // Here and not inside, so that other threads need not wait for the hash.
+        check(self.verify, cid, block.as_ref())?;
+        Ok(block)
+    }
+
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        self.shared.with(|database| database.has(cid))
+    }
+
+    /// Returns what [`get`](Self::get) returns for each of `cids`, all as they stood at one
+    /// moment.
+    fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let blocks = self.shared.with(|database| database.get_many(cids))?;
+        for (cid, block) in cids.iter().zip(&blocks) {
+            check(self.verify, cid, block.as_ref())?;
+        }
+        Ok(blocks)
+    }
+}
+
+impl BlockStoreMut for SqliteBlockStore {
+    fn put(&self, cid: &Cid, block: Bytes) -> Result<(), StoreError> {
+        check_block(cid, &block)?;
+        self.shared.with(|database| database.put(cid, &block))
+    }
+
+    fn put_many(&self, blocks: &[(Cid, Bytes)]) -> Result<(), StoreError> {
+        for (cid, block) in blocks {
+            check_block(cid, block)?;
+        }
+        self.shared.with(|database| database.put_many(blocks))
+    }
+
+    fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
+        self.shared.with(|database| database.delete(cid))
+    }
+}

@@ -1,0 +1,112 @@
+//! A repository with one record changed, as a CAR.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+use atproto_mst::mst_repo::Tid;
+use atproto_mst::{
+    BlockStoreMut, Bytes, Changes, Cid, Commit, MemoryBlockStore, OverlayBlockStore,
+};
+
+use crate::failure::Failure;
+use crate::input::{self, Repository};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::watched::Watched;
+use crate::whole::{self, Keys};
+
+/// What the commit of the changed repository is, as a line of text.
+pub(crate) enum Outcome {
+    /// The tree is the same, so the commit is too, with its signature.
+    Kept {
+        commit: Cid,
+        rev: String,
+    },
+    New {
+        commit: Cid,
+        rev: String,
+    },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kept { commit, rev } => write!(f, "commit {commit}, rev {rev}, stays as it was"),
+            Self::New { commit, rev } => write!(
+                f,
+                "commit {commit}, rev {rev}, is NOT SIGNED: nobody will accept it as the account's"
+            ),
+        }
+    }
+}
+
+/// Writes `repository` with `changes` to its tree, and with the record that they are about if
+/// they put one, as a CAR to `target`.
+pub(crate) fn write(
+    repository: &Repository,
+    changes: &Changes,
+    record: Option<(Cid, Bytes)>,
+    target: &Path,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<Outcome, Failure> {
+    let new = MemoryBlockStore::new();
+    new.put_many(&changes.new)?;
+    if let Some((cid, block)) = record {
+        new.put(&cid, block)?;
+    }
+    let old = repository.commit();
+    let (commit, rev) = if changes.root == old.data {
+        (repository.commit_cid(), old.rev.clone())
+    } else {
+        let rev = rev_after(&old.rev)?;
+        let commit = Commit::unsigned(&old.did, &rev, changes.root);
+        let block = Bytes::from(commit.encode());
+        new.put(&commit.cid(), block)?;
+        (commit.cid(), rev)
+    };
+    write_at(repository, new, &commit, target, out, report)?;
+    Ok(if commit == repository.commit_cid() {
+        Outcome::Kept { commit, rev }
+    } else {
+        Outcome::New { commit, rev }
+    })
+}
+
+/// The revision of the present, or if `old` is of the future, as clocks go, one after that.
+fn rev_after(old: &str) -> Result<String, Failure> {
+    // Clocks of other tools, that might tell the same microsecond, have other numbers.
+    let clock = RandomState::new().hash_one(()) % 1_024;
+    let now = Tid::now(u16::try_from(clock).unwrap_or_default());
+    let new = old.parse().ok().and_then(|old: Tid| {
+        let new = now.after(old);
+        (new > old).then(|| new.to_string())
+    });
+    new.ok_or_else(|| {
+        let what = format!("no revision can follow {old}, which is of the last there can be");
+        Failure::Invalid(what)
+    })
+}
+
+fn write_at(
+    repository: &Repository,
+    new: MemoryBlockStore,
+    commit: &Cid,
+    target: &Path,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let blocks = repository.blocks();
+    // They are read once to see that all is there, and once to be written.
+    report.show(Progress::of_silent_work(
+        blocks.count().map(|count| 2 * count),
+    ));
+    let blocks = OverlayBlockStore::new(new, blocks);
+    let progress = report.progress();
+    let changed = input::open_at(Watched { blocks, progress }, commit)?;
+    whole::check(&changed, Keys::Any, report)?;
+    whole::write(&changed, target, out, |_| {})?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `cartool export`
+
+use crate::cli::{ExportArgs, Source};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::quote::Counted;
+use crate::report::Report;
+use crate::watched::Watched;
+use crate::whole::{self, Keys};
+use crate::{database, input};
+
+pub(crate) fn run(args: &ExportArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    if !database::is_at(&args.database)? {
+        let what = "not an SQLite database; to put a CAR in order there is `cartool compact`";
+        return Err(Failure::Invalid(what.to_owned()));
+    }
+    let opened = input::open_blocks(&Source {
+        file: args.database.clone(),
+        repo: args.repo.clone(),
+    })?;
+    let commit = opened.commit()?;
+    let blocks = opened.blocks;
+    report.show(Progress::of_silent_work(blocks.count()));
+    let progress = report.progress();
+    let repository = input::open_at(Watched { blocks, progress }, &commit)?;
+    let found = whole::check(&repository, Keys::Any, report)?;
+    let bytes = whole::write(&repository, &args.output, out, |_| {})?;
+
+    let (did, rev) = (&repository.commit().did, &repository.commit().rev);
+    let (records, nodes) = (
+        Counted(found.records, "record"),
+        Counted(found.nodes, "node"),
+    );
+    report.note(&format_args!(
+        "{did}, rev {rev}: {records}, {nodes}; {bytes} bytes"
+    ));
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! `cartool import`
+
+use std::fmt;
+
+use atproto_mst::{BlockStore, BlockStoreMut, Commit, Repository};
+use blockstore_sqlite::{Access, SqliteTransaction};
+
+use crate::cli::ImportArgs;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::quote::Counted;
+use crate::report::Report;
+use crate::watched::Watched;
+use crate::whole::{self, Keys};
+use crate::{database, input};
+
+pub(crate) fn run(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
+    let opened = input::open_blocks(&args.source)?;
+    let commit = opened.commit()?;
+    let blocks = opened.blocks;
+    // They are read once to see that all is there, and once to be copied.
+    report.show(Progress::of_silent_work(
+        blocks.count().map(|count| 2 * count),
+    ));
+    let progress = report.progress();
+    let repository = input::open_at(Watched { blocks, progress }, &commit)?;
+    let found = whole::check(&repository, Keys::Paths, report)?;
+
+    let about_database = |failure: Failure| failure.of(&args.database);
+    let database = database::open(&args.database, Access::Create).map_err(about_database)?;
+    let before = database.transaction(|transaction| {
+        let before = Before::of(&repository, transaction)?;
+        if !args.force {
+            before.refuse_to_go_back(repository.commit())?;
+        }
+        // Also if it is there: so what is damaged is mended.
+        copy(&repository, transaction, args)?;
+        transaction.set_head(&repository.commit().did, &commit)?;
+        Ok(before)
+    });
+    let before = before.map_err(about_database)?;
+
+    let Commit { did, rev, .. } = repository.commit();
+    let (records, nodes) = (
+        Counted(found.records, "record"),
+        Counted(found.nodes, "node"),
+    );
+    report.note(&format_args!(
+        "{did}, rev {rev}: {records}, {nodes}; {before}"
+    ));
+    Ok(())
+}
+
+/// Copies the blocks, in pieces of which several fit into memory.
+fn copy<S: BlockStore>(
+    repository: &Repository<S>,
+    transaction: &SqliteTransaction<'_>,
+    args: &ImportArgs,
+) -> Result<(), Failure> {
+    const PIECE_COUNT: usize = 1_000;
+    const PIECE_LEN: usize = 1 << 20;
+    let of_source = |error: atproto_mst::Error| Failure::from(error).of(&args.source.file);
+    let mut piece = Vec::new();
+    let mut len = 0;
+    for block in repository.export().map_err(of_source)? {
+        let (cid, block) = block.map_err(of_source)?;
+        len += block.len();
+        piece.push((cid, block));
+        if piece.len() == PIECE_COUNT || len >= PIECE_LEN {
+            transaction.put_many(&piece)?;
+            piece.clear();
+            len = 0;
+        }
+    }
+    Ok(transaction.put_many(&piece)?)
+}
+
+/// What the database had of the repository.
+enum Before {
+    Nothing,
+    /// The very commit.
+    Same,
+    Other(Box<Commit>),
+    /// A head with no commit.
+    Damaged,
+}
+
+impl Before {
+    fn of<S: BlockStore>(
+        repository: &Repository<S>,
+        transaction: &SqliteTransaction<'_>,
+    ) -> Result<Self, Failure> {
+        let Some(head) = transaction.head(&repository.commit().did)? else {
+            return Ok(Self::Nothing);
+        };
+        // A block that is gone or has changed must not stand in the way of mending it.
+        let block = transaction.get(&head).ok().flatten();
+        let commit = block.and_then(|block| Commit::decode(&block).ok());
+        Ok(match commit {
+            None => Self::Damaged,
+            Some(_) if head == repository.commit_cid() => Self::Same,
+            Some(commit) => Self::Other(Box::new(commit)),
+        })
+    }
+
+    fn refuse_to_go_back(&self, new: &Commit) -> Result<(), Failure> {
+        let Self::Other(old) = self else {
+            return Ok(());
+        };
+        let relation = match old.rev.cmp(&new.rev) {
+            std::cmp::Ordering::Less => return Ok(()),
+            std::cmp::Ordering::Equal => "another commit of the same",
+            std::cmp::Ordering::Greater => "a later",
+        };
+        let (did, rev) = (&old.did, &old.rev);
+        Err(Failure::Invalid(format!(
+            "has {relation} revision of {did}, {rev}; --force takes {} all the same",
+            new.rev
+        )))
+    }
+}
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("new in the database"),
+            Self::Same => f.write_str("was in the database already"),
+            Self::Other(commit) => write!(f, "was at rev {}", commit.rev),
+            Self::Damaged => f.write_str("was damaged"),
+        }
+    }
+}

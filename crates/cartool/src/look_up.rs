@@ -1,0 +1,51 @@
+//! One record of a repository.
+
+use atproto_mst::{BlockStore, Bytes, Cid, Error, RepoPath};
+
+use crate::failure::{Failure, chain};
+use crate::fault::Fault;
+use crate::input::Repository;
+use crate::quote::Quoted;
+
+/// Returns the block of the record at `path`. Any key that a tree can hold is looked for, also
+/// one that is no repository path: whoever asks for it has a reason to.
+pub(crate) fn block(repository: &Repository, path: &str) -> Result<Bytes, Failure> {
+    let cid = cid(repository, path)?.ok_or_else(|| not_found(path))?;
+    let error = match repository.blocks().get(&cid) {
+        Ok(Some(block)) => return Ok(block),
+        Ok(None) => Error::MissingBlock(cid),
+        Err(error) => error.into(),
+    };
+    let fault = Fault::of_record(path.as_bytes(), cid, error)?;
+    Err(Failure::Invalid(fault.to_string()))
+}
+
+/// Returns the CID of the record at `path`, if there is one, whether its block is there or not.
+pub(crate) fn cid(repository: &Repository, path: &str) -> Result<Option<Cid>, Failure> {
+    let mut walker = match repository.walker() {
+        Ok(walker) => walker,
+        Err(error) => return Err(unknown(path, &Fault::of_top(error)?)),
+    };
+    match walker.find(path.as_bytes()) {
+        Ok(cid) => Ok(cid),
+        Err(error) => Err(unknown(path, &Fault::at(&walker, error)?)),
+    }
+}
+
+/// The failure of not finding the record at `path`.
+pub(crate) fn not_found(path: &str) -> Failure {
+    let key = path.as_bytes();
+    let mut what = format!("no record at {}", Quoted(key));
+    if let Err(error) = RepoPath::parse(key) {
+        what.push_str(", which is not a repository path: ");
+        what.push_str(&chain(&error));
+    }
+    Failure::NotFound(what)
+}
+
+fn unknown(path: &str, fault: &Fault) -> Failure {
+    let path = Quoted(path.as_bytes());
+    Failure::Invalid(format!(
+        "whether there is a record at {path} is unknown: {fault}"
+    ))
+}

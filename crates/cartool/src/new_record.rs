@@ -1,0 +1,150 @@
+//! A record that is to be put into a repository.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use atproto_mst::{Bytes, CarOptions, Cid, dag_cbor_cid};
+
+use crate::dag_cbor::{Reader, Token, Unreadable};
+use crate::failure::Failure;
+use crate::from_json::block_of_json;
+use crate::record::ReadableRecord;
+
+/// The form in which a record is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    DagCbor,
+}
+
+/// Reads the record in the file at `path`, or on standard input if that is `-`, and returns
+/// its CID and its block.
+pub(crate) fn read(path: &Path, form: Form) -> Result<(Cid, Bytes), Failure> {
+    let given = if path == Path::new("-") {
+        let mut given = Vec::new();
+        io::stdin().lock().read_to_end(&mut given).map(|_| given)
+    } else {
+        fs::read(path)
+    };
+    let given = given.map_err(|error| Failure::Input(error.into()).of(path))?;
+    let block = block_of(given, form).map_err(|what| Failure::Invalid(what).of(path))?;
+    Ok((dag_cbor_cid(&block), block.into()))
+}
+
+fn block_of(given: Vec<u8>, form: Form) -> Result<Vec<u8>, String> {
+    let block = match form {
+        Form::DagCbor => given,
+        Form::Json => {
+            let text = str::from_utf8(&given).map_err(|error| {
+                let at = error.valid_up_to();
+                format!("byte {at}: text that is not UTF-8")
+            })?;
+            block_of_json(text).map_err(|invalid| invalid.to_string())?
+        }
+    };
+    let limit = CarOptions::default().section_len as usize;
+    if dag_cbor_cid(&block).encoded_len() + block.len() > limit {
+        let len = block.len();
+        return Err(format!("a record of {len} bytes, which no CAR can hold"));
+    }
+    match (ReadableRecord::new(&block), form) {
+        (Ok(_), _) => Ok(block),
+        (Err(unreadable), Form::DagCbor) => Err(unreadable.to_string()),
+        // The byte would be one that its author has never seen.
+        (Err(Unreadable { why, .. }), Form::Json) => Err(why.to_owned()),
+    }
+}
+
+/// What in a record is not as it is in all records, if there is such a thing. The tool puts
+/// it all the same; a server would not.
+pub(crate) fn oddity(block: &[u8], collection: &str) -> Option<Oddity> {
+    match type_of(block) {
+        Err(oddity) => Some(oddity),
+        Ok(kind) if kind == collection => None,
+        Ok(kind) => Some(Oddity::OtherType {
+            kind: kind.to_owned(),
+            collection: collection.to_owned(),
+        }),
+    }
+}
+
+/// The field `$type` of a record that can be read.
+fn type_of(block: &[u8]) -> Result<&str, Oddity> {
+    let mut reader = Reader::new(block);
+    let Ok(Some(Token::Map)) = reader.next() else {
+        return Err(Oddity::NoObject);
+    };
+    let mut depth = 1_usize;
+    let mut key = "";
+    while let Ok(Some(token)) = reader.next() {
+        match token {
+            Token::Text(kind) if depth == 1 && key == "$type" => return Ok(kind),
+            Token::Key(found) if depth == 1 => key = found,
+            Token::Map | Token::List => depth += 1,
+            Token::EndMap | Token::EndList => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Err(Oddity::NoType)
+}
+
+/// What is not as it is in all records.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Oddity {
+    NoObject,
+    NoType,
+    OtherType { kind: String, collection: String },
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoObject => f.write_str("the record is not an object"),
+            Self::NoType => f.write_str("the record has no `$type`"),
+            Self::OtherType { kind, collection } => {
+                write!(
+                    f,
+                    "the record's `$type` is {kind}, its collection is {collection}"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn oddity_of(json: &str) -> Option<Oddity> {
+        oddity(&block_of_json(json).unwrap(), "a.b.c")
+    }
+
+    #[test]
+    fn the_type_is_looked_for_where_it_belongs() {
+        assert_eq!(oddity_of(r#"{"$type": "a.b.c"}"#), None);
+        assert_eq!(oddity_of(r#"{"a": {"b": []}, "$type": "a.b.c"}"#), None);
+        let other = |kind: &str| {
+            let (kind, collection) = (kind.to_owned(), "a.b.c".to_owned());
+            Some(Oddity::OtherType { kind, collection })
+        };
+        assert_eq!(oddity_of(r#"{"$type": "a.b.d"}"#), other("a.b.d"));
+        for text in [
+            "{}",
+            r#"{"$type": 1, "aaaaaaa": "a.b.c"}"#,
+            r#"{"a": {"$type": "a.b.c"}}"#,
+            r#"{"$type": ["a.b.c"]}"#,
+        ] {
+            assert_eq!(oddity_of(text), Some(Oddity::NoType), "{text}");
+        }
+        for text in [
+            "[]",
+            "1",
+            r#"["$type", "a.b.c"]"#,
+            r#"[{"$type": "a.b.c"}]"#,
+        ] {
+            assert_eq!(oddity_of(text), Some(Oddity::NoObject), "{text}");
+        }
+    }
+}

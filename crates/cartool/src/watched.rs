@@ -1,0 +1,35 @@
+//! A block store that tells how far the reading of it has come.
+
+use std::rc::Rc;
+
+use atproto_mst::{BlockStore, Bytes, Cid, StoreError};
+
+use crate::progress::Progress;
+
+/// Blocks, and the progress that counts those that are read.
+pub(crate) struct Watched<S> {
+    pub(crate) blocks: S,
+    pub(crate) progress: Rc<Progress>,
+}
+
+impl<S: BlockStore> BlockStore for Watched<S> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let block = self.blocks.get(cid)?;
+        if block.is_some() {
+            self.progress.tick();
+        }
+        Ok(block)
+    }
+
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        self.blocks.has(cid)
+    }
+
+    fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let blocks = self.blocks.get_many(cids)?;
+        for _ in blocks.iter().flatten() {
+            self.progress.tick();
+        }
+        Ok(blocks)
+    }
+}

@@ -1,0 +1,278 @@
+//! Repositories that go into a database and come out of it, whole or not at all.
+
+use atproto_mst::raw_cid;
+use mst_testkit::SampleRepository;
+
+use crate::support::{Folder, at_rev, car_damaged_at, car_without, commit_of, listing, rebuilt};
+
+/// A second repository, of another account.
+fn another(seed: u64) -> SampleRepository {
+    let sample = SampleRepository::generate(seed, 30);
+    let mut commit = commit_of(&sample.car());
+    "did:plc:another".clone_into(&mut commit.did);
+    rebuilt(&sample, &commit)
+}
+
+/// `sample` without its first record, at a later revision.
+fn next(sample: &SampleRepository) -> SampleRepository {
+    let mut sample = sample.clone();
+    let (_, gone) = sample.paths.pop_first().unwrap();
+    sample.records.remove(&gone);
+    at_rev(&sample, "3zzzzzzzzzzzz")
+}
+
+const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
+
+#[test]
+fn a_repository_comes_out_as_it_went_in_but_in_order() {
+    let sample = SampleRepository::generate(61, 2_000);
+    let folder = Folder::new();
+    let mut blocks = sample.blocks();
+    blocks.reverse();
+    blocks.push((raw_cid(b"alone"), b"alone".as_slice().into()));
+    let (car, database) = (
+        folder.write("in.car", sample.car_of(&blocks)),
+        folder.path("database"),
+    );
+    let run = folder.run(&["import", &car, &database], b"");
+    let (rev, nodes) = (commit_of(&sample.car()).rev, sample.tree.nodes.len());
+    let about = format!("cartool: {DID}, rev {rev}: 2000 records, {nodes} nodes; ");
+    assert_eq!((run.code, &*run.out), (0, ""));
+    assert_eq!(run.err, format!("{about}new in the database\n"));
+
+    let out = folder.path("out.car");
+    let run = folder.run(&["export", &database, "-o", &out], b"");
+    assert_eq!(run.code, 0);
+    assert_eq!(run.err, format!("{about}{} bytes\n", sample.car().len()));
+    assert_eq!(folder.read("out.car"), sample.car());
+    let run = folder.run(&["export", &database, DID, "-o", "-"], b"");
+    assert_eq!(run.raw_out, sample.car());
+
+    let again = folder.run(&["import", "-", &database], &sample.car());
+    assert_eq!(again.err, format!("{about}was in the database already\n"));
+    // The block that nothing refers to is not in it.
+    let dropped = folder.run(&["compact", &database], b"").err;
+    assert!(dropped.contains("dropped 0 blocks"), "{dropped}");
+}
+
+#[test]
+fn several_repositories_live_side_by_side() {
+    let (one, other) = (SampleRepository::generate(62, 50), another(63));
+    let folder = Folder::new();
+    let database = folder.path("database");
+    for sample in [&one, &other] {
+        assert_eq!(
+            folder.run(&["import", "-", &database], &sample.car()).code,
+            0
+        );
+    }
+    let out = |did: &str| {
+        folder
+            .run(&["export", &database, did, "-o", "-"], b"")
+            .raw_out
+    };
+    assert_eq!((out(DID), out("did:plc:another")), (one.car(), other.car()));
+
+    let run = folder.run(&["export", &database, "-o", "-"], b"");
+    let expected = format!(
+        "cartool: the database holds 2 repositories; say which (--help tells how): \
+         did:plc:another {DID}\n"
+    );
+    assert_eq!((run.code, run.err, &*run.out), (2, expected, ""));
+    let run = folder.run(&["export", &database, "did:plc:none", "-o", "-"], b"");
+    let expected = format!(
+        "cartool: database: no repository of did:plc:none in the database, \
+         only: did:plc:another {DID}\n"
+    );
+    assert_eq!((run.code, run.err, &*run.out), (4, expected, ""));
+}
+
+#[test]
+fn every_command_reads_a_database_too() {
+    let (one, other) = (SampleRepository::generate(64, 50), another(65));
+    let folder = Folder::new();
+    let (car, database) = (folder.write("in.car", one.car()), folder.path("database"));
+    for sample in [&one, &other] {
+        assert_eq!(
+            folder.run(&["import", "-", &database], &sample.car()).code,
+            0
+        );
+    }
+    let path = "app.bsky.actor.profile/self";
+    for (command, rest) in [
+        ("list", ["--reverse"].as_slice()),
+        ("dump", &["--jsonl"]),
+        ("get", &[path]),
+        ("verify", &[]),
+        ("compact", &["-o", "-"]),
+    ] {
+        let of_car = folder.run(&[&[command, &car], rest].concat(), b"");
+        // A database is compacted otherwise.
+        let command = if command == "compact" {
+            "export"
+        } else {
+            command
+        };
+        let repo: &[&str] = if command == "export" {
+            &[DID]
+        } else {
+            &["--repo", DID]
+        };
+        let of_database = folder.run(&[&[command, &database], repo, rest].concat(), b"");
+        assert_eq!(of_database.code, 0, "{}", of_database.err);
+        assert_eq!(of_database.raw_out, of_car.raw_out, "{command}");
+        assert!(!of_car.out.is_empty());
+    }
+    let listed = folder.run(&["list", &database, "--repo", "did:plc:another"], b"");
+    assert_eq!(listed.lines(), listing(&other));
+    let info = folder.run(&["info", &database, "--repo", DID], b"");
+    assert!(info.code == 0 && info.out.contains("Records:      50\n"));
+    let info = folder.run(&["info", "--json", &database, "--repo", DID], b"");
+    let info: serde_json::Value = serde_json::from_str(&info.out).unwrap();
+    assert_eq!(info["roots"][0], one.commit.0.to_string());
+    assert!(info["sections"].is_null() && info["unreferenced"].is_null());
+
+    let out = folder.path("out.car");
+    let args = ["rm", &database, "--repo", DID, path, "-o", &out];
+    assert_eq!(folder.run(&args, b"").code, 0);
+    assert_eq!(commit_of(&folder.read("out.car")).did, DID);
+}
+
+#[test]
+fn a_later_revision_takes_the_place_of_the_earlier_and_never_the_other_way_round() {
+    let old = SampleRepository::generate(66, 200);
+    let new = next(&old);
+    let rev = commit_of(&old.car()).rev;
+    let folder = Folder::new();
+    let database = folder.path("database");
+    let import = |car: &[u8]| folder.run(&["import", "-", &database], car);
+    let exported = || folder.run(&["export", &database, "-o", "-"], b"").raw_out;
+    import(&old.car());
+    let run = import(&new.car());
+    assert!(
+        run.err.ends_with(&format!("; was at rev {rev}\n")),
+        "{}",
+        run.err
+    );
+    assert_eq!(exported(), new.car());
+
+    let run = import(&old.car());
+    let expected = format!(
+        "cartool: database: has a later revision of {DID}, 3zzzzzzzzzzzz; \
+         --force takes {rev} all the same\n"
+    );
+    assert_eq!((run.code, run.err), (1, expected));
+    let mut fork = commit_of(&new.car());
+    fork.sig = vec![1; 64];
+    let run = import(&rebuilt(&new, &fork).car());
+    assert_eq!(run.code, 1);
+    assert!(
+        run.err.contains("another commit of the same revision"),
+        "{}",
+        run.err
+    );
+    assert_eq!(exported(), new.car());
+
+    let run = folder.run(&["import", "--force", "-", &database], &old.car());
+    assert_eq!((run.code, exported()), (0, old.car()));
+}
+
+#[test]
+fn compacting_a_database_drops_what_no_repository_needs() {
+    let (old, other) = (SampleRepository::generate(67, 2_000), another(68));
+    let mut new = old.clone();
+    // What is left fits into a small part of the file.
+    new.paths = old.paths.clone().into_iter().take(100).collect();
+    let new = at_rev(&new, "3zzzzzzzzzzzz");
+    let folder = Folder::new();
+    let database = folder.path("database");
+    for sample in [&old, &other, &new] {
+        assert_eq!(
+            folder.run(&["import", "-", &database], &sample.car()).code,
+            0
+        );
+    }
+    let before = folder.read("database").len();
+    let run = folder.run(&["compact", &database], b"");
+    let after = folder.read("database").len();
+    let start = "cartool: dropped ";
+    let end = format!(" blocks; {before} bytes became {after}\n");
+    assert!(
+        run.err.starts_with(start) && run.err.ends_with(&end),
+        "{}",
+        run.err
+    );
+    assert!(after < before / 4, "{before} {after}");
+    for (did, sample) in [(DID, &new), ("did:plc:another", &other)] {
+        let run = folder.run(&["export", &database, did, "-o", "-"], b"");
+        let commit = commit_of(&sample.car());
+        assert_eq!(run.raw_out, rebuilt(sample, &commit).car());
+    }
+    let run = folder.run(&["compact", &database, "-o", &folder.path("out.car")], b"");
+    assert_eq!(run.code, 2);
+}
+
+#[test]
+fn a_repository_that_is_not_whole_is_refused_and_no_database_made() {
+    let sample = SampleRepository::generate(69, 100);
+    let folder = Folder::new();
+    let database = folder.path("database");
+    let record = sample.paths.values().next_back().unwrap();
+    let (node, _) = sample.tree.nodes.last().unwrap();
+    for car in [
+        car_without(&sample, record),
+        car_without(&sample, node),
+        car_damaged_at(&sample, record),
+        car_damaged_at(&sample, node),
+        crate::support::repository_of_key(b"no path", b"\xa0").car(),
+    ] {
+        let run = folder.run(&["import", "-", &database], &car);
+        assert_eq!((run.code, run.err.lines().count()), (1, 2), "{}", run.err);
+        assert!(folder.names().is_empty());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_import_that_is_killed_or_fails_leaves_the_database_as_it_was() {
+    use std::os::unix::process::ExitStatusExt;
+
+    use crate::replacement::run_limited;
+
+    let small = another(70);
+    let large = SampleRepository::generate(71, 3_000);
+    let folder = Folder::new();
+    let (car, database) = (folder.write("in.car", large.car()), folder.path("database"));
+    assert_eq!(
+        folder.run(&["import", "-", &database], &small.car()).code,
+        0
+    );
+    for before in ["", "trap '' XFSZ;"] {
+        let output = run_limited(&["import", &car, &database], before);
+        let status = output.status;
+        assert_eq!(status.signal().is_some(), before.is_empty(), "{output:?}");
+        assert_ne!(status.code(), Some(0));
+        let run = folder.run(&["export", &database, "-o", "-"], b"");
+        assert_eq!((run.code, run.raw_out), (0, small.car()));
+    }
+    let run = folder.run(&["import", &car, &database], b"");
+    assert_eq!(run.code, 0, "{}", run.err);
+}
+
+#[test]
+fn what_is_no_database_is_refused_and_stays() {
+    let sample = SampleRepository::generate(72, 10);
+    let folder = Folder::new();
+    let car = folder.write("in.car", sample.car());
+    let run = folder.run(&["import", &car, &car], b"");
+    assert_eq!(run.code, 3, "{}", run.err);
+    let run = folder.run(&["export", &car, "-o", "-"], b"");
+    assert_eq!((run.code, &*run.out), (1, ""));
+    assert!(run.err.contains("cartool compact"), "{}", run.err);
+    let run = folder.run(&["export", &folder.path("none"), "-o", "-"], b"");
+    assert_eq!(run.code, 3);
+    assert_eq!(
+        (folder.names(), folder.read("in.car")),
+        (vec!["in.car".to_owned()], sample.car())
+    );
+}

@@ -1,0 +1,144 @@
+//! Files that are written: whatever happens, the old one is there whole, or the new one is.
+
+use mst_testkit::SampleRepository;
+
+use crate::support::{Folder, command};
+
+/// A CAR far longer than what may be written below, and its compact form.
+fn large() -> (Vec<u8>, Vec<u8>) {
+    let sample = SampleRepository::generate(51, 3_000);
+    (sample.shuffled_car(1), sample.car())
+}
+
+/// Runs the tool where no file may get longer than 32 KiB.
+#[cfg(target_os = "linux")]
+pub(crate) fn run_limited(args: &[&str], before: &str) -> std::process::Output {
+    // Some shells count in units of 512 bytes, others in 1,024.
+    let script = format!("ulimit -c 0; ulimit -f 64; {before} exec \"$0\" \"$@\"");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_cartool")]);
+    shell.args(args).output().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn killed_half_way_the_old_file_is_there_and_nothing_else() {
+    use std::os::unix::process::ExitStatusExt;
+    let folder = Folder::new();
+    let (car, out) = (
+        folder.write("in.car", large().0),
+        folder.write("out.car", "as it was"),
+    );
+    for out in [&out, &car] {
+        // A file that gets too long kills its writer, if nobody says otherwise.
+        let output = run_limited(&["compact", &car, "-o", out], "");
+        assert!(output.status.signal().is_some(), "{output:?}");
+    }
+    assert_eq!(folder.read("out.car"), b"as it was");
+    assert_eq!(folder.read("in.car"), large().0);
+    let left: Vec<_> = folder.names();
+    // On a file system that has no nameless files, one with a name is left.
+    let left = left.iter().filter(|name| !name.starts_with(".cartool-"));
+    assert_eq!(left.collect::<Vec<_>>(), ["in.car", "out.car"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else() {
+    let folder = Folder::new();
+    let (car, out) = (
+        folder.write("in.car", large().0),
+        folder.write("out.car", "as it was"),
+    );
+    for name in [&out, &car, &folder.path("new.car")] {
+        let output = run_limited(&["compact", &car, "-o", name], "trap '' XFSZ;");
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{err}");
+        assert!(
+            err.starts_with(&format!("cartool: {name}: File too large")),
+            "{err}"
+        );
+    }
+    assert_eq!(folder.read("out.car"), b"as it was");
+    assert_eq!(folder.read("in.car"), large().0);
+    assert_eq!(folder.names(), ["in.car", "out.car"]);
+}
+
+#[test]
+fn what_cannot_be_written_is_named() {
+    let folder = Folder::new();
+    let car = folder.write("in.car", SampleRepository::generate(52, 10).car());
+    for name in ["no/such/folder.car", ""] {
+        let run = folder.run(&["compact", &car, "-o", &folder.path(name)], b"");
+        assert_eq!(run.code, 3);
+        assert!(
+            run.err.starts_with(&format!("cartool: {name}: ")),
+            "{}",
+            run.err
+        );
+    }
+    assert_eq!(folder.names(), ["in.car"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_written_to_and_stays_what_it_is() {
+    let sample = SampleRepository::generate(53, 10);
+    let folder = Folder::new();
+    let car = folder.write("in.car", sample.shuffled_car(1));
+    let run = folder.run(&["compact", &car, "-o", "/dev/stdout"], b"");
+    assert_eq!((run.code, run.raw_out), (0, sample.car()), "{}", run.err);
+    assert_eq!(
+        folder.run(&["compact", &car, "-o", "/dev/null"], b"").code,
+        0
+    );
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_by_the_name_of_the_output() {
+    let folder = Folder::new();
+    let car = folder.write("in.car", SampleRepository::generate(54, 10).car());
+    let path = "app.bsky.actor.profile/self";
+    for args in [
+        ["compact", &car, "-o", "/dev/full"].as_slice(),
+        &["rm", &car, path, "-o", "/dev/full"],
+        &["put", &car, path, "-", "-o", "/dev/full"],
+    ] {
+        let run = folder.run(args, b"{}");
+        let start = "cartool: /dev/full: No space left";
+        assert!(run.code == 3 && run.err.starts_with(start), "{}", run.err);
+    }
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let output = command(&["compact", &car, "-o", "-"])
+        .stdout(full.unwrap())
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        err.starts_with("cartool: standard output: No space left"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    use std::io::Read;
+    let folder = Folder::new();
+    let car = folder.write("in.car", large().0);
+    let path = "app.bsky.actor.profile/self";
+    for args in [
+        ["compact", &car, "-o", "-"].as_slice(),
+        &["rm", &car, path, "-o", "-"],
+    ] {
+        let mut child = command(args).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0; 10]).unwrap();
+        drop(out);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
