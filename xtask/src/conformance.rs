@@ -2,6 +2,7 @@
 
 mod changes;
 mod commit_proofs;
+mod crypto;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ pub(crate) fn run_in(folder: &Path) -> Result<()> {
     }
     if interop.is_there(commit_proofs::PATH) {
         commit_proofs::run(&interop, &mut report)?;
+    }
+    if interop.is_there("crypto") {
+        crypto::run(&interop, &mut report)?;
     }
     if trees.is_there("cars/exhaustive") {
         exhaustive_trees(&trees, &mut report)?;

@@ -27,3 +27,8 @@ pub use mst_repo::{
     InvalidTid, NewCommit, Place, Reachable, Record, Records, RepoPath, Repository,
     RepositorySummary, Salvage, Salvaged, Tid, Write, WriteError, Writer, reachable,
 };
+#[cfg(any(feature = "k256", feature = "p256"))]
+pub use mst_repo::{
+    Curve, InvalidPublicKey, InvalidSigningKey, PublicKey, SignError, SignatureError, Signer,
+    SigningKey,
+};

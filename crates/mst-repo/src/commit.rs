@@ -46,7 +46,7 @@ pub struct Commit {
     pub prev: Option<Cid>,
     /// The signature over [`unsigned_bytes`](Self::unsigned_bytes).
     pub sig: Vec<u8>,
-    /// The fields that have no place above.
+    /// The fields that have no place above. One that has, is not taken from here.
     pub extra: BTreeMap<String, Ipld>,
 }
 
@@ -176,6 +176,7 @@ impl Commit {
             ("version", Ipld::Integer(self.version.into())),
         ];
         let mut fields = self.extra.clone();
+        fields.remove("sig");
         fields.extend(known.map(|(name, value)| (name.to_owned(), value)));
         fields
     }

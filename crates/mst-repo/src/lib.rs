@@ -9,6 +9,8 @@ mod reachable;
 mod record;
 mod repository;
 mod salvage;
+#[cfg(any(feature = "k256", feature = "p256"))]
+mod signature;
 mod syntax;
 mod tid;
 mod writer;
@@ -26,6 +28,11 @@ pub use reachable::{Reachable, reachable};
 pub use record::{Record, Records};
 pub use repository::{Collections, Repository};
 pub use salvage::{Salvage, Salvaged};
+#[cfg(any(feature = "k256", feature = "p256"))]
+pub use signature::{
+    Curve, InvalidPublicKey, InvalidSigningKey, PublicKey, SignError, SignatureError, Signer,
+    SigningKey,
+};
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
 pub use writer::{

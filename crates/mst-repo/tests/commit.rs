@@ -208,6 +208,17 @@ fn unknown_fields_are_kept_and_signed() {
 }
 
 #[test]
+fn a_known_field_among_the_unknown_ones_changes_nothing() {
+    let commit = Commit::decode(&encoded(&fields())).unwrap();
+    let mut other = commit.clone();
+    for name in fields().into_keys() {
+        other.extra.insert(name, Ipld::Bool(true));
+    }
+    assert_eq!(other.unsigned_bytes(), commit.unsigned_bytes());
+    assert_eq!(other.encode(), commit.encode());
+}
+
+#[test]
 fn floats_are_refused_wherever_they_are() {
     let float = Ipld::Float(1.5);
     for value in [

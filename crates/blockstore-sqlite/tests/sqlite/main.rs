@@ -8,9 +8,6 @@
     clippy::indexing_slicing,
     reason = "a panic in a helper of a test is the report"
 )]
-#![allow(
-    reason = "SQLite is a name; what is code has backticks"
-)]
 
 mod contract;
 mod faults;
