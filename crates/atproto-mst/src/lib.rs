@@ -23,9 +23,11 @@ pub use mst_ops::{
     verify as verify_tree,
 };
 pub use mst_repo::{
-    self, Collections, Commit, Error, Export, Fault, Faults, InvalidCommit, InvalidPath,
-    InvalidTid, NewCommit, Place, Reachable, Record, Records, RepoPath, Repository,
-    RepositorySummary, Salvage, Salvaged, Tid, Write, WriteError, Writer, reachable,
+    self, Action, CheckedCommit, Collections, Commit, CommitEvent, Error, EventCheck, EventError,
+    EventFault, Export, Fault, Faults, Frame, InvalidCommit, InvalidFrame, InvalidPath, InvalidTid,
+    NewCommit, OutOfSync, Place, Reachable, Record, Records, RepoOp, RepoPath, RepoState,
+    Repository, RepositorySummary, Salvage, Salvaged, SyncEvent, Tid, Write, WriteError, Writer,
+    reachable,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use mst_repo::{

@@ -3,7 +3,9 @@
 mod check;
 mod commit;
 mod error;
+mod event_check;
 mod export;
+mod firehose;
 mod path;
 mod reachable;
 mod record;
@@ -19,7 +21,9 @@ pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
 pub use commit::{Commit, InvalidCommit};
 pub use error::Error;
+pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSync, RepoState};
 pub use export::Export;
+pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
 pub use ipld_core::ipld::Ipld;
 pub use path::{
     InvalidNsid, InvalidPath, InvalidRecordKey, RepoPath, check_nsid, check_record_key,

@@ -1,0 +1,459 @@
+//! Whether a message of the firehose is to be believed.
+
+use blockstore_car::{CarBlockStore, CarError};
+use blockstore_core::{BlockStore, Bytes, Cid};
+use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
+
+use crate::{
+    Action, Commit, CommitEvent, InvalidCommit, InvalidPath, InvalidTid, MAX_OPERATIONS,
+    MAX_RECORD_LEN, MAX_SLICE_LEN, RepoOp, RepoPath, SyncEvent, Tid,
+};
+#[cfg(any(feature = "k256", feature = "p256"))]
+use crate::{PublicKey, SignatureError};
+
+/// Checks messages of the firehose.
+///
+/// It does no I/O: the account's key, what is known of the repository so far, and the time come
+/// from the caller, and what is left out is not checked.
+///
+/// A message may be *invalid*: no honest server would have sent it. Or it may be valid and *out
+/// of sync*: messages were missed, and the repository has to be fetched as a whole.
+///
+/// Source: <https://atproto.com/specs/sync#commit-validation>
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::MemoryBlockStore;
+/// use mst_repo::{CommitEvent, EventCheck, EventError, Write, Writer};
+/// # let sign = |_: &[u8]| Ok([0; 64]);
+/// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
+/// # let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, sign)?;
+/// # let write = |rkey: &str| Write::Create {
+/// #     path: format!("app.bsky.feed.post/{rkey}"),
+/// #     record: b"\xa1\x64text\x65Hello".as_slice().into(),
+/// # };
+///
+/// // The first commit of a repository, and the two after it, as messages.
+/// let time = "2026-11-21T00:00:00Z";
+/// let first = CommitEvent::new(&first, 1, time);
+/// let second = CommitEvent::new(&writer.write(&[write("1")], sign)?, 2, time);
+/// let third = CommitEvent::new(&writer.write(&[write("2")], sign)?, 3, time);
+///
+/// let mut check = EventCheck::default();
+/// // Set `check.key` to the account's key as well; here nothing is signed.
+/// let state = check.commit(&first)?.state;
+/// check.state = Some(&state);
+/// assert!(matches!(check.commit(&third), Err(EventError::OutOfSync(_))));
+/// let state = check.commit(&second)?.state;
+/// check.state = Some(&state);
+/// assert!(check.commit(&third).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The account's key is there to be set with the feature `k256` or `p256`.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct EventCheck<'c> {
+    /// The account's signing key, from its DID document. Without it signatures are not checked.
+    #[cfg(any(feature = "k256", feature = "p256"))]
+    pub key: Option<&'c PublicKey>,
+    /// The state of the repository as far as it is known. Without it a message is not held to
+    /// what came before.
+    pub state: Option<&'c RepoState>,
+    /// The present time. Without it revisions from the future are not refused.
+    pub now: Option<Tid>,
+    /// Whether a commit must bring along the nodes that lead to the neighbours of each key on
+    /// both sides ([`Tree::cover`]). What the operations are can be seen with less; but only so
+    /// is it ruled out that a key was put on the wrong side of keys that nobody sent.
+    pub cover: bool,
+}
+
+/// What a consumer remembers of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoState {
+    /// The revision.
+    pub rev: Tid,
+    /// The root of the tree.
+    pub data: Cid,
+}
+
+/// A commit that was found to be valid.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CheckedCommit {
+    /// The commit.
+    pub commit: Commit,
+    /// Its CID.
+    pub cid: Cid,
+    /// What to remember from now on.
+    pub state: RepoState,
+    /// What was done, in the order of the message.
+    pub operations: Vec<Operation>,
+    /// The blocks of the message: all new nodes and records, and others. Each was hashed.
+    pub blocks: CarBlockStore,
+}
+
+/// Why a message is not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The message breaks the rules, or is not the account's.
+    #[error("an invalid message")]
+    Invalid(#[source] Box<EventFault>),
+    /// The message does not follow what is known: fetch the repository.
+    #[error("out of sync")]
+    OutOfSync(#[source] Box<OutOfSync>),
+    /// The revision is not greater than the one that is known: the message came before, or is
+    /// late. Pass over it.
+    #[error("revision {found} is not after {known}")]
+    Stale {
+        /// The revision that is known.
+        known: Tid,
+        /// That of the message.
+        found: Tid,
+    },
+}
+
+/// How a valid message does not follow what is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutOfSync {
+    /// The sender left out what there was too much of.
+    #[error("the message is marked as too big")]
+    TooBig,
+    /// It follows another revision.
+    #[error("it follows revision {since:?}, not {known}")]
+    Since {
+        /// The revision that is known.
+        known: Tid,
+        /// The one that the message names.
+        since: Option<String>,
+    },
+    /// It follows another tree.
+    #[error("it follows the tree {prev_data:?}, not {known}")]
+    PrevData {
+        /// The root that is known.
+        known: Cid,
+        /// The one that the message names.
+        prev_data: Option<Cid>,
+    },
+    /// A `#sync` message announces another commit than the one that is known.
+    #[error("the repository is at the tree {data}, not {known}")]
+    Data {
+        /// The root that is known.
+        known: Cid,
+        /// The one that is announced.
+        data: Cid,
+    },
+}
+
+/// What is wrong with a message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventFault {
+    /// More operations than a commit may have.
+    #[error("{found} operations, where a commit may have {MAX_OPERATIONS}")]
+    TooManyOperations {
+        /// How many there are.
+        found: usize,
+    },
+    /// More bytes of blocks than a message may have.
+    #[error("{len} bytes of blocks, where {MAX_SLICE_LEN} are allowed")]
+    BlocksTooLarge {
+        /// How many there are.
+        len: usize,
+    },
+    /// The blocks are not a CAR, or one of them is not what its CID names.
+    #[error("its blocks are not a valid CAR")]
+    Car(#[source] CarError),
+    /// The CAR names no root.
+    #[error("its blocks name no root")]
+    NoRoot,
+    /// The CAR names another root than the commit.
+    #[error("its blocks are about {found}, not the commit {commit}")]
+    Root {
+        /// The commit.
+        commit: Cid,
+        /// The first root of the CAR.
+        found: Cid,
+    },
+    /// The commit is not among the blocks.
+    #[error("the commit {0} is not among its blocks")]
+    MissingCommit(Cid),
+    /// The commit is none.
+    #[error("its commit is not valid")]
+    Commit(#[source] InvalidCommit),
+    /// The message says something else than the signed commit.
+    #[error("`{field}` is {message:?} in the message, and {commit:?} in the commit")]
+    Mismatch {
+        /// The field of the message.
+        field: &'static str,
+        /// What the message says.
+        message: String,
+        /// What the commit says.
+        commit: String,
+    },
+    /// The account's key has not signed the commit.
+    #[cfg(any(feature = "k256", feature = "p256"))]
+    #[error("its signature is not valid")]
+    Signature(#[source] SignatureError),
+    /// The revision is no TID.
+    #[error("its revision is not a TID")]
+    Rev(#[source] InvalidTid),
+    /// The revision is further in the future than clocks differ.
+    #[error("its revision {rev} is in the future")]
+    Future {
+        /// The revision.
+        rev: Tid,
+    },
+    /// The path of an operation is none.
+    #[error("{path:?} is not a repository path")]
+    Path {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        source: InvalidPath,
+    },
+    /// An operation has a value that it must not have, or lacks one.
+    #[error("an operation on {path:?} that cannot be a {action:?}")]
+    Shape {
+        /// The path.
+        path: String,
+        /// What the operation says it is.
+        action: Action,
+    },
+    /// A record that was created or updated is not among the blocks.
+    #[error("the record at {path:?} is not among its blocks")]
+    MissingRecord {
+        /// The path.
+        path: String,
+    },
+    /// A record is larger than a record may be.
+    #[error("the record at {path:?} has {len} bytes, where {MAX_RECORD_LEN} are allowed")]
+    RecordTooLarge {
+        /// The path.
+        path: String,
+        /// Its length.
+        len: usize,
+    },
+    /// The operations cannot be taken back.
+    #[error("its operations do not fit its tree")]
+    Inversion(#[source] InvertError),
+    /// Taken back, the operations lead to another tree than the message names.
+    #[error("its operations lead back to the tree {found}, not {claimed:?}")]
+    PrevData {
+        /// The root that the message names. A message without one can only be about the first
+        /// commit of a repository.
+        claimed: Option<Cid>,
+        /// The root that the operations lead back to.
+        found: Cid,
+    },
+}
+
+impl From<EventFault> for EventError {
+    fn from(fault: EventFault) -> Self {
+        Self::Invalid(Box::new(fault))
+    }
+}
+
+impl From<OutOfSync> for EventError {
+    fn from(fault: OutOfSync) -> Self {
+        Self::OutOfSync(Box::new(fault))
+    }
+}
+
+impl EventCheck<'_> {
+    /// Checks a `#commit` message: the limits, the blocks, the commit and its signature, and
+    /// that the operations, taken back, lead to the tree before; then that it follows what is
+    /// known.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`].
+    pub fn commit(&self, event: &CommitEvent) -> Result<CheckedCommit, EventError> {
+        if event.too_big {
+            return Err(OutOfSync::TooBig.into());
+        }
+        if event.ops.len() > MAX_OPERATIONS {
+            let found = event.ops.len();
+            return Err(EventFault::TooManyOperations { found }.into());
+        }
+        let (blocks, cid, commit, rev) = self.open(&event.blocks, &event.repo, &event.rev)?;
+        if cid != event.commit {
+            return Err(EventFault::Root {
+                commit: event.commit,
+                found: cid,
+            }
+            .into());
+        }
+        let operations = check_operations(&event.ops, &blocks)?;
+        let found = self.invert(&blocks, &commit.data, &operations)?;
+        let empty = mst_node::Node::empty().cid();
+        let first = event.prev_data.is_none() && event.since.is_none();
+        if event.prev_data != Some(found) && !(first && found == empty) {
+            return Err(EventFault::PrevData {
+                claimed: event.prev_data,
+                found,
+            }
+            .into());
+        }
+        if let Some(known) = self.state {
+            if rev <= known.rev {
+                return Err(EventError::Stale {
+                    known: known.rev,
+                    found: rev,
+                });
+            }
+            if event.since.as_deref() != Some(&*known.rev.to_string()) {
+                return Err(OutOfSync::Since {
+                    known: known.rev,
+                    since: event.since.clone(),
+                }
+                .into());
+            }
+            if event.prev_data != Some(known.data) {
+                return Err(OutOfSync::PrevData {
+                    known: known.data,
+                    prev_data: event.prev_data,
+                }
+                .into());
+            }
+        }
+        Ok(CheckedCommit {
+            state: RepoState {
+                rev,
+                data: commit.data,
+            },
+            commit,
+            cid,
+            operations,
+            blocks,
+        })
+    }
+
+    /// Checks a `#sync` message, and returns the state that it announces: the one that is known,
+    /// or any if none is.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`]; [`OutOfSync::Data`] if the repository is elsewhere.
+    pub fn sync(&self, event: &SyncEvent) -> Result<RepoState, EventError> {
+        let (_, _, commit, rev) = self.open(&event.blocks, &event.did, &event.rev)?;
+        let data = commit.data;
+        match self.state {
+            Some(known) if rev < known.rev => Err(EventError::Stale {
+                known: known.rev,
+                found: rev,
+            }),
+            Some(known) if data != known.data => Err(OutOfSync::Data {
+                known: known.data,
+                data,
+            }
+            .into()),
+            _ => Ok(RepoState { rev, data }),
+        }
+    }
+
+    /// Opens the blocks of a message and checks their commit.
+    fn open(
+        &self,
+        blocks: &Bytes,
+        did: &str,
+        rev: &str,
+    ) -> Result<(CarBlockStore, Cid, Commit, Tid), EventError> {
+        if blocks.len() > MAX_SLICE_LEN {
+            let len = blocks.len();
+            return Err(EventFault::BlocksTooLarge { len }.into());
+        }
+        let blocks = CarBlockStore::from_bytes(blocks.clone()).map_err(EventFault::Car)?;
+        let cid = *blocks.roots().first().ok_or(EventFault::NoRoot)?;
+        let block = blocks.get(&cid).ok().flatten();
+        let block = block.ok_or(EventFault::MissingCommit(cid))?;
+        let commit = Commit::decode(&block).map_err(EventFault::Commit)?;
+        for (field, message, commit) in [("repo", did, &commit.did), ("rev", rev, &commit.rev)] {
+            if message != commit {
+                let (message, commit) = (message.to_owned(), commit.clone());
+                return Err(EventFault::Mismatch {
+                    field,
+                    message,
+                    commit,
+                }
+                .into());
+            }
+        }
+        #[cfg(any(feature = "k256", feature = "p256"))]
+        if let Some(key) = self.key {
+            let verified = commit.verify_signature(key);
+            verified.map_err(EventFault::Signature)?;
+        }
+        let rev: Tid = commit.rev.parse().map_err(EventFault::Rev)?;
+        match self.now {
+            Some(now) if rev.micros() > now.micros() + MAX_CLOCK_DIFFERENCE => {
+                Err(EventFault::Future { rev }.into())
+            }
+            _ => Ok((blocks, cid, commit, rev)),
+        }
+    }
+
+    fn invert(
+        &self,
+        blocks: &CarBlockStore,
+        root: &Cid,
+        operations: &[Operation],
+    ) -> Result<Cid, EventError> {
+        let mut options = NodeStoreOptions::default();
+        options.cache_bytes = 0;
+        let nodes = NodeStore::with_options(blocks, options);
+        let fault = |error: mst_ops::Error| EventFault::Inversion(error.into());
+        let tree = Tree::open(&nodes, root).map_err(fault)?;
+        if self.cover {
+            let keys = operations.iter().map(|operation| operation.key.as_slice());
+            tree.cover(keys).map_err(fault)?;
+        }
+        let root = tree.invert(operations);
+        Ok(root.map_err(EventFault::Inversion)?)
+    }
+}
+
+/// How far clocks may differ, in microseconds.
+///
+/// Source: <https://atproto.com/specs/sync>, "a few minutes"
+const MAX_CLOCK_DIFFERENCE: u64 = 5 * 60 * 1_000_000;
+
+/// Checks each operation by itself, and that its record is there.
+fn check_operations(ops: &[RepoOp], blocks: &CarBlockStore) -> Result<Vec<Operation>, EventError> {
+    let mut operations = Vec::with_capacity(ops.len());
+    for op in ops {
+        let path = || op.path.clone();
+        let key = op.path.as_bytes();
+        RepoPath::parse(key).map_err(|source| EventFault::Path {
+            path: path(),
+            source,
+        })?;
+        let shape = (op.action, op.cid.is_some(), op.prev.is_some());
+        if !matches!(
+            shape,
+            (Action::Create, true, false)
+                | (Action::Update, true, true)
+                | (Action::Delete, false, true)
+        ) {
+            let (path, action) = (path(), op.action);
+            return Err(EventFault::Shape { path, action }.into());
+        }
+        if let Some(cid) = &op.cid {
+            let record = blocks.get(cid).ok().flatten();
+            let record = record.ok_or_else(|| EventFault::MissingRecord { path: path() })?;
+            if record.len() > MAX_RECORD_LEN {
+                let (path, len) = (path(), record.len());
+                return Err(EventFault::RecordTooLarge { path, len }.into());
+            }
+        }
+        operations.push(Operation {
+            key: key.to_vec(),
+            old: op.prev,
+            new: op.cid,
+        });
+    }
+    Ok(operations)
+}

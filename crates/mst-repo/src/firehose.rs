@@ -1,0 +1,451 @@
+//! The messages of the firehose that are about repositories.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use blockstore_core::{Bytes, Cid};
+use ipld_core::ipld::Ipld;
+
+use crate::NewCommit;
+
+/// The most bytes of one message.
+///
+/// Source: <https://atproto.com/specs/event-stream>
+pub const MAX_FRAME_LEN: usize = 5_000_000;
+
+/// A message of `com.atproto.sync.subscribeRepos`, as one WebSocket frame holds it.
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::Frame;
+///
+/// // {"op": -1}, {"error": "FutureCursor"}
+/// let frame = Frame::decode(b"\xa1\x62op\x20\xa1\x65error\x6cFutureCursor")?;
+/// assert!(matches!(frame, Frame::Error { error, .. } if error == "FutureCursor"));
+/// # Ok::<(), mst_repo::InvalidFrame>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Frame {
+    /// `#commit`: a repository has changed.
+    Commit(Box<CommitEvent>),
+    /// `#sync`: a repository is at a commit, whatever was announced before.
+    Sync(SyncEvent),
+    /// Another kind of message, such as `#account`.
+    Other {
+        /// Its kind.
+        kind: String,
+    },
+    /// The server ends the stream.
+    Error {
+        /// The name of the error.
+        error: String,
+        /// What a person may read about it.
+        message: Option<String>,
+    },
+}
+
+/// A `#commit` message.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CommitEvent {
+    /// The message's number in its stream.
+    pub seq: i64,
+    /// The DID of the repository.
+    pub repo: String,
+    /// The CID of the commit.
+    pub commit: Cid,
+    /// The revision of the commit.
+    pub rev: String,
+    /// The revision before.
+    pub since: Option<String>,
+    /// The slice: a CAR with the commit as its root.
+    pub blocks: Bytes,
+    /// What was done.
+    pub ops: Vec<RepoOp>,
+    /// The root of the tree before.
+    pub prev_data: Option<Cid>,
+    /// When the message was sent, by the sender's word.
+    pub time: String,
+    /// Whether the sender left out blocks and operations as there were too many. No longer
+    /// sent.
+    pub too_big: bool,
+}
+
+/// A `#sync` message.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SyncEvent {
+    /// The message's number in its stream.
+    pub seq: i64,
+    /// The DID of the repository.
+    pub did: String,
+    /// The revision of the commit.
+    pub rev: String,
+    /// A CAR with the commit.
+    pub blocks: Bytes,
+    /// When the message was sent, by the sender's word.
+    pub time: String,
+}
+
+/// What a commit has done to one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoOp {
+    /// What it was.
+    pub action: Action,
+    /// The record's path.
+    pub path: String,
+    /// The record's CID now; `None` if it was deleted.
+    pub cid: Option<Cid>,
+    /// The record's CID before; `None` if it was created.
+    pub prev: Option<Cid>,
+}
+
+/// What can be done to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// There was none.
+    Create,
+    /// There was another.
+    Update,
+    /// There is none now.
+    Delete,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl CommitEvent {
+    /// Makes the message that announces `new`. `time` is the present time, in the format of
+    /// `datetime` strings in a lexicon.
+    pub fn new(new: &NewCommit, seq: i64, time: impl Into<String>) -> Self {
+        let ops = new.operations.iter().map(|operation| RepoOp {
+            action: match (operation.old, operation.new) {
+                (None, _) => Action::Create,
+                (Some(_), Some(_)) => Action::Update,
+                (Some(_), None) => Action::Delete,
+            },
+            path: String::from_utf8_lossy(&operation.key).into_owned(),
+            cid: operation.new,
+            prev: operation.old,
+        });
+        Self {
+            seq,
+            repo: new.commit.did.clone(),
+            commit: new.cid,
+            rev: new.commit.rev.clone(),
+            since: new.since.clone(),
+            blocks: new.slice.clone().into(),
+            ops: ops.collect(),
+            prev_data: new.prev_data,
+            time: time.into(),
+            too_big: false,
+        }
+    }
+}
+
+impl Frame {
+    /// Decodes the two DAG-CBOR objects, header and message, that one WebSocket frame holds.
+    ///
+    /// Fields that are not known are passed over: the lexicon may gain some.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidFrame`].
+    pub fn decode(frame: &[u8]) -> Result<Self, InvalidFrame> {
+        if frame.len() > MAX_FRAME_LEN {
+            return Err(InvalidFrame::TooLong { len: frame.len() });
+        }
+        let mut input = Cursor::new(frame);
+        let mut header = Fields::read(&mut input)?;
+        let op = header.integer("op")?;
+        let mut message = Fields::read(&mut input)?;
+        let read = usize::try_from(input.position()).unwrap_or(usize::MAX);
+        if read < frame.len() {
+            let len = frame.len() - read;
+            return Err(InvalidFrame::TrailingBytes { len });
+        }
+        match op {
+            1 => {}
+            -1 => {
+                return Ok(Self::Error {
+                    error: message.text("error")?,
+                    message: message.optional("message", Fields::text)?,
+                });
+            }
+            found => return Err(InvalidFrame::Op { found }),
+        }
+        let kind = header.text("t")?;
+        match kind.as_str() {
+            "#commit" => Ok(Self::Commit(Box::new(CommitEvent {
+                seq: message.integer("seq")?,
+                repo: message.text("repo")?,
+                commit: message.link("commit")?,
+                rev: message.text("rev")?,
+                since: message.optional("since", Fields::text)?,
+                blocks: message.bytes("blocks")?,
+                ops: message.ops()?,
+                prev_data: message.optional("prevData", Fields::link)?,
+                time: message.text("time")?,
+                too_big: message
+                    .optional("tooBig", Fields::boolean)?
+                    .unwrap_or(false),
+            }))),
+            "#sync" => Ok(Self::Sync(SyncEvent {
+                seq: message.integer("seq")?,
+                did: message.text("did")?,
+                rev: message.text("rev")?,
+                blocks: message.bytes("blocks")?,
+                time: message.text("time")?,
+            })),
+            _ => Ok(Self::Other { kind }),
+        }
+    }
+
+    /// Encodes a `#commit` or `#sync` message, or an error, as one frame. Of another message
+    /// only the header is known, so its frame is empty otherwise.
+    pub fn encode(&self) -> Vec<u8> {
+        let (op, kind, message) = match self {
+            Self::Commit(event) => (1, Some("#commit"), event.to_ipld()),
+            Self::Sync(event) => (1, Some("#sync"), event.to_ipld()),
+            Self::Other { kind } => (1, Some(kind.as_str()), map([])),
+            Self::Error { error, message } => {
+                let message = message
+                    .clone()
+                    .map(|message| ("message", Ipld::String(message)));
+                let error = ("error", Ipld::String(error.clone()));
+                (-1, None, map([Some(error), message].into_iter().flatten()))
+            }
+        };
+        let kind = kind.map(|kind| ("t", Ipld::String(kind.to_owned())));
+        let header = [Some(("op", Ipld::Integer(op))), kind];
+        let mut frame = encode(&map(header.into_iter().flatten()));
+        frame.extend(encode(&message));
+        frame
+    }
+}
+
+impl CommitEvent {
+    fn to_ipld(&self) -> Ipld {
+        let ops = self.ops.iter().map(|op| {
+            let prev = op.prev.map(|prev| ("prev", Ipld::Link(prev)));
+            let fields = [
+                ("action", Ipld::String(op.action.name().to_owned())),
+                ("path", Ipld::String(op.path.clone())),
+                ("cid", op.cid.map_or(Ipld::Null, Ipld::Link)),
+            ];
+            map(fields.into_iter().chain(prev))
+        });
+        let prev_data = self.prev_data.map(|cid| ("prevData", Ipld::Link(cid)));
+        let fields = [
+            ("seq", Ipld::Integer(self.seq.into())),
+            ("repo", Ipld::String(self.repo.clone())),
+            ("commit", Ipld::Link(self.commit)),
+            ("rev", Ipld::String(self.rev.clone())),
+            ("since", self.since.clone().map_or(Ipld::Null, Ipld::String)),
+            ("blocks", Ipld::Bytes(self.blocks.to_vec())),
+            ("ops", Ipld::List(ops.collect())),
+            ("time", Ipld::String(self.time.clone())),
+            ("tooBig", Ipld::Bool(self.too_big)),
+            // Required by the lexicon, and no longer in use.
+            ("rebase", Ipld::Bool(false)),
+            ("blobs", Ipld::List(Vec::new())),
+        ];
+        map(fields.into_iter().chain(prev_data))
+    }
+}
+
+impl SyncEvent {
+    /// Makes the message that the repository `did` is at the revision `rev`. `blocks` is a CAR
+    /// with its commit.
+    pub fn new(
+        did: impl Into<String>,
+        rev: impl Into<String>,
+        seq: i64,
+        time: impl Into<String>,
+        blocks: Bytes,
+    ) -> Self {
+        Self {
+            seq,
+            did: did.into(),
+            rev: rev.into(),
+            blocks,
+            time: time.into(),
+        }
+    }
+
+    fn to_ipld(&self) -> Ipld {
+        map([
+            ("seq", Ipld::Integer(self.seq.into())),
+            ("did", Ipld::String(self.did.clone())),
+            ("rev", Ipld::String(self.rev.clone())),
+            ("blocks", Ipld::Bytes(self.blocks.to_vec())),
+            ("time", Ipld::String(self.time.clone())),
+        ])
+    }
+}
+
+fn map(fields: impl IntoIterator<Item = (&'static str, Ipld)>) -> Ipld {
+    let owned = fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    Ipld::Map(owned.collect())
+}
+
+fn encode(value: &Ipld) -> Vec<u8> {
+    serde_ipld_dagcbor::to_vec(value).expect("a vector takes every write")
+}
+
+/// The fields of an object that are not yet taken.
+struct Fields(BTreeMap<String, Ipld>);
+
+impl Fields {
+    fn read(input: &mut Cursor<&[u8]>) -> Result<Self, InvalidFrame> {
+        let value = serde_ipld_dagcbor::de::from_reader_once(input)
+            .map_err(|error| InvalidFrame::NotDagCbor(error.to_string()))?;
+        match value {
+            Ipld::Map(fields) => Ok(Self(fields)),
+            _ => Err(InvalidFrame::NotAMap),
+        }
+    }
+
+    fn take(&mut self, field: &'static str) -> Result<Ipld, InvalidFrame> {
+        let value = self.0.remove(field);
+        value.ok_or(InvalidFrame::MissingField { field })
+    }
+
+    /// A field that may be missing or null.
+    fn optional<T>(
+        &mut self,
+        field: &'static str,
+        take: impl FnOnce(&mut Self, &'static str) -> Result<T, InvalidFrame>,
+    ) -> Result<Option<T>, InvalidFrame> {
+        match self.0.get(field) {
+            None | Some(Ipld::Null) => Ok(None),
+            Some(_) => take(self, field).map(Some),
+        }
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<String, InvalidFrame> {
+        match self.take(field)? {
+            Ipld::String(text) => Ok(text),
+            _ => Err(wrong_type(field, "text")),
+        }
+    }
+
+    fn integer(&mut self, field: &'static str) -> Result<i64, InvalidFrame> {
+        let number = match self.take(field)? {
+            Ipld::Integer(number) => i64::try_from(number).ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| wrong_type(field, "an integer of 64 bits"))
+    }
+
+    fn boolean(&mut self, field: &'static str) -> Result<bool, InvalidFrame> {
+        match self.take(field)? {
+            Ipld::Bool(value) => Ok(value),
+            _ => Err(wrong_type(field, "true or false")),
+        }
+    }
+
+    fn bytes(&mut self, field: &'static str) -> Result<Bytes, InvalidFrame> {
+        match self.take(field)? {
+            Ipld::Bytes(bytes) => Ok(bytes.into()),
+            _ => Err(wrong_type(field, "a byte string")),
+        }
+    }
+
+    fn link(&mut self, field: &'static str) -> Result<Cid, InvalidFrame> {
+        match self.take(field)? {
+            Ipld::Link(cid) => Ok(cid),
+            _ => Err(wrong_type(field, "a link")),
+        }
+    }
+
+    fn ops(&mut self) -> Result<Vec<RepoOp>, InvalidFrame> {
+        let Ipld::List(ops) = self.take("ops")? else {
+            return Err(wrong_type("ops", "a list"));
+        };
+        let op = |op: Ipld| {
+            let Ipld::Map(fields) = op else {
+                return Err(wrong_type("ops", "a list of maps"));
+            };
+            let mut fields = Self(fields);
+            let action = fields.text("action")?;
+            Ok(RepoOp {
+                action: match action.as_str() {
+                    "create" => Action::Create,
+                    "update" => Action::Update,
+                    "delete" => Action::Delete,
+                    _ => return Err(InvalidFrame::Action { found: action }),
+                },
+                path: fields.text("path")?,
+                cid: fields.optional("cid", Self::link)?,
+                prev: fields.optional("prev", Self::link)?,
+            })
+        };
+        ops.into_iter().map(op).collect()
+    }
+}
+
+fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidFrame {
+    InvalidFrame::FieldType { field, wanted }
+}
+
+/// Why a frame is not a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidFrame {
+    /// It is longer than a message may be.
+    #[error("a frame of {len} bytes, where {MAX_FRAME_LEN} are allowed")]
+    TooLong {
+        /// Its length.
+        len: usize,
+    },
+    /// Header or message are not DAG-CBOR. The text is the decoder's own.
+    #[error("not DAG-CBOR: {0}")]
+    NotDagCbor(String),
+    /// Header or message is no map.
+    #[error("not a map")]
+    NotAMap,
+    /// Bytes follow the message.
+    #[error("{len} bytes follow the message")]
+    TrailingBytes {
+        /// How many.
+        len: usize,
+    },
+    /// The header's `op` is neither 1 (a message) nor -1 (an error).
+    #[error("a frame of kind {found}")]
+    Op {
+        /// What it is.
+        found: i64,
+    },
+    /// A field is missing.
+    #[error("the field `{field}` is missing")]
+    MissingField {
+        /// Its name.
+        field: &'static str,
+    },
+    /// A field has the wrong type.
+    #[error("the field `{field}` is not {wanted}")]
+    FieldType {
+        /// Its name.
+        field: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// An operation is none of `create`, `update`, `delete`.
+    #[error("{found:?} is not an action")]
+    Action {
+        /// What it is.
+        found: String,
+    },
+}
