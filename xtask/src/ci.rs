@@ -63,12 +63,18 @@ fn features() -> Result<()> {
     for line in [
         "check -p atproto-mst --no-default-features",
         "check -p atproto-mst --no-default-features --features car",
+        "check -p atproto-mst --no-default-features --features sqlite",
+        "check -p atproto-mst --no-default-features --features k256",
+        "check -p atproto-mst --no-default-features --features p256",
         "check -p blockstore-core --no-default-features",
         "check -p blockstore-core --features contract",
         "check -p blockstore-car",
         "check -p mst-node",
         "check -p mst-ops",
         "check -p mst-repo",
+        "check -p mst-repo --features k256",
+        "check -p mst-repo --features p256",
+        "check -p blockstore-sqlite",
     ] {
         shell::run(&mut cargo(line))?;
     }
