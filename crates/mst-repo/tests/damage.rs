@@ -1,0 +1,229 @@
+//! The danger: one bad block costs more than itself. An export that skips what stands beside it,
+//! a salvage that takes a key for a path or a misplaced node for a sound one, a sweep that takes
+//! away what is named in a way it does not know; or all of it right, and read far more than once
+//! or held in memory all at once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a helper of a test is the report"
+)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use blockstore_core::{
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid, raw_cid,
+};
+use mst_node::{Node, NodeBuilder};
+use mst_ops::{NodeStoreOptions, Tree};
+use mst_repo::{Commit, Error, Repository, Salvaged, Tid, reachable};
+use mst_testkit::{SampleRepository, key_of_height};
+
+#[test]
+fn a_missing_node_hides_what_is_below_it_and_nothing_beside_it() {
+    let sample = SampleRepository::generate(31, 300);
+    let whole: BTreeMap<Cid, Bytes> = sample.blocks().into_iter().collect();
+    for (missing, _) in &sample.tree.nodes[1..] {
+        let mut below = BTreeSet::new();
+        collect(&whole, *missing, &mut below);
+        let store = MemoryBlockStore::new();
+        let blocks = whole.iter().filter(|(cid, _)| *cid != missing);
+        for (cid, block) in blocks {
+            store.put(cid, block.clone()).unwrap();
+        }
+        let repository = Repository::open(&store, &sample.commit.0).unwrap();
+        let found = repository.export().unwrap().flatten();
+        let found: BTreeSet<Cid> = found.map(|(cid, _)| cid).collect();
+        // A record of which there are several copies may be found elsewhere.
+        let lost: BTreeSet<Cid> = whole
+            .keys()
+            .copied()
+            .filter(|cid| !found.contains(cid))
+            .collect();
+        assert!(lost.is_subset(&below));
+        assert!(
+            sample
+                .tree
+                .nodes
+                .iter()
+                .all(|(cid, _)| lost.contains(cid) == below.contains(cid))
+        );
+    }
+}
+
+/// The blocks of a subtree, the obvious way.
+fn collect(blocks: &BTreeMap<Cid, Bytes>, top: Cid, found: &mut BTreeSet<Cid>) {
+    found.insert(top);
+    let node = Node::decode(&blocks[&top]).unwrap();
+    found.extend(node.entries().map(|entry| entry.value()));
+    for below in (0..=node.len()).filter_map(|slot| node.subtree(slot)) {
+        collect(blocks, below, found);
+    }
+}
+
+#[test]
+fn large_records_are_not_read_far_ahead() {
+    let store = MemoryBlockStore::new();
+    let mut values = Vec::new();
+    for n in 0..24_u8 {
+        let block = Bytes::from(vec![n; 300 << 10]);
+        values.push(raw_cid(&block));
+        store.put(&values[usize::from(n)], block).unwrap();
+    }
+    let paths = (0..24).map(|n| format!("com.example.large/{n:02}"));
+    let commit = commit(&store, paths.zip(values.iter().copied()));
+    let watched = Watched::new(&store);
+    let repository = Repository::open(&watched, &commit).unwrap();
+    let mut given = 0;
+    for item in repository.export().unwrap() {
+        given += usize::from(values.contains(&item.unwrap().0));
+        let read = values.iter().filter(|cid| watched.reads(cid) > 0).count();
+        assert!(read <= given + 1, "{read} of which {given} were given");
+    }
+    assert_eq!(given, values.len());
+}
+
+#[test]
+fn what_several_roots_share_is_read_once() {
+    let sample = SampleRepository::generate(32, 500);
+    let store = MemoryBlockStore::new();
+    store.put_many(&sample.blocks()).unwrap();
+    let nodes = mst_ops::NodeStore::new(&store);
+    let mut tree = Tree::open(&nodes, &sample.tree.root).unwrap();
+    tree.remove(sample.paths.keys().next().unwrap().as_bytes())
+        .unwrap();
+    let changes = tree.flush();
+    store.put_many(&changes.new).unwrap();
+    let watched = Watched::new(&store);
+    reachable(&watched, &[sample.commit.0, changes.root]).unwrap();
+    let created: BTreeSet<&Cid> = changes.new.iter().map(|(cid, _)| cid).collect();
+    let children = |(_, block): &(Cid, Bytes)| Node::decode(block).unwrap().len() + 1;
+    let most: usize = changes.new.iter().map(children).sum();
+    let again = sample
+        .tree
+        .nodes
+        .iter()
+        .filter(|(cid, _)| watched.reads(cid) > 1)
+        .count();
+    // Where the trees part, a node is read to see that it stands in its place.
+    assert!(!created.is_empty() && again <= most && again * 2 < sample.tree.nodes.len());
+}
+
+/// A value may be named in any way; what a sweep does not understand it must keep.
+#[test]
+fn a_value_with_a_digest_of_another_length_is_in_use() {
+    let store = MemoryBlockStore::new();
+    // The identity hash: the content itself.
+    let odd = Cid::try_from(b"\x01\x55\x00\x03abc".as_slice()).unwrap();
+    let root = commit(&store, [("com.example.odd/1".to_owned(), odd)]);
+    let used = reachable(&store, &[root]).unwrap();
+    assert!(used.contains(&odd));
+    assert!(!used.contains(&Cid::try_from(b"\x01\x55\x00\x03abd".as_slice()).unwrap()));
+    assert_eq!(used.len(), 3);
+}
+
+#[test]
+fn a_record_under_a_key_that_is_no_path_is_a_fault() {
+    let store = MemoryBlockStore::new();
+    let block = Bytes::from_static(b"\xa0");
+    let value = dag_cbor_cid(&block);
+    store.put(&value, block).unwrap();
+    let keys = ["a/1", "com.example.good/1"].map(|key| (key.to_owned(), value));
+    let commit = commit(&store, keys);
+    let repository = Repository::open(&store, &commit).unwrap();
+    let items: Vec<_> = repository.salvage().collect();
+    assert!(matches!(
+        items.as_slice(),
+        [Salvaged::Fault(fault), Salvaged::Record(record)]
+            if matches!(fault.error, Error::InvalidPath { .. })
+                && record.path() == "com.example.good/1"
+    ));
+}
+
+/// Trust is for speed: what is asked for damage is told of it.
+#[test]
+fn what_is_out_of_place_is_a_fault_also_where_trees_are_trusted() {
+    let store = MemoryBlockStore::new();
+    let block = Bytes::from_static(b"\xa0");
+    let value = dag_cbor_cid(&block);
+    store.put(&value, block).unwrap();
+    let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
+    let leaf = put(&store, None, &key("z", 0), &value);
+    let root = put(&store, Some(leaf), &key("m", 1), &value);
+    let commit = commit_of(&store, root);
+    let mut options = NodeStoreOptions::default();
+    for trusted in [false, true] {
+        options.trusted = trusted;
+        let repository = Repository::open_with(&store, &commit, options).unwrap();
+        let items: Vec<_> = repository.salvage().collect();
+        assert!(
+            matches!(items.as_slice(), [Salvaged::Fault(fault), Salvaged::Record(_)]
+                if fault.error.cid() == Some(leaf)),
+            "trusted: {trusted}"
+        );
+    }
+}
+
+#[test]
+fn a_revision_after_another_keeps_its_own_clock() {
+    let next = Tid::new(5, 7).after(Tid::new(9, 3));
+    assert_eq!((next.micros(), next.clock()), (10, 7));
+    // The same is not after itself.
+    let next = Tid::new(5, 7).after(Tid::new(5, 7));
+    assert_eq!((next.micros(), next.clock()), (6, 7));
+}
+
+// ---- What the tests are made of.
+
+/// Stores a commit of the tree of `entries`.
+fn commit(store: &MemoryBlockStore, entries: impl IntoIterator<Item = (String, Cid)>) -> Cid {
+    let changes = Tree::from_entries(entries).unwrap().flush();
+    store.put_many(&changes.new).unwrap();
+    commit_of(store, changes.root)
+}
+
+fn commit_of(store: &MemoryBlockStore, root: Cid) -> Cid {
+    let sample = SampleRepository::generate(33, 0);
+    let mut commit = Commit::decode(&sample.commit.1).unwrap();
+    commit.data = root;
+    let block = Bytes::from(commit.encode());
+    let cid = dag_cbor_cid(&block);
+    store.put(&cid, block).unwrap();
+    cid
+}
+
+/// Stores a node of one entry.
+fn put(store: &MemoryBlockStore, left: Option<Cid>, key: &str, value: &Cid) -> Cid {
+    let mut builder = NodeBuilder::new(left.as_ref()).unwrap();
+    builder.push(key.as_bytes(), value, None).unwrap();
+    let node = builder.finish();
+    store.put(&node.cid(), node.encode().into()).unwrap();
+    node.cid()
+}
+
+/// Counts how often it is asked for each block.
+struct Watched<'b> {
+    blocks: &'b MemoryBlockStore,
+    asked: RefCell<BTreeMap<Cid, usize>>,
+}
+
+impl<'b> Watched<'b> {
+    fn new(blocks: &'b MemoryBlockStore) -> Self {
+        Self {
+            blocks,
+            asked: RefCell::default(),
+        }
+    }
+
+    fn reads(&self, cid: &Cid) -> usize {
+        self.asked.borrow().get(cid).copied().unwrap_or(0)
+    }
+}
+
+impl BlockStore for Watched<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        *self.asked.borrow_mut().entry(*cid).or_default() += 1;
+        self.blocks.get(cid)
+    }
+}
