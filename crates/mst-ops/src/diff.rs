@@ -16,9 +16,13 @@ use crate::{EntryRef, Error, NodeStore, NodeWalker, TreeFault, place};
 /// over by its CID, wherever in the trees it stands. For two trees of 100,000 records that
 /// differ in one, that is some ten nodes on each side.
 ///
-/// Both trees are held to the rules as far as they are read, as a [`NodeWalker`] does it. The
-/// nodes are known from the start, but only when the iterator has come to its end without an
-/// error have all of them been found in their places.
+/// Both trees are held to the rules as far as they are read, as a [`NodeWalker`] does it. What
+/// both have is not read, so a diff says nothing about whether it stands where it must: that a
+/// tree which was sound differs from another in nothing does not make that one sound.
+///
+/// Each node is read twice, once for its subtrees and once for its entries. The cache of the
+/// node store spares the second time for trees that differ in little; for trees that have
+/// little in common a store without a cache is faster.
 ///
 /// # Examples
 ///
@@ -99,6 +103,10 @@ impl<'s, A: BlockStore, B: BlockStore> Diff<'s, A, B> {
     ) -> Result<Self, Error> {
         let mut old = Side::new(NodeWalker::new(old_nodes, old_root)?);
         let mut new = Side::new(NodeWalker::new(new_nodes, new_root)?);
+        if old_root != new_root {
+            old.enter_empty();
+            new.enter_empty();
+        }
         // Level by level from the top: what both trees have on one is left out there, and with
         // it all below. A node of one tree that the other has as well, but below another
         // parent, is met on its level in both.
@@ -120,12 +128,14 @@ impl<'s, A: BlockStore, B: BlockStore> Diff<'s, A, B> {
         })
     }
 
-    /// Returns the nodes that only the new tree has, those higher up first.
+    /// Returns the nodes that only the new tree has, those higher up first. That they are in
+    /// their places is known when the iterator has come to its end.
     pub fn created(&self) -> &[Cid] {
         &self.new.cids
     }
 
-    /// Returns the nodes that only the old tree has, those higher up first.
+    /// Returns the nodes that only the old tree has, those higher up first, as for
+    /// [`created`](Self::created).
     pub fn deleted(&self) -> &[Cid] {
         &self.old.cids
     }
@@ -166,9 +176,19 @@ impl<'s, S: BlockStore> Side<'s, S> {
         }
     }
 
-    /// Puts the tree's top on its level.
+    /// Notes the top of an empty tree as its own. It has no place in the other tree: where that
+    /// links to such a node, it must be read and refused.
+    fn enter_empty(&mut self) {
+        let node = self.walker.node();
+        if node.is_empty() {
+            self.own.push(*node.digest());
+            self.cids.push(node.cid());
+        }
+    }
+
+    /// Puts the tree's top on its level, if it has entries.
     fn enter(&self, height: u8, level: &mut Level) {
-        if self.walker.height() == height {
+        if self.walker.height() == height && !self.walker.node().is_empty() {
             level.push(*self.walker.node().digest());
         }
     }

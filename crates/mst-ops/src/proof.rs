@@ -115,7 +115,8 @@ impl Proof {
     ///
     /// Every block is hashed, and every node that is read on the way to an answer is held to
     /// its place in the tree: encoding, height, order, range. That a block is missing proves
-    /// nothing; only where a key could not be in it is it not needed.
+    /// nothing; only where a key could not be in it is it not needed. A proof that claims nothing
+    /// is always true, and that there are nodes around a key ([`Prover::cover`]) is no claim.
     ///
     /// # Errors
     ///
@@ -134,36 +135,71 @@ impl Proof {
         let bytes: usize = self.blocks.iter().map(|(_, block)| block.len()).sum();
         options.cache_bytes = options.cache_bytes.min(16 * bytes as u64);
         let nodes = NodeStore::with_options(blocks, options);
-        for (index, claim) in self.claims.iter().enumerate() {
-            let is_true = claim.is_true(&nodes, root).map_err(|error| match error {
-                Error::MissingBlock(cid) => ProofError::Incomplete {
+        // In key order, by one walker, no node is decoded again for each claim that rests on it:
+        // a small block may stand for long keys, and there may be many claims.
+        let mut claims: Vec<_> = self.claims.iter().enumerate().collect();
+        claims.sort_by(|(_, one), (_, other)| one.start().cmp(other.start()));
+        let mut walker = None;
+        let mut first: Option<(usize, ProofError)> = None;
+        for (index, claim) in claims {
+            if first.as_ref().is_some_and(|(first, _)| *first < index) {
+                continue;
+            }
+            let error = match claim.is_true(&nodes, root, &mut walker) {
+                Ok(true) => continue,
+                Ok(false) => ProofError::Refuted { claim: index },
+                Err(Error::MissingBlock(cid)) => ProofError::Incomplete {
                     claim: index,
                     missing: Box::new(cid),
                 },
-                source => ProofError::Tree {
+                Err(source) => ProofError::Tree {
                     claim: index,
                     source,
                 },
-            })?;
-            if !is_true {
-                return Err(ProofError::Refuted { claim: index });
-            }
+            };
+            first = Some((index, error));
         }
-        Ok(())
+        first.map_or(Ok(()), |(_, error)| Err(error))
     }
 }
 
 impl Claim {
-    /// Whether this is what the tree says. It takes time for what was claimed and no more.
-    fn is_true<S: BlockStore>(&self, nodes: &NodeStore<S>, root: &Cid) -> Result<bool, Error> {
+    /// A key that the answer lies at or behind.
+    fn start(&self) -> &[u8] {
         match self {
-            Self::Key { key, value } => Ok(nodes.get(root, key)? == *value),
+            Self::Key { key, .. } => key,
+            Self::Range { start, .. } => match start {
+                Bound::Included(start) | Bound::Excluded(start) => start,
+                Bound::Unbounded => &[],
+            },
+        }
+    }
+
+    /// Whether this is what the tree says. It takes time for what was claimed and no more.
+    /// `walker` comes from the claim before.
+    fn is_true<'s, S: BlockStore>(
+        &self,
+        nodes: &'s NodeStore<S>,
+        root: &Cid,
+        walker: &mut Option<NodeWalker<'s, S>>,
+    ) -> Result<bool, Error> {
+        let walker = match walker {
+            Some(walker) => walker,
+            None => walker.insert(NodeWalker::new(nodes, root)?),
+        };
+        match self {
+            Self::Key { key, value } => {
+                let found = walker.find(key)?;
+                walker.check_bottom()?;
+                Ok(found == *value)
+            }
             Self::Range {
                 start,
                 end,
                 entries,
             } => {
-                let walker = NodeWalker::new(nodes, root)?;
+                // Where it fails, the range does or does not need to go there.
+                let _ = walker.seek(self.start());
                 let mut found = walker.range::<Vec<u8>>((start.as_ref(), end.as_ref()));
                 for (key, value) in entries {
                     match found.next().transpose()? {
@@ -254,19 +290,11 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     /// As for [`range`](Self::range).
     pub fn cover(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
         let value = self.key(key)?;
-        // Finding a key may stop short of where it would stand.
-        self.walker.seek(key)?;
-        self.collect();
-        let mut onward = self.walker.clone();
-        self.walker.previous_entry()?;
-        self.collect();
-        if value.is_some() {
-            onward.next_entry()?;
+        let covered = self.collect_neighbours(value.is_some());
+        if covered.is_err() {
+            self.proof.claims.pop();
         }
-        onward.next_entry()?;
-        self.walker = onward;
-        self.collect();
-        Ok(value)
+        covered.map(|()| value)
     }
 
     /// Returns the proof.
@@ -308,6 +336,21 @@ impl<'s, S: BlockStore> Prover<'s, S> {
             entries,
         });
         Ok(len)
+    }
+
+    /// Adds the nodes that lead to the entries beside where the walker stands, which is at a key
+    /// or where it would be, or before a node whose absence says that it is not there.
+    fn collect_neighbours(&mut self, found: bool) -> Result<(), Error> {
+        let mut onward = self.walker.clone();
+        self.walker.previous_entry()?;
+        self.collect();
+        if found {
+            onward.next_entry()?;
+        }
+        onward.next_entry()?;
+        self.walker = onward;
+        self.collect();
+        Ok(())
     }
 
     /// Adds the nodes on the way to where the walker stands.

@@ -116,6 +116,22 @@ fn a_node_out_of_place_is_named_also_beside_the_empty_tree() {
     }
 }
 
+/// The empty tree's one node must not stand in another tree, and is in both here.
+#[test]
+fn an_empty_node_below_another_is_named_also_beside_the_empty_tree() {
+    let blocks = MemoryBlockStore::new();
+    let empty = put(&blocks, None, &[]);
+    for (node, fault, root) in misfits(&blocks) {
+        if fault == TreeFault::Empty {
+            let expected = Error::InvalidTree { cid: node, fault };
+            for (old, new) in [(root, empty), (empty, root)] {
+                let error = diff(&blocks, &old, &new).unwrap_err();
+                assert_eq!(error.to_string(), expected.to_string());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_top_without_keys_is_refused_in_either_tree() {
     let blocks = MemoryBlockStore::new();
@@ -235,6 +251,30 @@ fn a_node_of_very_many_entries_is_compared_and_inverted() {
     let tree = Tree::open(&nodes, &narrow).unwrap();
     let back: Vec<_> = operations.into_iter().map(Operation::inverse).collect();
     assert_eq!(tree.invert(&back).unwrap(), wide);
+}
+
+// ---- A proof that costs more than it weighs.
+
+/// A small block that stands for long keys, and a claim after another that needs it.
+#[test]
+fn a_node_is_decoded_once_however_many_claims_rest_on_it() {
+    let long = "x".repeat(100_000);
+    let keys: Vec<String> = (0..60).map(|n| key(&format!("{long}{n:02}/"), 0)).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), None)).collect();
+    let blocks = MemoryBlockStore::new();
+    let root = put(&blocks, None, &entries);
+    let block = blocks.get(&root).unwrap().unwrap();
+    assert!(block.len() < 110_000);
+    let claim = |n: u32| Claim::Key {
+        key: n.to_be_bytes().to_vec(),
+        value: None,
+    };
+    let proof = Proof {
+        root,
+        claims: (0..3_000).map(claim).collect(),
+        blocks: vec![(root, block)],
+    };
+    proof.verify(&root).unwrap();
 }
 
 // ---- Proofs.
@@ -386,6 +426,38 @@ fn a_range_through_a_misplaced_node_is_not_proven() {
     }
 }
 
+/// Whether or not the way to the answer leads into it.
+#[test]
+fn a_node_of_the_bottom_with_a_subtree_proves_nothing() {
+    let blocks = MemoryBlockStore::new();
+    let below = put(&blocks, None, &[(&key("a", 0), None)]);
+    let (b, c, d) = (key("b", 0), key("c", 1), key("d", 0));
+    let bottom = put(&blocks, Some(below), &[(&b, None)]);
+    let beside = put(&blocks, None, &[(&d, None)]);
+    for (root, asked) in [
+        (put(&blocks, Some(bottom), &[(&c, Some(beside))]), &b),
+        (bottom, &b),
+    ] {
+        let proof = Proof {
+            root,
+            claims: vec![Claim::Key {
+                key: asked.clone().into_bytes(),
+                value: Some(value()),
+            }],
+            blocks: all(&blocks),
+        };
+        let error = proof.verify(&root).unwrap_err();
+        let expected = Error::InvalidTree {
+            cid: bottom,
+            fault: TreeFault::BelowBottom,
+        };
+        assert!(
+            matches!(&error, ProofError::Tree { claim: 0, source } if source.to_string() == expected.to_string()),
+            "{error:?}"
+        );
+    }
+}
+
 // ---- Inversions.
 
 #[test]
@@ -509,6 +581,19 @@ fn a_cover_that_lacks_a_neighbour_is_none() {
             whole.put(gone, block.clone()).unwrap();
         }
     }
+}
+
+#[test]
+fn a_cover_that_fails_claims_nothing() {
+    let (keys, root, blocks) = sample();
+    let nodes = NodeStore::new(&blocks);
+    let tree = Tree::open(&nodes, &root).unwrap();
+    let cover = tree.cover([keys[7].as_bytes()]).unwrap();
+    blocks.delete(&cover.last().unwrap().0).unwrap();
+    let nodes = uncached(&blocks);
+    let mut prover = Prover::new(&nodes, &root).unwrap();
+    prover.cover(keys[7].as_bytes()).unwrap_err();
+    assert_eq!(prover.finish().claims, []);
 }
 
 #[test]

@@ -404,6 +404,8 @@ impl EventCheck<'_> {
     ) -> Result<Cid, EventError> {
         let mut options = NodeStoreOptions::default();
         options.cache_bytes = 0;
+        // A few bytes can stand for long keys; no path is longer than this.
+        options.limits.key_len = MAX_PATH_LEN;
         let nodes = NodeStore::with_options(blocks, options);
         let fault = |error: mst_ops::Error| EventFault::Inversion(error.into());
         let tree = Tree::open(&nodes, root).map_err(fault)?;
@@ -415,6 +417,9 @@ impl EventCheck<'_> {
         Ok(root.map_err(EventFault::Inversion)?)
     }
 }
+
+/// The longest repository path: an NSID, a slash, a record key.
+const MAX_PATH_LEN: usize = 317 + 1 + 512;
 
 /// How far clocks may differ, in microseconds.
 ///

@@ -54,13 +54,17 @@ pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, 
                 found.insert_value(root);
                 commit.data
             }
-            Err(_) if nodes.node(root).is_ok() => *root,
-            Err(fault) => {
-                return Err(Error::InvalidCommit {
-                    cid: *root,
-                    source: Box::new(fault),
-                });
-            }
+            Err(fault) => match nodes.node(root) {
+                Ok(_) => *root,
+                // It is neither; what it is not as a commit says more.
+                Err(mst_ops::Error::InvalidNode { .. } | mst_ops::Error::InvalidTree { .. }) => {
+                    return Err(Error::InvalidCommit {
+                        cid: *root,
+                        source: Box::new(fault),
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            },
         };
         found.insert_tree(&nodes, &tree)?;
     }

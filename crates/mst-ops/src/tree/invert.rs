@@ -60,6 +60,10 @@ impl<N: NodeSource> Tree<N> {
     /// Who wants to rule that out asks [`cover`](Self::cover) for the keys of the operations
     /// first, which reads their neighbours on both sides, and refuses what leaves them out.
     ///
+    /// All that is there stays in memory, and over a complete tree this takes as long as reading
+    /// it. A few bytes can stand for long keys: over blocks from a stranger, set
+    /// [`Limits::key_len`](crate::Limits::key_len) to what a key can have.
+    ///
     /// The result says something only in comparison: if it is the root that is known from
     /// before, the operations are all that has changed. Any other root says that one is
     /// wrong, missing or too many, or names another previous value.
