@@ -78,6 +78,20 @@ pub struct RepoState {
     pub data: Cid,
 }
 
+impl RepoState {
+    /// Returns the state of a repository that is at `commit`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTid`] if its revision is none, which no commit has that was decoded.
+    pub fn of(commit: &Commit) -> Result<Self, InvalidTid> {
+        Ok(Self {
+            rev: commit.rev.parse()?,
+            data: commit.data,
+        })
+    }
+}
+
 /// A commit that was found to be valid.
 #[derive(Debug)]
 #[non_exhaustive]

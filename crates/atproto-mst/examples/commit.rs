@@ -1,0 +1,46 @@
+//! Makes signed commits, and writes the messages that announce them into a folder, each as the
+//! frame that goes over the WebSocket.
+//!
+//! ```sh
+//! cargo run --features k256 --example commit -- /tmp/frames
+//! ```
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use atproto_mst::{
+    CommitEvent, Curve, Frame, MemoryBlockStore, NewCommit, Signer, SigningKey, Write, Writer,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1).ok_or("usage: commit FOLDER")?;
+    let folder = PathBuf::from(folder);
+    std::fs::create_dir_all(&folder)?;
+
+    // A server keeps its keys where nobody else can read them.
+    let key = SigningKey::from_bytes(Curve::K256, &[1; 32])?;
+    let sign = |message: &[u8]| Ok(key.sign(message)?);
+    let announce = |seq: i64, new: &NewCommit| {
+        let event = CommitEvent::new(new, seq, "2026-11-21T00:00:00Z");
+        let frame = Frame::Commit(Box::new(event)).encode();
+        std::fs::write(folder.join(format!("{seq}.frame")), frame)
+    };
+
+    let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
+    let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, sign)?;
+    announce(1, &first)?;
+    for seq in 2..5 {
+        let path = format!("app.bsky.feed.post/{seq}");
+        // {"text": "Hello"}
+        let record = b"\xa1\x64text\x65Hello".as_slice().into();
+        let new = writer.write(&[Write::Create { path, record }], sign)?;
+        println!(
+            "{}: {} bytes for the firehose",
+            new.commit.rev,
+            new.slice.len()
+        );
+        announce(seq, &new)?;
+    }
+    println!("signed by {}", key.public_key());
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Keeps a copy of a repository in SQLite, fed with nothing but `#commit` messages.
+//!
+//! ```sh
+//! cargo run --features k256,sqlite --example mirror -- /tmp/mirror.sqlite did:key:... /tmp/frames/*.frame
+//! ```
+
+use std::error::Error;
+
+use atproto_mst::{
+    BlockStoreMut, CarReader, EventCheck, Frame, PublicKey, RepoState, Repository, SqliteBlockStore,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let usage = "usage: mirror DATABASE KEY FRAME...";
+    let blocks = SqliteBlockStore::open(arguments.next().ok_or(usage)?)?;
+    let key: PublicKey = arguments.next().ok_or(usage)?.parse()?;
+    for path in arguments {
+        let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
+            continue;
+        };
+        // What is known is the commit that the database names.
+        let known = blocks.head(&event.repo)?;
+        let known = known
+            .map(|commit| Repository::open(&blocks, &commit))
+            .transpose()?;
+        let state = known
+            .map(|known| RepoState::of(known.commit()))
+            .transpose()?;
+        let mut check = EventCheck::default();
+        check.key = Some(&key);
+        check.state = state.as_ref();
+        let checked = check.commit(&event)?;
+        // All of the message's blocks and the new head, or nothing.
+        blocks.transaction(|tx| {
+            for block in CarReader::new(&*event.blocks)? {
+                let block = block?;
+                tx.put(&block.cid, block.bytes)?;
+            }
+            tx.set_head(&event.repo, &checked.cid)?;
+            Ok::<(), Box<dyn Error>>(())
+        })?;
+        let repository = Repository::open(&blocks, &checked.cid)?;
+        println!("{path}: {} records", repository.verify()?.records);
+    }
+    Ok(())
+}

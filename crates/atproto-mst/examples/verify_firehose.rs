@@ -1,0 +1,39 @@
+//! Checks `#commit` messages one after the other: signature, blocks, operations, and that each
+//! follows the one before.
+//!
+//! ```sh
+//! cargo run --features k256 --example verify_firehose -- did:key:... /tmp/frames/*.frame
+//! ```
+
+use std::error::Error;
+
+use atproto_mst::{EventCheck, EventError, Frame, PublicKey, RepoState, Tid};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let key: PublicKey = arguments
+        .next()
+        .ok_or("usage: verify_firehose KEY FRAME...")?
+        .parse()?;
+    // What a relay keeps for each account.
+    let mut state: Option<RepoState> = None;
+    for path in arguments {
+        let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
+            continue;
+        };
+        let mut check = EventCheck::default();
+        check.key = Some(&key);
+        check.state = state.as_ref();
+        check.now = Some(Tid::now(0));
+        match check.commit(&event) {
+            Ok(checked) => {
+                println!("{path}: {} operations", checked.operations.len());
+                state = Some(checked.state);
+            }
+            Err(EventError::Stale { .. }) => println!("{path}: came before"),
+            Err(EventError::OutOfSync(gap)) => println!("{path}: {gap}; fetch the repository"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
