@@ -72,8 +72,9 @@ fn features() -> Result<()> {
         "check -p mst-node",
         "check -p mst-ops",
         "check -p mst-repo",
-        "check -p mst-repo --features k256",
-        "check -p mst-repo --features p256",
+        "check -p mst-repo --no-default-features",
+        "check -p mst-repo --no-default-features --features k256",
+        "check -p mst-repo --no-default-features --features p256",
         "check -p blockstore-sqlite",
     ] {
         shell::run(&mut cargo(line))?;

@@ -23,11 +23,15 @@ pub use mst_ops::{
     verify as verify_tree,
 };
 pub use mst_repo::{
-    self, Action, CheckedCommit, Collections, Commit, CommitEvent, Error, EventCheck, EventError,
-    EventFault, Export, Fault, Faults, Frame, InvalidCommit, InvalidFrame, InvalidPath, InvalidTid,
-    NewCommit, OutOfSync, Place, Reachable, Record, Records, RepoOp, RepoPath, RepoState,
-    Repository, RepositorySummary, Salvage, Salvaged, SyncEvent, Tid, Write, WriteError, Writer,
+    self, Action, Collections, Commit, CommitEvent, Error, Export, Fault, Faults, Frame,
+    InvalidCommit, InvalidFrame, InvalidPath, InvalidTid, Place, Reachable, Record, Records,
+    RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SyncEvent, Tid, is_record,
     reachable,
+};
+#[cfg(feature = "car")]
+pub use mst_repo::{
+    CheckedCommit, EventCheck, EventError, EventFault, NewCommit, OutOfSync, RepoState, Write,
+    WriteError, Writer,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use mst_repo::{

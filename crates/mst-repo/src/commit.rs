@@ -182,9 +182,19 @@ impl Commit {
     }
 }
 
-/// Whether `block` is what a record must be: a map in canonical DAG-CBOR, without
-/// floating-point numbers.
-pub(crate) fn is_record(block: &[u8]) -> bool {
+/// Returns whether `block` is what a record must be: a map in canonical DAG-CBOR, without
+/// floating-point numbers. Whether it fits its lexicon is another question.
+///
+/// Source: <https://atproto.com/specs/data-model>
+///
+/// # Examples
+///
+/// ```
+/// // {"text": "Hello"}, and an array.
+/// assert!(mst_repo::is_record(b"\xa1\x64text\x65Hello"));
+/// assert!(!mst_repo::is_record(b"\x80"));
+/// ```
+pub fn is_record(block: &[u8]) -> bool {
     serde_ipld_dagcbor::from_slice::<Ipld>(block).is_ok_and(|value| {
         matches!(value, Ipld::Map(_)) && !holds_float(&value) && encode(&value) == block
     })

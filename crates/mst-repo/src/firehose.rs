@@ -6,6 +6,7 @@ use std::io::Cursor;
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
+#[cfg(feature = "car")]
 use crate::NewCommit;
 
 /// The most bytes of one message.
@@ -123,6 +124,7 @@ impl Action {
     }
 }
 
+#[cfg(feature = "car")]
 impl CommitEvent {
     /// Makes the message that announces `new`. `time` is the present time, in the format of
     /// `datetime` strings in a lexicon.

@@ -3,6 +3,7 @@
 mod check;
 mod commit;
 mod error;
+#[cfg(feature = "car")]
 mod event_check;
 mod export;
 mod firehose;
@@ -15,12 +16,14 @@ mod salvage;
 mod signature;
 mod syntax;
 mod tid;
+#[cfg(feature = "car")]
 mod writer;
 
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
-pub use commit::{Commit, InvalidCommit};
+pub use commit::{Commit, InvalidCommit, is_record};
 pub use error::Error;
+#[cfg(feature = "car")]
 pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSync, RepoState};
 pub use export::Export;
 pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
@@ -39,6 +42,7 @@ pub use signature::{
 };
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
+#[cfg(feature = "car")]
 pub use writer::{
     MAX_OPERATIONS, MAX_RECORD_LEN, MAX_SLICE_LEN, NewCommit, Signed, Write, WriteError, Writer,
 };

@@ -70,8 +70,8 @@ impl<S: BlockStore> Repository<S> {
         })
     }
 
-    /// The nodes, the commit and its CID.
-    pub(crate) fn into_parts(self) -> (NodeStore<S>, Commit, Cid) {
+    /// Takes the repository apart: the nodes, the commit and its CID.
+    pub fn into_parts(self) -> (NodeStore<S>, Commit, Cid) {
         (self.nodes, self.commit, self.cid)
     }
 

@@ -11,8 +11,7 @@ use blockstore_core::{
 };
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
-use crate::commit::is_record;
-use crate::{Commit, Error, RepoPath, Repository, Tid};
+use crate::{Commit, Error, RepoPath, Repository, Tid, is_record};
 
 /// The most operations that a commit may have.
 ///
