@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use atproto_mst::RepoPath;
 use atproto_mst::mst_repo::check_nsid;
-use clap::{Args, Parser, Subcommand};
+use atproto_mst::{Cid, RepoPath};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::chain;
 
@@ -52,6 +52,10 @@ Examples:
   cartool dump repo.car --jsonl | jq -r .value.text
   cartool get repo.car app.bsky.actor.profile/self
   cartool put repo.car com.example.note/1 note.json -o changed.car
+  cartool diff monday.car tuesday.car
+  cartool tree repo.car --format svg --depth 2 > tree.svg
+  cartool proof make repo.car app.bsky.actor.profile/self -o proof.car
+  cartool proof check proof.car app.bsky.actor.profile/self --commit $CID
   cartool import repo.car repos.sqlite
   curl -s \"https://$PDS/xrpc/com.atproto.sync.getRepo?did=$DID\" | cartool verify -
 
@@ -60,7 +64,10 @@ Exit codes:
   1  the CAR, or the repository or record in it or for it, is damaged, invalid or incomplete
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output
-  4  there is no such record, or no such repository in the database";
+  4  there is no such record, or no such repository in the database
+  5  diff: the two differ
+  6  proof check, verify --ops: a block is missing, so that something is neither proven nor
+     refuted";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -69,8 +76,19 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     Get(GetArgs),
     Verify(VerifyArgs),
+    Tree(TreeArgs),
+    Diff(DiffArgs),
+    /// Prove to others which records there are, or check such a proof
+    ///
+    /// A proof is a CAR with the commit and those nodes of the tree that show what it says about
+    /// some keys. Whoever has the commit from a source that he trusts needs nothing else.
+    Proof {
+        #[command(subcommand)]
+        command: ProofCommand,
+    },
     Put(PutArgs),
     Rm(RmArgs),
+    Salvage(SalvageArgs),
     Compact(CompactArgs),
     Import(ImportArgs),
     Export(ExportArgs),
@@ -85,8 +103,15 @@ impl Command {
             Self::Dump(args) => &args.source.file,
             Self::Get(args) => &args.source.file,
             Self::Verify(args) => &args.source.file,
+            Self::Tree(args) => &args.source.file,
+            Self::Diff(args) => &args.old,
+            Self::Proof { command } => match command {
+                ProofCommand::Make(args) => &args.source.file,
+                ProofCommand::Check(args) => &args.proof,
+            },
             Self::Put(args) => &args.source.file,
             Self::Rm(args) => &args.source.file,
+            Self::Salvage(args) => &args.source.file,
             Self::Compact(args) => &args.file,
             Self::Import(args) => &args.source.file,
             Self::Export(args) => &args.database,
@@ -195,12 +220,170 @@ pub(crate) struct GetArgs {
 /// hash to their CIDs. Prints one line if so. If not, prints a line for each fault: what is
 /// missing or wrong, its CID, the keys that it concerns; then the counts.
 ///
+/// With --partial, for a slice or a proof: that something is missing is no fault. What is there
+/// is held to the same rules; each part of the tree that is not there is listed with its keys,
+/// and records that are not there are counted.
+///
+/// With --ops, also checks that the operations, one a line as `diff --json` prints them, are in
+/// this tree, and takes them back: prints the root of the tree before. With --since-root, it is a
+/// fault if that is another. That needs no more than a commit of the firehose brings along; where
+/// a node is missing for it, exit code 6.
+///
 /// Not checked in this version: the commit's signature; what the records contain (`dump`
 /// does that); blocks that nothing refers to.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) source: Source,
+
+    /// Take it for a part of a repository, whose rest may be missing
+    #[arg(long)]
+    pub(crate) partial: bool,
+
+    /// Operations that led to this tree, JSON lines {"path":..., "old":..., "new":...}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ops: Option<PathBuf>,
+
+    /// The tree's root before the operations
+    #[arg(long, value_name = "CID", requires = "ops", value_parser = parse_cid)]
+    pub(crate) since_root: Option<Cid>,
+}
+
+/// Show the tree: its layers, keys and subtrees, and what is missing of it
+///
+/// As text, each node a line with its height and CID; below it, indented, its keys with the end
+/// of the records' CIDs, and between them its subtrees. Text has no bounds; a picture has at
+/// most 2,000 nodes and 10,000 keys, of which a part can be chosen with --depth or --prefix.
+///
+/// SVG is for a browser, where each part tells more under the mouse; DOT is for Graphviz. That
+/// something is missing is shown, and is no error here.
+#[derive(Debug, Args)]
+pub(crate) struct TreeArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// Text, or a picture
+    #[arg(short, long, default_value = "text")]
+    pub(crate) format: TreeFormat,
+
+    /// How many layers below the top to go down
+    #[arg(short, long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+
+    /// Go down only where there may be keys that begin so
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+}
+
+/// How `tree` shows the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TreeFormat {
+    Text,
+    Dot,
+    Svg,
+}
+
+/// Compare two repositories, or two revisions of one
+///
+/// One line a record that differs, in the order of the paths: `+ "path" CID` for one that only
+/// NEW has, `- "path" CID` for one that only OLD has, and `~ "path" CID CID` for one that both
+/// have, first as in OLD, then as in NEW.
+///
+/// Exit code 0 if there are none, 5 if there are. Only those nodes are read that not both have,
+/// and no records, so NEW may be a slice if it has all that is new. Where a node is missing that
+/// the comparison needs, it ends there, exit code 1.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The CAR, `-` or database to begin from
+    pub(crate) old: PathBuf,
+
+    /// The CAR, `-` or database to arrive at
+    pub(crate) new: PathBuf,
+
+    /// Which repository, of a database that holds several
+    #[arg(long, value_name = "DID")]
+    pub(crate) repo: Option<String>,
+
+    /// Print the nodes too that only one of them has, `- node CID` and `+ node CID`
+    #[arg(long)]
+    pub(crate) nodes: bool,
+
+    /// Print JSON lines, {"path":..., "old":..., "new":...}, with null for none
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProofCommand {
+    Make(ProofMakeArgs),
+    Check(ProofCheckArgs),
+}
+
+/// Prove what a repository says about some paths
+///
+/// OUT is a CAR with the commit, as it is; the nodes that show for each PATH that it is there,
+/// with which CID, or that it is not; and the records that are there. A path that is not there is
+/// no error. With --prefix, the nodes that show all paths that begin so, and that there are no
+/// others.
+#[derive(Debug, Args)]
+pub(crate) struct ProofMakeArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// Paths, such as app.bsky.actor.profile/self
+    #[arg(value_name = "PATH", required_unless_present = "prefix")]
+    pub(crate) paths: Vec<String>,
+
+    /// All paths that begin so, such as app.bsky.feed.post/
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prefix: Vec<String>,
+
+    /// Add the nodes that lead to the neighbours of each PATH: what it takes to put it there or
+    /// take it away (see `verify --ops`)
+    #[arg(long)]
+    pub(crate) cover: bool,
+
+    /// Add the records of the paths below --prefix too
+    #[arg(long, requires = "prefix")]
+    pub(crate) records: bool,
+
+    /// The CAR to write, or `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
+/// Check a proof, and say what it proves
+///
+/// One line for each PATH: `present "path" CID`, `absent "path"`, or `unproven "path": ` and what
+/// is missing. That a block is missing proves nothing. For each --prefix, lines `present`, then
+/// `complete "prefix" N keys`, or `incomplete` with lines `unproven` before.
+///
+/// The signature is NOT CHECKED. A proof proves what is in the tree of its commit; that this is
+/// the account's commit is known only to who has its CID from elsewhere, and says so with
+/// --commit, or has the tree's root, for --root.
+///
+/// Exit code 0 if all paths are present; 4 if all is proven, but some path to be absent; 6 if
+/// something is unproven; 1 if the proof is bad, or about another commit.
+#[derive(Debug, Args)]
+pub(crate) struct ProofCheckArgs {
+    /// The proof, a CAR, or `-` for standard input
+    pub(crate) proof: PathBuf,
+
+    /// Paths, such as app.bsky.actor.profile/self
+    #[arg(value_name = "PATH", required_unless_present = "prefix")]
+    pub(crate) paths: Vec<String>,
+
+    /// All paths that begin so, such as app.bsky.feed.post/
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prefix: Vec<String>,
+
+    /// The commit that it must be about
+    #[arg(long, value_name = "CID", value_parser = parse_cid)]
+    pub(crate) commit: Option<Cid>,
+
+    /// The root of the tree that it must be about, whatever the commit
+    #[arg(long, value_name = "CID", conflicts_with = "commit", value_parser = parse_cid)]
+    pub(crate) root: Option<Cid>,
 }
 
 /// Put a record into a copy of a repository
@@ -246,6 +429,26 @@ pub(crate) struct RmArgs {
 
     /// The record's path, such as app.bsky.actor.profile/self
     pub(crate) path: String,
+
+    /// The CAR to write, or `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
+/// Make a whole repository of what is left of a damaged one
+///
+/// OUT has every record that can be reached from the commit, in a new tree, in streamable order,
+/// with a new commit as for `put`: the same DID, a later revision, and NO SIGNATURE. Each fault
+/// is reported, with the keys that are lost for it, exit code 1. If nothing is lost, the commit
+/// stays as it was.
+///
+/// Of a CAR that was cut off, or whose framing is damaged somewhere, what comes before is used.
+/// Records under keys that are not repository paths are lost. What no node leads to any more, in
+/// a part of the tree whose top is missing, is not looked for.
+#[derive(Debug, Args)]
+pub(crate) struct SalvageArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
 
     /// The CAR to write, or `-` for standard output
     #[arg(short, long, value_name = "OUT")]
@@ -314,6 +517,10 @@ fn parse_path(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("not a repository path: {}", chain(&error))),
     }
+}
+
+fn parse_cid(text: &str) -> Result<Cid, String> {
+    Cid::try_from(text).map_err(|error| format!("not a CID: {}", chain(&error)))
 }
 
 fn parse_nsid(text: &str) -> Result<String, String> {

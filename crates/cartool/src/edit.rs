@@ -1,13 +1,11 @@
-//! A repository with one record changed, as a CAR.
+//! A repository with another tree, as a CAR.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use atproto_mst::mst_repo::Tid;
-use atproto_mst::{
-    BlockStoreMut, Bytes, Changes, Cid, Commit, MemoryBlockStore, OverlayBlockStore,
-};
+use atproto_mst::{BlockStoreMut, Bytes, Cid, Commit, MemoryBlockStore, OverlayBlockStore};
 
 use crate::failure::Failure;
 use crate::input::{self, Repository};
@@ -42,27 +40,24 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Writes `repository` with `changes` to its tree, and with the record that they are about if
-/// they put one, as a CAR to `target`.
+/// Writes `repository` with the tree of `root` as a CAR to `target`. Of the nodes and records,
+/// `new_blocks` are those that it may not have yet.
 pub(crate) fn write(
     repository: &Repository,
-    changes: &Changes,
-    record: Option<(Cid, Bytes)>,
+    root: &Cid,
+    new_blocks: &[(Cid, Bytes)],
     target: &Path,
     out: &mut Output,
     report: &mut Report,
 ) -> Result<Outcome, Failure> {
     let new = MemoryBlockStore::new();
-    new.put_many(&changes.new)?;
-    if let Some((cid, block)) = record {
-        new.put(&cid, block)?;
-    }
+    new.put_many(new_blocks)?;
     let old = repository.commit();
-    let (commit, rev) = if changes.root == old.data {
+    let (commit, rev) = if *root == old.data {
         (repository.commit_cid(), old.rev.clone())
     } else {
         let rev = rev_after(&old.rev)?;
-        let commit = Commit::unsigned(&old.did, &rev, changes.root);
+        let commit = Commit::unsigned(&old.did, &rev, *root);
         let block = Bytes::from(commit.encode());
         new.put(&commit.cid(), block)?;
         (commit.cid(), rev)

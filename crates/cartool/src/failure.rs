@@ -15,6 +15,11 @@ pub(crate) const IO: u8 = 3;
 /// There is no such record.
 pub(crate) const NOT_FOUND: u8 = 4;
 
+/// What was compared differs.
+pub(crate) const DIFFERENT: u8 = 5;
+/// It is not proven, and nothing that is there is wrong.
+pub(crate) const UNPROVEN: u8 = 6;
+
 /// Why a command stopped.
 #[derive(Debug)]
 pub(crate) enum Failure {

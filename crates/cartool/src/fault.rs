@@ -40,6 +40,11 @@ impl Fault {
         Self::new(Place::Subtree { left, right }, error)
     }
 
+    /// What is wrong with a node of which it is not known where it stands.
+    pub(crate) fn of_node(error: mst_ops::Error) -> Result<NodeFault, Failure> {
+        Self::of_top(error.into()).map(NodeFault)
+    }
+
     /// What is wrong with the subtree that `walker` stands before.
     pub(crate) fn at<S: BlockStore>(
         walker: &NodeWalker<'_, S>,
@@ -104,6 +109,22 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, true)
+    }
+}
+
+/// A [`Fault`] of a node, without the keys that it concerns.
+#[derive(Debug)]
+pub(crate) struct NodeFault(Fault);
+
+impl fmt::Display for NodeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, false)
+    }
+}
+
+impl Fault {
+    fn write(&self, f: &mut fmt::Formatter<'_>, with_keys: bool) -> fmt::Result {
         f.write_str(match self.what {
             What::Missing => "missing ",
             What::Bad(_) | What::BadKey(_) => "bad ",
@@ -116,7 +137,9 @@ impl fmt::Display for Fault {
         if let Some(cid) = &self.cid {
             write!(f, " {cid}")?;
         }
-        write_keys(f, &self.place)?;
+        if with_keys {
+            write_keys(f, &self.place)?;
+        }
         match &self.what {
             What::Missing => Ok(()),
             What::Bad(what) | What::BadKey(what) => write!(f, ": {what}"),

@@ -5,14 +5,15 @@ use std::io::Read;
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarOptions, Cid, NodeStoreOptions, StoreError, Verify,
-    mst_repo,
+    BlockStore, Bytes, CarBlockStore, CarError, CarOptions, Cid, NodeStoreOptions, StoreError,
+    Verify, mst_repo,
 };
 use blockstore_sqlite::SqliteBlockStore;
 
 use crate::cli::Source;
 use crate::database;
 use crate::failure::Failure;
+use crate::report::Report;
 
 /// A repository, and where it lies.
 pub(crate) type Repository = atproto_mst::Repository<Blocks>;
@@ -89,16 +90,68 @@ pub(crate) fn open_blocks(source: &Source) -> Result<Opened, Failure> {
             size,
         });
     }
-    if source.repo.is_some() {
-        let what = "--repo chooses from a database, and this is a CAR, of one repository";
-        return Err(Failure::Usage(what.to_owned()));
-    }
+    refuse_choice(source)?;
     let (car, size) = open_car(&source.file)?;
     Ok(Opened {
         commit: car.roots().first().copied(),
         blocks: Blocks::Car(car),
         size,
     })
+}
+
+/// Opens the repository that `source` names, also if the CAR is wrong or ends somewhere: then
+/// what comes before is used, and the rest reported. It is read into memory for that.
+pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repository, Failure> {
+    let input = |error: std::io::Error| Failure::Input(error.into());
+    let is_file =
+        source.file != Path::new("-") && std::fs::metadata(&source.file).map_err(input)?.is_file();
+    let mut bytes = Vec::new();
+    if is_file {
+        match open(source) {
+            Err(Failure::Invalid(_)) if !database::is_at(&source.file)? => {}
+            opened => return opened,
+        }
+    }
+    refuse_choice(source)?;
+    if source.file == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        File::open(&source.file).and_then(|mut file| file.read_to_end(&mut bytes))
+    }
+    .map_err(input)?;
+    let bytes = Bytes::from(bytes);
+    let car = open_start(&bytes, report)?;
+    let none = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
+    let commit = car.roots().first().copied().ok_or_else(none)?;
+    Ok(open_at(Blocks::Car(car), &commit)?)
+}
+
+/// Opens a CAR, or as much from its start as is in order.
+fn open_start(bytes: &Bytes, report: &mut Report) -> Result<CarBlockStore, Failure> {
+    let (mut len, mut is_first) = (bytes.len(), true);
+    loop {
+        let error = match CarBlockStore::from_bytes_with(bytes.slice(..len), car_options()) {
+            Ok(car) => return Ok(car),
+            Err(error) => error,
+        };
+        match error {
+            CarError::Invalid { offset, .. } if (1..len as u64).contains(&offset) => {
+                if std::mem::take(&mut is_first) {
+                    report.fault(&format_args!("{error}; what comes before is used"));
+                }
+                len = usize::try_from(offset).unwrap_or(0);
+            }
+            error => return Err(error.into()),
+        }
+    }
+}
+
+fn refuse_choice(source: &Source) -> Result<(), Failure> {
+    if source.repo.is_some() {
+        let what = "--repo chooses from a database, and this is a CAR, of one repository";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    Ok(())
 }
 
 fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {

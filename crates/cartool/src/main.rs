@@ -9,6 +9,7 @@ mod cli;
 mod compact;
 mod dag_cbor;
 mod database;
+mod diff;
 mod dump;
 mod edit;
 mod export;
@@ -23,15 +24,20 @@ mod json;
 mod json_reader;
 mod list;
 mod look_up;
+mod new_car;
 mod new_file;
 mod new_record;
+mod operations;
 mod output;
 mod progress;
+mod proof;
 mod put;
 mod quote;
 mod record;
 mod report;
 mod rm;
+mod salvage;
+mod tree;
 mod verify;
 mod walk;
 mod watched;
@@ -60,8 +66,12 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args, &mut out, &mut report),
         Command::Get(args) => get::run(args, &mut out, &mut report),
         Command::Verify(args) => verify::run(args, &mut out, &mut report),
+        Command::Tree(args) => tree::run(args, &mut out, &mut report),
+        Command::Diff(args) => diff::run(args, &mut out, &mut report),
+        Command::Proof { command } => proof::run(command, &mut out, &mut report),
         Command::Put(args) => put::run(args, &mut out, &mut report),
         Command::Rm(args) => rm::run(args, &mut out, &mut report),
+        Command::Salvage(args) => salvage::run(args, &mut out, &mut report),
         Command::Compact(args) => compact::run(args, &mut out, &mut report),
         Command::Import(args) => import::run(args, &mut report),
         Command::Export(args) => export::run(args, &mut out, &mut report),

@@ -28,8 +28,10 @@ pub(crate) fn run(args: &PutArgs, out: &mut Output, report: &mut Report) -> Resu
     let old = look_up::cid(&repository, &args.path)?;
     let mut tree = Tree::open(repository.nodes(), &repository.commit().data)?;
     tree.insert(key, &cid)?;
-    let (changes, record) = (tree.flush(), Some((cid, block)));
-    let outcome = edit::write(&repository, &changes, record, &args.output, out, report)?;
+    let mut changes = tree.flush();
+    changes.new.push((cid, block));
+    let (root, new) = (&changes.root, &changes.new);
+    let outcome = edit::write(&repository, root, new, &args.output, out, report)?;
 
     if let Some(oddity) = oddity {
         report.note(&format_args!("note: {oddity}"));

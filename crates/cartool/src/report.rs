@@ -16,6 +16,8 @@ pub(crate) struct Report {
     quiet: bool,
     progress: Rc<Progress>,
     faults: u64,
+    /// The exit code if all goes well.
+    answer: u8,
 }
 
 impl Report {
@@ -26,6 +28,7 @@ impl Report {
             quiet,
             progress: Rc::new(Progress::none()),
             faults: 0,
+            answer: 0,
         }
     }
 
@@ -64,6 +67,11 @@ impl Report {
         self.faults += 1;
     }
 
+    /// Sets the exit code for when nothing fails and nothing is wrong.
+    pub(crate) fn answer(&mut self, code: u8) {
+        self.answer = code;
+    }
+
     /// Returns the progress, for who counts blocks where the report is not.
     pub(crate) fn progress(&self) -> Rc<Progress> {
         Rc::clone(&self.progress)
@@ -73,7 +81,7 @@ impl Report {
     pub(crate) fn finish(self, result: Result<(), Failure>) -> ExitCode {
         self.progress.clear();
         let told = match result {
-            Ok(()) if self.faults == 0 => None,
+            Ok(()) if self.faults == 0 => return self.answer.into(),
             Ok(()) => return failure::INVALID.into(),
             Err(failure) => self.tell(None, failure),
         };

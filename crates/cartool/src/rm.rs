@@ -17,7 +17,8 @@ pub(crate) fn run(args: &RmArgs, out: &mut Output, report: &mut Report) -> Resul
     let mut tree = Tree::open(repository.nodes(), &repository.commit().data)?;
     tree.remove(key)?;
     let changes = tree.flush();
-    let outcome = edit::write(&repository, &changes, None, &args.output, out, report)?;
+    let (root, new) = (&changes.root, &changes.new);
+    let outcome = edit::write(&repository, root, new, &args.output, out, report)?;
 
     report.note(&format_args!("removed {} -> {old}", Quoted(key)));
     report.note(&outcome);

@@ -1,5 +1,7 @@
 //! `cartool verify`
 
+mod inversion;
+
 use atproto_mst::Repository;
 
 use crate::cli::VerifyArgs;
@@ -13,27 +15,45 @@ use crate::report::Report;
 use crate::watched::Watched;
 
 pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    let operations = match &args.ops {
+        Some(file) => Some(inversion::read(file, &args.source)?),
+        None => None,
+    };
     let opened = input::open_blocks(&args.source)?;
     let root = opened.commit()?;
     report.show(Progress::of_silent_work(opened.blocks.count()));
     let (blocks, progress) = (opened.blocks, report.progress());
     let repository = input::open_at(Watched { blocks, progress }, &root)?;
-    let counts = print_faults(&repository, out, report)?;
+    let counts = print_faults(&repository, args.partial, out, report)?;
     report.progress().clear();
-    out.line(format_args!("{counts}"))
+    out.line(format_args!("{counts}"))?;
+    if let Some(operations) = operations {
+        let since = args.since_root.as_ref();
+        inversion::check(&repository, &operations, since, out, report)?;
+    }
+    Ok(())
 }
 
 fn print_faults(
     repository: &Repository<Watched<Blocks>>,
+    partial: bool,
     out: &mut Output,
     report: &mut Report,
 ) -> Result<Counts, Failure> {
-    let mut counts = Counts::default();
+    let mut counts = Counts {
+        partial,
+        ..Counts::default()
+    };
     let mut faults = repository.faults();
     for fault in faults.by_ref() {
         let fault = Fault::new(fault.place, fault.error)?;
         counts.add(&fault);
-        report.count_fault();
+        if !partial || !fault.is_missing() {
+            report.count_fault();
+        } else if !fault.is_node() {
+            // A part has most keys only for the sake of others, and no records for them.
+            continue;
+        }
         print_fault(&fault, out, &report.progress())?;
     }
     let summary = faults.summary();
@@ -56,6 +76,8 @@ fn print_fault(fault: &Fault, out: &mut Output, progress: &Progress) -> Result<(
 /// What was found, in numbers.
 #[derive(Debug, Default)]
 struct Counts {
+    /// Whether what is missing need not be there.
+    partial: bool,
     nodes: u64,
     records: u64,
     missing_nodes: u64,
@@ -79,6 +101,7 @@ impl std::fmt::Display for Counts {
         let missing = self.missing_nodes + self.missing_records;
         f.write_str(match (self.bad, missing) {
             (0, 0) => "ok: ",
+            (0, _) if self.partial => "ok, in part: ",
             (0, _) => "incomplete: ",
             (_, _) => "invalid: ",
         })?;

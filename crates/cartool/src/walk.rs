@@ -29,14 +29,23 @@ impl<'r> Walk<'r> {
         collection: Option<&str>,
         backward: bool,
     ) -> Result<Self, Failure> {
-        let (entries, no_top) = match (repository.walker(), collection) {
-            (Ok(walker), None) => (Some(walker.entries()), None),
-            (Ok(walker), Some(name)) => (Some(walker.prefix(format!("{name}/").as_bytes())), None),
-            (Err(error), _) => (None, Some(Fault::of_top(error)?)),
+        let prefix = collection.map_or_else(String::new, |name| format!("{name}/"));
+        Ok(Self {
+            backward,
+            ..Self::below(repository, prefix.as_bytes())?
+        })
+    }
+
+    /// Stands before the first entry whose key begins with `prefix`.
+    pub(crate) fn below(repository: &'r Repository, prefix: &[u8]) -> Result<Self, Failure> {
+        let (entries, no_top) = match repository.walker() {
+            Ok(walker) if prefix.is_empty() => (Some(walker.entries()), None),
+            Ok(walker) => (Some(walker.prefix(prefix)), None),
+            Err(error) => (None, Some(Fault::of_top(error)?)),
         };
         Ok(Self {
             entries,
-            backward,
+            backward: false,
             no_top,
         })
     }

@@ -1,13 +1,12 @@
 //! Whole repositories: that they are, and writing them.
 
-use std::io::{self, Write};
 use std::path::Path;
 
-use atproto_mst::{BlockStore, CarError, CarWriter, Cid, Error, Repository, RepositorySummary};
+use atproto_mst::{BlockStore, Cid, Error, Repository, RepositorySummary};
 
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::new_file::NewFile;
+use crate::new_car;
 use crate::output::Output;
 use crate::report::Report;
 
@@ -49,67 +48,12 @@ pub(crate) fn write<S: BlockStore>(
     repository: &Repository<S>,
     target: &Path,
     out: &mut Output,
-    each: impl FnMut(&Cid),
-) -> Result<u64, Failure> {
-    if target == Path::new("-") {
-        let written = write_blocks(repository, out.writer(), each)?;
-        out.flush()?;
-        return Ok(written);
-    }
-    replace(repository, target, each).map_err(|failure| match failure {
-        Failure::Output(_) => failure.of(target),
-        failure => failure,
-    })
-}
-
-fn replace<S: BlockStore>(
-    repository: &Repository<S>,
-    target: &Path,
-    each: impl FnMut(&Cid),
-) -> Result<u64, Failure> {
-    let mut file = NewFile::create(target).map_err(Failure::Output)?;
-    let written = write_blocks(repository, &mut file, each)?;
-    file.finish().map_err(Failure::Output)?;
-    Ok(written)
-}
-
-fn write_blocks<S: BlockStore>(
-    repository: &Repository<S>,
-    to: impl Write,
     mut each: impl FnMut(&Cid),
 ) -> Result<u64, Failure> {
-    let mut to = Counting { to, bytes: 0 };
-    let mut car = CarWriter::new(&mut to, &[repository.commit_cid()]).map_err(not_written)?;
-    for block in repository.export()? {
+    let blocks = repository.export()?.map(|block| {
         let (cid, block) = block?;
-        car.write_block(&cid, &block).map_err(not_written)?;
         each(&cid);
-    }
-    car.finish().map_err(not_written)?;
-    Ok(to.bytes)
-}
-
-fn not_written(error: CarError) -> Failure {
-    match error {
-        CarError::Io(error) => Failure::Output(error),
-        error => Failure::Invalid(chain(&error)),
-    }
-}
-
-/// A writer that counts.
-struct Counting<W> {
-    to: W,
-    bytes: u64,
-}
-
-impl<W: Write> Write for Counting<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = self.to.write(bytes)?;
-        self.bytes += len as u64;
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
+        Ok((cid, block))
+    });
+    new_car::write(&repository.commit_cid(), blocks, target, out)
 }

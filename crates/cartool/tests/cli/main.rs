@@ -9,10 +9,15 @@
 
 mod compact;
 mod database;
+mod diff;
 mod faults;
 mod formats;
+mod proof;
 mod put;
 mod replacement;
 mod rm;
+mod salvage;
+mod slices;
 mod streams;
 mod support;
+mod tree;

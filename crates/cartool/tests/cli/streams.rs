@@ -53,10 +53,15 @@ fn a_closed_pipe_is_no_error() {
     // Far more output than a pipe holds.
     let file = TemporaryFile::of(&SampleRepository::generate(2, 5_000).car());
     let path = file.0.to_str().unwrap();
+    let empty = TemporaryFile::of(&SampleRepository::generate(2, 0).car());
+    let empty = empty.0.to_str().unwrap();
     for args in [
         ["list", path].as_slice(),
         &["dump", path],
         &["dump", "--jsonl", path],
+        &["tree", path],
+        &["diff", empty, path],
+        &["proof", "check", path, "--prefix", "app"],
     ] {
         let mut child = command(args).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -74,6 +79,8 @@ fn a_closed_pipe_is_no_error() {
 fn a_full_disk_is_an_error() {
     let file = TemporaryFile::of(&SampleRepository::generate(3, 10).car());
     let path = file.0.to_str().unwrap();
+    let other = TemporaryFile::of(&SampleRepository::generate(4, 10).car());
+    let other = other.0.to_str().unwrap();
     for args in [
         ["info", path].as_slice(),
         &["info", "--json", path],
@@ -81,6 +88,13 @@ fn a_full_disk_is_an_error() {
         &["dump", path],
         &["get", path, "app.bsky.actor.profile/self"],
         &["verify", path],
+        &["tree", path],
+        &["tree", path, "--format", "svg"],
+        &["tree", path, "--format", "dot"],
+        &["diff", path, other],
+        &["proof", "check", path, "--prefix", ""],
+        &["proof", "make", path, "--prefix", "", "-o", "-"],
+        &["salvage", path, "-o", "-"],
         &["--help"],
     ] {
         let full = std::fs::File::options().write(true).open("/dev/full");
@@ -110,6 +124,13 @@ fn wrong_usage_ends_with_2() {
         &["lists", "-"],
         &["list", "-", "--collection", "not an nsid"],
         &["get", "-"],
+        &["diff", "-"],
+        &["tree", "-", "--format", "png"],
+        &["proof", "make", "-", "-o", "-"],
+        &["proof", "check", "-"],
+        &["proof", "check", "-", "a", "--commit", "no-cid"],
+        &["verify", "-", "--since-root", "bafkqaaa"],
+        &["salvage", "-"],
     ] {
         let run = run(args, b"");
         assert_eq!((run.code, &*run.out), (2, ""), "{args:?}");

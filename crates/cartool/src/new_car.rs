@@ -1,0 +1,81 @@
+//! Writing a CAR.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use atproto_mst::{Bytes, CarError, CarWriter, Cid};
+
+use crate::failure::{Failure, chain};
+use crate::new_file::NewFile;
+use crate::output::Output;
+
+/// Writes `blocks` as a CAR of the one root `root`: to standard output if `target` is `-`, or in
+/// place of the file there, which stays as it was if anything goes wrong. Returns its size in
+/// bytes.
+pub(crate) fn write(
+    root: &Cid,
+    blocks: impl IntoIterator<Item = Result<(Cid, Bytes), Failure>>,
+    target: &Path,
+    out: &mut Output,
+) -> Result<u64, Failure> {
+    if target == Path::new("-") {
+        let written = write_blocks(root, blocks, out.writer())?;
+        out.flush()?;
+        return Ok(written);
+    }
+    replace(root, blocks, target).map_err(|failure| match failure {
+        Failure::Output(_) => failure.of(target),
+        failure => failure,
+    })
+}
+
+fn replace(
+    root: &Cid,
+    blocks: impl IntoIterator<Item = Result<(Cid, Bytes), Failure>>,
+    target: &Path,
+) -> Result<u64, Failure> {
+    let mut file = NewFile::create(target).map_err(Failure::Output)?;
+    let written = write_blocks(root, blocks, &mut file)?;
+    file.finish().map_err(Failure::Output)?;
+    Ok(written)
+}
+
+fn write_blocks(
+    root: &Cid,
+    blocks: impl IntoIterator<Item = Result<(Cid, Bytes), Failure>>,
+    to: impl Write,
+) -> Result<u64, Failure> {
+    let mut to = Counting { to, bytes: 0 };
+    let mut car = CarWriter::new(&mut to, &[*root]).map_err(not_written)?;
+    for block in blocks {
+        let (cid, block) = block?;
+        car.write_block(&cid, &block).map_err(not_written)?;
+    }
+    car.finish().map_err(not_written)?;
+    Ok(to.bytes)
+}
+
+fn not_written(error: CarError) -> Failure {
+    match error {
+        CarError::Io(error) => Failure::Output(error),
+        error => Failure::Invalid(chain(&error)),
+    }
+}
+
+/// A writer that counts.
+struct Counting<W> {
+    to: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.to.write(bytes)?;
+        self.bytes += len as u64;
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether operations are all that lies between a tree and the one before it.
+
+use std::io::Read;
+use std::path::Path;
+
+use atproto_mst::{
+    BlockStore, Cid, InvertError, NodeStore, NodeStoreOptions, Operation, Repository, Tree, mst_ops,
+};
+
+use crate::cli::Source;
+use crate::failure::{self, Failure, chain};
+use crate::operations;
+use crate::output::Output;
+use crate::quote::Counted;
+use crate::report::Report;
+
+/// Reads operations, as JSON lines, from `file`.
+pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Operation>, Failure> {
+    let dash = Path::new("-");
+    if file == dash && source.file == dash {
+        let what = "only one of the CAR and the operations can be standard input";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let read = if file == dash {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.map_err(|error| Failure::Input(error.into()).of(file))?;
+    let text = String::from_utf8(bytes).map_err(|error| error.to_string());
+    let parsed = text.and_then(|text| operations::parse(&text).map_err(|wrong| wrong.to_string()));
+    parsed.map_err(|wrong| Failure::Invalid(wrong).of(file))
+}
+
+/// Takes operations back, and says which tree was before them. If that is not `expected`, or
+/// if they cannot have led here, it is a fault; if a node is missing for it, it is unproven.
+pub(super) fn check<S: BlockStore>(
+    repository: &Repository<S>,
+    operations: &[Operation],
+    expected: Option<&Cid>,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let count = Counted(operations.len() as u64, "operation");
+    match invert(repository, operations, report) {
+        Ok(root) => match expected {
+            None => out.line(format_args!("{count} lead here from the tree {root}")),
+            Some(expected) if *expected == root => {
+                out.line(format_args!("ok: {count} lead here from the tree {root}"))
+            }
+            Some(expected) => {
+                report.count_fault();
+                out.line(format_args!(
+                    "bad operations: {count} lead here from the tree {root}, not {expected}"
+                ))
+            }
+        },
+        Err(InvertError::Tree(mst_ops::Error::MissingBlock(cid))) => {
+            report.answer(failure::UNPROVEN);
+            out.line(format_args!("unproven operations: missing node {cid}"))
+        }
+        Err(error) => {
+            // That a file cannot be read is no fault of the operations.
+            if let InvertError::Tree(mst_ops::Error::Store(error)) = error {
+                return Err(error.into());
+            }
+            report.count_fault();
+            out.line(format_args!("bad operations: {}", chain(&error)))
+        }
+    }
+}
+
+fn invert<S: BlockStore>(
+    repository: &Repository<S>,
+    operations: &[Operation],
+    report: &Report,
+) -> Result<Cid, InvertError> {
+    let mut options = NodeStoreOptions::default();
+    options.cache_bytes = 0;
+    // A few bytes can stand for long keys, and all of them are kept.
+    options.limits.key_len = MAX_PATH_LEN;
+    let nodes = NodeStore::with_options(repository.blocks(), options);
+    let tree = Tree::open(&nodes, &repository.commit().data)?;
+    let root = tree.invert(operations)?;
+    // Only with the neighbours of each key there is it certain that no key is out of order
+    // between them.
+    let keys = operations.iter().map(|operation| operation.key.as_slice());
+    match tree.cover(keys) {
+        Ok(_) => {}
+        Err(mst_ops::Error::MissingBlock(cid)) => report.note(&format_args!(
+            "note: node {cid} is missing, so that not all neighbours of the changed keys were seen"
+        )),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(root)
+}
+
+/// The most bytes of a path: an NSID, a slash and a record key.
+///
+/// Source: <https://atproto.com/specs/nsid> and <https://atproto.com/specs/record-key>
+const MAX_PATH_LEN: usize = 317 + 1 + 512;

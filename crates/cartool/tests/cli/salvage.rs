@@ -1,0 +1,104 @@
+//! What is left of damaged repositories: all of it, whole, and never as if nothing were lost.
+
+use atproto_mst::Node;
+use mst_testkit::SampleRepository;
+
+use crate::support::{Folder, car_damaged_at, car_without, commit_of, rebuilt, repository_of_key};
+
+#[test]
+fn what_can_be_reached_is_a_whole_repository_again() {
+    let sample = SampleRepository::generate(91, 400);
+    let leaf = sample.tree.nodes.iter().find(|(cid, block)| {
+        let node = Node::decode(block).unwrap();
+        *cid != sample.tree.root && (0..=node.len()).all(|slot| node.subtree(slot).is_none())
+    });
+    let (leaf, block) = leaf.unwrap();
+    let record = *sample.paths.values().next_back().unwrap();
+    let folder = Folder::new();
+    let out = folder.path("out.car");
+    let keys = Node::decode(block).unwrap();
+    let keys: Vec<Vec<u8>> = keys.entries().map(|entry| entry.key().to_vec()).collect();
+    for (car, is_node, what) in [
+        (car_without(&sample, leaf), true, "missing node"),
+        (car_damaged_at(&sample, leaf), true, "bad node"),
+        (car_without(&sample, &record), false, "missing record"),
+        (car_damaged_at(&sample, &record), false, "bad record"),
+    ] {
+        let run = folder.run(&["salvage", "-", "-o", &out], &car);
+        assert_eq!((run.code, &*run.out), (1, ""));
+        let start = format!("cartool: standard input: {what} ");
+        assert!(run.err.starts_with(&start), "{}", run.err);
+        assert!(run.err.contains("is NOT SIGNED"), "{}", run.err);
+        let mut left = sample.clone();
+        if is_node {
+            left.paths
+                .retain(|path, _| !keys.contains(&path.clone().into_bytes()));
+        } else {
+            left.paths.retain(|_, cid| *cid != record);
+        }
+        let new = commit_of(&folder.read("out.car"));
+        assert_eq!(folder.read("out.car"), rebuilt(&left, &new).car());
+        let old = commit_of(&sample.car());
+        assert!(new.did == old.did && new.rev > old.rev && new.sig.is_empty());
+    }
+}
+
+#[test]
+fn where_nothing_is_lost_the_commit_stays() {
+    let sample = SampleRepository::generate(92, 100);
+    let folder = Folder::new();
+    let run = folder.run(&["salvage", "-", "-o", "-"], &sample.shuffled_car(1));
+    assert_eq!((run.code, run.raw_out), (0, sample.car()));
+    assert!(
+        run.err
+            .starts_with("cartool: saved 100 records; nothing was lost\n"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_car_that_was_cut_off_is_used_up_to_there() {
+    let sample = SampleRepository::generate(93, 300);
+    let car = sample.car();
+    let folder = Folder::new();
+    let out = folder.path("out.car");
+    let mut before = 0;
+    for eighth in 1..8 {
+        let cut = &car[..car.len() * eighth / 8];
+        let file = folder.write("cut.car", cut);
+        for (name, input) in [(&*file, b"".as_slice()), ("-", cut)] {
+            let run = folder.run(&["salvage", name, "-o", &out], input);
+            assert_eq!(run.code, 1, "{}", run.err);
+            assert!(run.err.contains("missing "), "{}", run.err);
+        }
+        let verified = folder.run(&["verify", &out], b"");
+        assert_eq!(verified.code, 0, "{}", verified.out);
+        let records = verified.out.trim_start_matches("ok: ");
+        let records = records.split(' ').next().unwrap().parse::<u32>().unwrap();
+        assert!(records > before, "{records} records of {eighth}/8");
+        before = records;
+    }
+}
+
+#[test]
+fn nothing_to_save_is_nothing_written() {
+    let sample = SampleRepository::generate(94, 100);
+    let folder = Folder::new();
+    let out = folder.write("out.car", "as it was");
+    let car = sample.car();
+    for (car, code) in [
+        (car_without(&sample, &sample.tree.root), 1),
+        (car_without(&sample, &sample.commit.0), 1),
+        (repository_of_key(b"no path", b"\xa0").car(), 1),
+        (car[..20].to_vec(), 1),
+        (Vec::new(), 1),
+    ] {
+        let run = folder.run(&["salvage", "-", "-o", &out], &car);
+        assert_eq!((run.code, &*run.out), (code, ""), "{}", run.err);
+    }
+    assert_eq!(folder.read("out.car"), b"as it was");
+    let empty = SampleRepository::generate(95, 0);
+    let run = folder.run(&["salvage", "-", "-o", "-"], &empty.car());
+    assert_eq!((run.code, run.raw_out), (0, empty.car()));
+}
