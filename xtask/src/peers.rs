@@ -1,10 +1,11 @@
 //! `cargo xtask peers`: the same work through our crates and through others.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use clap::Args;
-use mst_testkit::{BENCH_RECORDS, BENCH_SEED, SampleRepository};
+use mst_testkit::{BENCH_RECORDS, BENCH_SEED, Rng, SampleRepository, build_tree};
 use serde_json::json;
 
 use crate::{Result, shell};
@@ -13,9 +14,10 @@ use crate::{Result, shell};
 #[path = "../../tests/peers/src/checksum.rs"]
 mod checksum;
 #[path = "../../tests/peers/src/sample.rs"]
-mod gets;
+mod sample;
 
 use checksum::Checksum;
+use sample::{CHECKPOINT, COMMITS};
 
 const DATA: &str = "target/peers-data";
 
@@ -62,25 +64,93 @@ fn write_data(arguments: &Arguments) -> Result<()> {
         folder.join("random.car"),
         repository.shuffled_car(arguments.seed),
     )?;
-    write_keys(&repository, &folder.join("keys.txt"))?;
+    write_pairs(&repository, &folder.join("pairs.txt"))?;
+    let commits = Commits::generate(arguments.seed, &repository);
+    fs::write(folder.join("writes.txt"), commits.writes)?;
 
     let expected = json!({
         "root": repository.tree.root.to_string(),
         "count": repository.paths.len(),
+        "blocks": 1 + repository.tree.nodes.len() + repository.records.len(),
+        "root_commits": commits.root,
         "checksum_records": sum_of_records(&repository),
         "checksum_values": sum_of_values(&repository, 0..repository.paths.len()),
-        "checksum_gets": sum_of_values(&repository, gets::sample(repository.paths.len())),
+        "checksum_gets": sum_of_values(&repository, sample::sample(repository.paths.len())),
+        "checksum_commits": commits.checksum,
     });
     Ok(fs::write(folder.join("expect.json"), expected.to_string())?)
 }
 
-fn write_keys(repository: &SampleRepository, path: &Path) -> Result<()> {
+fn write_pairs(repository: &SampleRepository, path: &Path) -> Result<()> {
     let mut lines = String::new();
-    for key in repository.paths.keys() {
-        lines.push_str(key);
-        lines.push('\n');
+    for (key, value) in &repository.paths {
+        writeln!(lines, "{key} {value}")?;
     }
     Ok(fs::write(path, lines)?)
+}
+
+/// What to change in the tree, one commit each, and what comes of it.
+struct Commits {
+    /// A change a line.
+    writes: String,
+    /// The root after the last.
+    root: String,
+    /// Over the roots at the checkpoints.
+    checksum: String,
+}
+
+impl Commits {
+    /// Makes up changes like those on a server: most are new records, whose keys are later than
+    /// all before, and the others change or delete any record that there is.
+    fn generate(seed: u64, repository: &SampleRepository) -> Self {
+        let mut paths = repository.paths.clone();
+        let mut keys: Vec<String> = paths.keys().cloned().collect();
+        let later = SampleRepository::generate(seed, paths.len() + COMMITS);
+        let mut new: Vec<_> = later
+            .paths
+            .iter()
+            .filter(|(path, _)| !paths.contains_key(*path))
+            .collect();
+        new.sort_unstable_by_key(|(path, _)| path.rsplit('/').next());
+        let mut new = new.into_iter();
+
+        let mut rng = Rng::new(seed);
+        let mut writes = String::new();
+        let mut sum = Checksum::new();
+        let mut root = repository.tree.root;
+        for commit in 1..=COMMITS {
+            let kind = if keys.is_empty() { 0 } else { rng.below(100) };
+            let line = if kind < 90 {
+                let (path, value) = new.next().expect("there is a new record for each commit");
+                let key = match kind {
+                    0..85 => {
+                        keys.push(path.clone());
+                        path
+                    }
+                    _ => keys.get(rng.below(keys.len())).expect("below the length"),
+                };
+                let before = paths.insert(key.clone(), *value);
+                let verb = before.map_or("create", |_| "update");
+                format!("{verb} {key} {value}\n")
+            } else {
+                let key = keys.swap_remove(rng.below(keys.len()));
+                paths.remove(&key);
+                format!("delete {key}\n")
+            };
+            writes.push_str(&line);
+            if commit % CHECKPOINT == 0 || commit == COMMITS {
+                root = build_tree(&paths).root;
+            }
+            if commit % CHECKPOINT == 0 {
+                sum.add(&[], root.hash().digest());
+            }
+        }
+        Self {
+            writes,
+            root: root.to_string(),
+            checksum: format!("{:016x}", sum.value()),
+        }
+    }
 }
 
 fn sum_of_records(repository: &SampleRepository) -> String {

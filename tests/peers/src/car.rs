@@ -1,9 +1,9 @@
 //! The framing of a CAR file in straight-line code, for data that this project has generated:
 //! what the floor reads with, and what checks the blocks for engines that check none.
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
-use crate::Result;
+use crate::{Result, node::Digest};
 
 /// Splits the whole sections off the front of some bytes of a CAR file.
 #[derive(Debug)]
@@ -47,8 +47,35 @@ impl<'a> Iterator for Sections<'a> {
 /// Splits a section behind the header into the digest of its CID (CID version 1, SHA-256) and
 /// its block.
 #[inline]
-pub(crate) fn split(section: &[u8]) -> Option<(&[u8; DIGEST_LEN], &[u8])> {
-    section.get(CID_PREFIX_LEN..)?.split_first_chunk()
+pub(crate) fn split(section: &[u8]) -> Option<(&Digest, &[u8])> {
+    section.get(CID_PREFIX.len()..)?.split_first_chunk()
+}
+
+/// Appends the header of a CAR with one root to `car`.
+pub(crate) fn push_start(root: &Digest, car: &mut Vec<u8>) {
+    push_len(HEADER_START.len() + root.len() + HEADER_END.len(), car);
+    car.extend_from_slice(HEADER_START);
+    car.extend_from_slice(root);
+    car.extend_from_slice(HEADER_END);
+}
+
+/// Appends a section to `car`: its length, a CID, a block.
+#[inline]
+pub(crate) fn push_section(digest: &Digest, block: &[u8], car: &mut Vec<u8>) {
+    push_len(CID_PREFIX.len() + digest.len() + block.len(), car);
+    car.extend_from_slice(CID_PREFIX);
+    car.extend_from_slice(digest);
+    car.extend_from_slice(block);
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "seven bits fit a byte")]
+fn push_len(mut len: usize, car: &mut Vec<u8>) {
+    while len > 0x7f {
+        car.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    car.push(len as u8);
 }
 
 /// Checks that `car` is whole and that each of its blocks hashes to its CID.
@@ -72,5 +99,7 @@ pub(crate) fn verify(car: &[u8]) -> Result<()> {
 }
 
 /// Version 1, DAG-CBOR, SHA-256, 32 bytes.
-const CID_PREFIX_LEN: usize = 4;
-const DIGEST_LEN: usize = 32;
+const CID_PREFIX: &[u8] = b"\x01\x71\x12\x20";
+/// A map with `roots`, a list of one link.
+const HEADER_START: &[u8] = b"\xa2\x65roots\x81\xd8\x2a\x58\x25\x00\x01\x71\x12\x20";
+const HEADER_END: &[u8] = b"\x67version\x01";

@@ -4,16 +4,19 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{Result, engines::Engine, input::Input, outcome::Outcome, workload::Workload};
+use crate::{engines::Engine, input::Input, outcome::Outcome, workload::Workload};
 
-/// Runs the workload `reps` times and prints a line each time. Only the first line's peak memory
-/// is that of one run, and only the first run finds a cold allocator: `peers all` asks for one.
-pub(crate) fn run(engine: &Engine, workload: &Workload, input: &Input, reps: usize) -> Result<()> {
+/// Runs the workload `reps` times and prints a line each time, also if it fails. Only the first
+/// line's peak memory is that of one run, and only the first run finds a cold allocator: `peers
+/// all` asks for one.
+pub(crate) fn run(engine: &Engine, workload: &Workload, input: &Input, reps: usize) {
     for _ in 0..reps {
-        let outcome = (engine.run)(workload.job, input)?;
-        println!("{}", line(engine, workload, outcome));
+        let line = match (engine.run)(workload.job, input) {
+            Ok(outcome) => line(engine, workload, outcome),
+            Err(error) => json!({ "error": error.to_string() }),
+        };
+        println!("{line}");
     }
-    Ok(())
 }
 
 fn line(engine: &Engine, workload: &Workload, outcome: Option<Outcome>) -> Value {
@@ -28,6 +31,7 @@ fn line(engine: &Engine, workload: &Workload, outcome: Option<Outcome>) -> Value
         "root": outcome.root,
         "checksum": outcome.checksum.map(|sum| format!("{sum:016x}")),
         "unverified": outcome.unverified,
+        "streamable": outcome.streamable,
         "peak_bytes": peak_bytes(),
     })
 }

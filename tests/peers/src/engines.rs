@@ -60,6 +60,11 @@ pub(crate) const ENGINES: &[Engine] = &[
         run: ours::run_trusted,
     },
     Engine {
+        name: "ours-tree",
+        package: Some("atproto-mst"),
+        run: ours::run_tree,
+    },
+    Engine {
         name: "shrike",
         package: Some("shrike"),
         run: shrike::run,

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{Result, workload::Workload};
 
-/// The contents of `expect.json`: the root of the tree, the number of records, and for each kind
-/// of visit the checksum that must come out.
+/// The contents of `expect.json`: the roots of the trees, the numbers of records and blocks, and
+/// for each kind of work the checksum that must come out.
 #[derive(Debug)]
 pub(crate) struct Expect(Value);
 
@@ -25,12 +25,12 @@ impl Expect {
     pub(crate) fn fault(&self, workload: &Workload, result: &Value) -> Result<Option<String>> {
         let count = match workload.operations {
             Some(operations) => Value::from(operations),
-            None => self.field("count")?.clone(),
+            None => self.field(workload.expect.count)?.clone(),
         };
         let checks = [
             ("count", &count),
-            ("root", self.field("root")?),
-            ("checksum", self.field(workload.checksum)?),
+            ("root", self.field(workload.expect.root)?),
+            ("checksum", self.field(workload.expect.checksum)?),
         ];
         Ok(checks.into_iter().find_map(|(name, expected)| {
             let found = result.get(name).filter(|found| !found.is_null())?;

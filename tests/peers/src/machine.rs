@@ -7,13 +7,14 @@ use crate::engines::Engine;
 /// Returns the machine, the compiler, the versions of the engines' crates and the command.
 pub(crate) fn describe(engines: &[&Engine]) -> String {
     let cores = thread::available_parallelism().map_or(0, usize::from);
-    let versions: Vec<String> = engines
+    let mut versions: Vec<String> = engines
         .iter()
         .filter_map(|engine| {
             let package = engine.package?;
             Some(format!("{package} {}", version(package)?))
         })
         .collect();
+    versions.dedup();
     let command: Vec<String> = std::env::args().skip(1).collect();
     let mut text = String::new();
     // Writing to a string cannot fail.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! peers all --data DIR [--reps N] [--only ENGINE,..] [--workloads WORKLOAD,..]
-//! peers run --engine ENGINE --workload WORKLOAD --car FILE --keys FILE [--reps N]
+//! peers run --engine ENGINE --workload WORKLOAD --data DIR [--reps N]
 //! ```
 
 use std::{path::Path, process::ExitCode};
@@ -17,12 +17,14 @@ use crate::{
 
 mod args;
 mod car;
+mod check;
 mod checksum;
 mod child;
 mod engines;
 mod expect;
 mod input;
 mod machine;
+mod node;
 mod outcome;
 mod parent;
 mod report;
@@ -46,15 +48,12 @@ fn run() -> Result<ExitCode> {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some("run") => {
-            let known = ["--engine", "--workload", "--car", "--keys", "--reps"];
+            let known = ["--engine", "--workload", "--data", "--reps"];
             let options = Options::parse(args, &known)?;
             let engine = one(options.require("--engine")?, ENGINES, engine_name)?;
             let workload = one(options.require("--workload")?, WORKLOADS, workload_name)?;
-            let input = Input {
-                car: Path::new(options.require("--car")?),
-                keys: Path::new(options.require("--keys")?),
-            };
-            child::run(engine, workload, &input, options.reps(1)?)?;
+            let input = Input::new(Path::new(options.require("--data")?), workload.car);
+            child::run(engine, workload, &input, options.reps(1)?);
             Ok(ExitCode::SUCCESS)
         }
         Some("all") => {

@@ -34,6 +34,7 @@ impl Tally {
             root: Some(root.to_string()),
             checksum: Some(self.checksum.value()),
             unverified: false,
+            streamable: false,
         }
     }
 }
@@ -43,10 +44,28 @@ impl Tally {
 pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     pub(crate) count: u64,
-    /// The root of the tree; the floor, which knows no tree, has none.
+    /// The root of the tree; none from the floor where it knows no tree.
     pub(crate) root: Option<String>,
-    /// The [`Checksum`] of what was visited; none from the floor.
+    /// The [`Checksum`] that the workload asks for; none where the root says as much, and none from
+    /// the floor where it visits nothing.
     pub(crate) checksum: Option<u64>,
     /// Whether the job asks for verified hashes and the engine's crate verifies none.
     pub(crate) unverified: bool,
+    /// Whether a CAR was written in the order in which it can be read as a stream: the commit,
+    /// then the tree in preorder, with the records between.
+    pub(crate) streamable: bool,
+}
+
+impl Outcome {
+    /// Returns the outcome of `count` operations that left the tree of `root`, or of the floor.
+    pub(crate) const fn of(elapsed: Duration, count: usize, root: Option<String>) -> Self {
+        Self {
+            elapsed,
+            count: count as u64,
+            root,
+            checksum: None,
+            unverified: false,
+            streamable: false,
+        }
+    }
 }

@@ -82,14 +82,15 @@ fn measure(
 ) -> Result<Option<Sample>> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(["run", "--engine", engine.name, "--workload", workload.name])
-        .arg("--car")
-        .arg(data.join(workload.car))
-        .arg("--keys")
-        .arg(data.join("keys.txt"))
+        .arg("--data")
+        .arg(data)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
     let result = wait(&mut child)?;
+    if let Some(error) = result.get("error").and_then(Value::as_str) {
+        return Err(error.into());
+    }
     if result.get("unsupported").is_some() {
         return Ok(None);
     }
@@ -100,13 +101,12 @@ fn measure(
         .get("elapsed_ns")
         .and_then(Value::as_u64)
         .ok_or("no elapsed_ns")?;
+    let is_set = |name| result.get(name).and_then(Value::as_bool).unwrap_or(false);
     Ok(Some(Sample {
         elapsed: Duration::from_nanos(elapsed),
         peak_bytes: result.get("peak_bytes").and_then(Value::as_u64),
-        unverified: result
-            .get("unverified")
-            .and_then(Value::as_bool)
-            .unwrap_or(false),
+        unverified: is_set("unverified"),
+        streamable: is_set("streamable"),
     }))
 }
 

@@ -13,6 +13,7 @@ pub(crate) struct Sample {
     pub(crate) elapsed: Duration,
     pub(crate) peak_bytes: Option<u64>,
     pub(crate) unverified: bool,
+    pub(crate) streamable: bool,
 }
 
 /// All measurements of one engine on one workload.
@@ -201,6 +202,33 @@ impl Report {
         Ok(())
     }
 
+    /// Writes which engines wrote CARs that can be read as a stream.
+    fn write_orders(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for row in &self.rows {
+            let streamable = |cell: &&Cell| cell.samples.iter().any(|sample| sample.streamable);
+            let cells = row.cells.iter().filter(streamable);
+            let names: Vec<&str> = cells.map(|cell| cell.engine.name).collect();
+            if !names.is_empty() {
+                let (name, names) = (row.workload.name, names.join(", "));
+                writeln!(f, "\n{name}: blocks in the streamable order from {names}.")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was wrong with the results of others.
+    fn write_faults(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for row in &self.rows {
+            for cell in row.cells.iter().filter(|cell| !cell.engine.is_ours()) {
+                if let Some(fault) = &cell.fault {
+                    let (workload, engine) = (row.workload.name, cell.engine.name);
+                    writeln!(f, "\n{workload} {engine}: wrong: {fault}.")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes how each engine of this project stands to the best peer.
     fn write_ours(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for row in &self.rows {
@@ -239,6 +267,8 @@ impl Display for Report {
             writeln!(f)?;
             self.write_memory(f)?;
         }
+        self.write_orders(f)?;
+        self.write_faults(f)?;
         if self.engines().iter().any(|engine| engine.is_ours()) {
             writeln!(f)?;
             self.write_ours(f)?;
@@ -277,6 +307,7 @@ mod tests {
             elapsed: Duration::from_millis(*millis),
             peak_bytes: Some(1_000_000 * millis),
             unverified: false,
+            streamable: false,
         };
         Cell {
             samples: millis.iter().map(sample).collect(),
@@ -324,7 +355,18 @@ mod tests {
                 .to_string()
                 .contains("| X | 1.0 u (0.02; -) | 60.0 (1.00; -) |")
         );
+        let text = report.to_string();
+        assert!(text.contains("read-preorder fast: wrong: count."), "{text}");
         assert!(report.ours_are_right(), "a peer's fault is not ours");
+    }
+
+    #[test]
+    fn the_order_of_blocks_is_told_where_it_is_the_streamable_one() {
+        let mut ordered = cell(&OURS, &[10]);
+        ordered.samples[0].streamable = true;
+        let text = report(vec![ordered, cell(&FAST, &[40])]).to_string();
+        let line = "read-preorder: blocks in the streamable order from ours-file.";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -1,18 +1,27 @@
-//! Which keys the `get` workload asks for, and in which order. The generator of the data
-//! includes this file too, to know the checksum that must come out. It depends on nothing.
+//! How much the workloads ask for, and in which order. The generator of the data includes this
+//! file too, to know the checksums that must come out. It depends on nothing.
 
 /// How many gets one run of the workload makes.
 pub(crate) const GETS: usize = 20_000;
+/// How many commits one run of the workload makes.
+pub(crate) const COMMITS: usize = 5_000;
+/// After every so many commits, the root is added to the checksum.
+pub(crate) const CHECKPOINT: usize = 500;
 
 /// Returns the positions, in key order, of the keys to get: all of `count` keys in a shuffled
 /// order that is always the same, cut at [`GETS`], or repeated up to there when they are fewer.
 pub(crate) fn sample(count: usize) -> Vec<usize> {
     let mut positions: Vec<usize> = (0..count).collect();
-    let mut state = 0;
-    for last in (1..count).rev() {
-        positions.swap(last, below(last + 1, &mut state));
-    }
+    shuffle(&mut positions);
     positions.into_iter().cycle().take(GETS).collect()
+}
+
+/// Brings `items` into a shuffled order that is the same for all lists of one length.
+pub(crate) fn shuffle<T>(items: &mut [T]) {
+    let mut state = 0;
+    for last in (1..items.len()).rev() {
+        items.swap(last, below(last + 1, &mut state));
+    }
 }
 
 /// Returns the next pseudo-random number under `bound` (splitmix64; the bias of the remainder

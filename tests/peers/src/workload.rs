@@ -1,6 +1,6 @@
 //! What is measured: the one list of workloads.
 
-use crate::sample::GETS;
+use crate::sample::{COMMITS, GETS};
 
 /// What an engine is asked to do. Each engine matches on it and answers `None` to what its
 /// crate has no API for. The clock stops at the last visit: what is in memory by then is freed
@@ -23,6 +23,29 @@ pub(crate) enum Job {
     /// Not timed: the same as for [`Job::Walk`], and then loading the tree as suits the engine
     /// best. Timed: the gets.
     Get,
+    /// Inserts all keys and values into an empty tree, in an order that has nothing to do with
+    /// theirs, and asks for its root CID.
+    ///
+    /// Not timed: reading the pairs into a vector, keys as strings and values as the CIDs of the
+    /// engine's crate. Timed: the inserts, and the root.
+    Insert,
+    /// Makes commits of one change each, most of them new keys, as on a server: after each, the
+    /// root CID and the new node blocks with their CIDs are at hand, and kept in memory.
+    ///
+    /// Not timed: reading the CAR, verified; opening the tree and loading it as suits the engine
+    /// best; reading the changes into a vector. Timed: the changes and what follows each. The
+    /// commit block and its signature are left out, so are the blocks that are needed no more.
+    Commit,
+    /// Makes the tree, all its node blocks with their CIDs, from keys and values in key order.
+    ///
+    /// Not timed: the same as for [`Job::Insert`]. Timed: from the first pair to the last block.
+    Bulk,
+    /// Writes the CAR of a repository to a vector: all blocks that a walk from the commit finds.
+    ///
+    /// Not timed: filling the engine's fastest store in memory with all blocks, verified, in the
+    /// order of the file. Timed: from opening the repository there by its commit to the last byte,
+    /// with no node decoded beforehand.
+    Export,
 }
 
 /// One row of the report.
@@ -32,13 +55,34 @@ pub(crate) struct Workload {
     pub(crate) job: Job,
     /// The file of the data folder that the job is given.
     pub(crate) car: &'static str,
-    /// The field of `expect.json` with the checksum that must come out.
-    pub(crate) checksum: &'static str,
+    /// The fields of `expect.json` with what must come out.
+    pub(crate) expect: Fields,
     /// How many operations one run makes: it is reported per operation, in microseconds. Without,
     /// one run is an operation on all records, reported in milliseconds.
     pub(crate) operations: Option<usize>,
     /// Whether its peak memory is reported.
     pub(crate) memory: bool,
+}
+
+/// Names of fields of `expect.json`.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    /// The count, unless the workload has a number of operations: then it is that.
+    pub(crate) count: &'static str,
+    /// The root of the tree.
+    pub(crate) root: &'static str,
+    pub(crate) checksum: &'static str,
+}
+
+impl Fields {
+    /// What most workloads are about: the tree of the repository and the number of its records.
+    const fn of_tree(checksum: &'static str) -> Self {
+        Self {
+            count: "count",
+            root: "root",
+            checksum,
+        }
+    }
 }
 
 /// All workloads, in the order of the report. A new one is a line here, a [`Job`] if it is a new
@@ -48,7 +92,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: "read-preorder",
         job: Job::Read,
         car: "preorder.car",
-        checksum: "checksum_records",
+        expect: Fields::of_tree("checksum_records"),
         operations: None,
         memory: true,
     },
@@ -56,7 +100,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: "read-random",
         job: Job::Read,
         car: "random.car",
-        checksum: "checksum_records",
+        expect: Fields::of_tree("checksum_records"),
         operations: None,
         memory: true,
     },
@@ -64,7 +108,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: "walk",
         job: Job::Walk,
         car: "preorder.car",
-        checksum: "checksum_values",
+        expect: Fields::of_tree("checksum_values"),
         operations: None,
         memory: false,
     },
@@ -72,8 +116,48 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         name: "get",
         job: Job::Get,
         car: "preorder.car",
-        checksum: "checksum_gets",
+        expect: Fields::of_tree("checksum_gets"),
         operations: Some(GETS),
+        memory: false,
+    },
+    Workload {
+        name: "insert",
+        job: Job::Insert,
+        car: "preorder.car",
+        expect: Fields::of_tree("checksum_values"),
+        operations: None,
+        memory: true,
+    },
+    Workload {
+        name: "commit",
+        job: Job::Commit,
+        car: "preorder.car",
+        expect: Fields {
+            count: "count",
+            root: "root_commits",
+            checksum: "checksum_commits",
+        },
+        operations: Some(COMMITS),
+        memory: false,
+    },
+    Workload {
+        name: "bulk",
+        job: Job::Bulk,
+        car: "preorder.car",
+        expect: Fields::of_tree("checksum_values"),
+        operations: None,
+        memory: false,
+    },
+    Workload {
+        name: "export",
+        job: Job::Export,
+        car: "random.car",
+        expect: Fields {
+            count: "blocks",
+            root: "root",
+            checksum: "checksum_records",
+        },
+        operations: None,
         memory: false,
     },
 ];

@@ -17,12 +17,18 @@ use crate::{
     workload::Job,
 };
 
+mod write;
+
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
     let runtime = runtime()?;
     match job {
         Job::Read => runtime.block_on(read(input)),
         Job::Walk => runtime.block_on(walk(input)),
         Job::Get => runtime.block_on(get(input)),
+        Job::Insert => runtime.block_on(write::insert(input)),
+        Job::Commit => runtime.block_on(write::commit(input)),
+        Job::Bulk => runtime.block_on(write::bulk(input)),
+        Job::Export => runtime.block_on(write::export(input)),
     }
     .map(Some)
 }

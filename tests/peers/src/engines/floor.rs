@@ -1,8 +1,15 @@
 //! The floor: the hashes that must be computed and the bytes that must be moved, in
 //! straight-line code without the checks of a library. Not something to be used: something that
-//! an engine's time can be divided by. It knows no tree, so only its count is checked.
+//! an engine's time can be divided by. Where it knows no tree, only its count is checked.
 
-use std::{collections::HashMap, fs::File, hint::black_box, io::Read, path::Path, time::Instant};
+use std::{
+    collections::HashMap,
+    fs::File,
+    hint::black_box,
+    io::Read,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -10,15 +17,22 @@ use crate::{
     Result,
     car::{self, Sections},
     input::Input,
+    node,
     outcome::Outcome,
     workload::Job,
 };
+
+mod write;
 
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
         Job::Read => read(input),
         Job::Walk => walk(input),
         Job::Get => get(input),
+        Job::Insert => write::insert(input),
+        Job::Commit => write::commit(input),
+        Job::Bulk => write::bulk(input),
+        Job::Export => write::export(input),
     }
     .map(Some)
 }
@@ -30,7 +44,7 @@ fn read(input: &Input) -> Result<Outcome> {
     let keys = input.read_keys()?;
 
     let start = Instant::now();
-    let blocks = hash_blocks(input.car)?;
+    let blocks = hash_blocks(&input.car)?;
     black_box(heights(&keys));
     let elapsed = start.elapsed();
 
@@ -50,7 +64,7 @@ fn walk(input: &Input) -> Result<Outcome> {
         .skip(1)
         .filter_map(car::split)
         .map(|(_, block)| block)
-        .filter(|block| block.starts_with(NODE_START))
+        .filter(|block| block.starts_with(node::START))
         .collect();
 
     let start = Instant::now();
@@ -129,17 +143,9 @@ fn heights(keys: &[String]) -> u32 {
         .sum()
 }
 
-fn outcome(elapsed: std::time::Duration, count: usize) -> Outcome {
-    Outcome {
-        elapsed,
-        count: count as u64,
-        root: None,
-        checksum: None,
-        unverified: false,
-    }
+fn outcome(elapsed: Duration, count: usize) -> Outcome {
+    Outcome::of(elapsed, count, None)
 }
 
-/// How every node begins: a map of two, whose first field is `e`.
-const NODE_START: &[u8] = &[0xa2, 0x61, b'e'];
 /// Fits the second-level cache, and the largest section of the data many times.
 const BUFFER_LEN: usize = 256 * 1024;

@@ -14,6 +14,8 @@ use crate::{
     workload::Job,
 };
 
+mod write;
+
 /// The CAR is read into memory first, and blocks are slices of it.
 pub(super) fn run_memory(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
@@ -23,6 +25,10 @@ pub(super) fn run_memory(job: Job, input: &Input) -> Result<Option<Outcome>> {
         }
         Job::Walk => walk(input, read_once()),
         Job::Get => get(input, NodeStoreOptions::default()),
+        Job::Insert => write::insert(input),
+        Job::Commit => write::commit(input),
+        Job::Bulk => write::bulk(input),
+        Job::Export => write::export(input, read_once()),
     }
     .map(Some)
 }
@@ -31,9 +37,18 @@ pub(super) fn run_memory(job: Job, input: &Input) -> Result<Option<Outcome>> {
 /// heights, order and ranges are not, hashes are.
 pub(super) fn run_trusted(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
-        Job::Read => Ok(None),
+        Job::Read | Job::Insert | Job::Commit | Job::Bulk => Ok(None),
+        Job::Export => write::export(input, trusting(read_once())).map(Some),
         Job::Walk => walk(input, trusting(read_once())).map(Some),
         Job::Get => get(input, trusting(NodeStoreOptions::default())).map(Some),
+    }
+}
+
+/// Instead of a cache, a tree in memory, as a server would keep it for an account.
+pub(super) fn run_tree(job: Job, input: &Input) -> Result<Option<Outcome>> {
+    match job {
+        Job::Get => write::get(input).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -45,7 +60,7 @@ pub(super) fn run_file(job: Job, input: &Input) -> Result<Option<Outcome>> {
             let start = Instant::now();
             read(start, CarBlockStore::open(&input.car)?).map(Some)
         }
-        Job::Walk | Job::Get => Ok(None),
+        Job::Walk | Job::Get | Job::Insert | Job::Commit | Job::Bulk | Job::Export => Ok(None),
     }
 }
 

@@ -1,5 +1,5 @@
 //! repo-stream: an asynchronous loader that verifies and buffers all blocks, and a synchronous
-//! walk over them. It reads in key order only, so there is no `get`.
+//! walk over them. It reads in key order only, so there is no `get`, and it writes nothing.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
         Job::Read => read(input).map(Some),
         Job::Walk => walk(input).map(Some),
-        Job::Get => Ok(None),
+        Job::Get | Job::Insert | Job::Commit | Job::Bulk | Job::Export => Ok(None),
     }
 }
 

@@ -17,11 +17,17 @@ use crate::{
     workload::Job,
 };
 
+mod write;
+
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
         Job::Read => read(input),
         Job::Walk => walk(input),
         Job::Get => get(input),
+        Job::Insert => write::insert(input),
+        Job::Commit => write::commit(input),
+        Job::Bulk => write::bulk(input),
+        Job::Export => write::export(input),
     }
     .map(Some)
 }
@@ -82,6 +88,13 @@ type Blocks<'a> = HashMap<Cid, &'a [u8], foldhash::fast::RandomState>;
 
 /// Splits the CAR, checks each block against its CID, and returns them with the tree's root.
 fn load(car: &[u8]) -> Result<(Blocks<'_>, Cid)> {
+    let (blocks, head) = split(car)?;
+    let commit = Commit::from_cbor(blocks.get(&head).ok_or("the commit is not in the CAR")?)?;
+    Ok((blocks, commit.data))
+}
+
+/// The same, with the commit's CID.
+fn split(car: &[u8]) -> Result<(Blocks<'_>, Cid)> {
     let reader = SliceReader::new(car)?;
     let head = *reader.roots().first().ok_or("the CAR has no root")?;
     let mut blocks = Blocks::default();
@@ -93,8 +106,7 @@ fn load(car: &[u8]) -> Result<(Blocks<'_>, Cid)> {
         }
         blocks.insert(block.cid, block.data);
     }
-    let commit = Commit::from_cbor(blocks.get(&head).ok_or("the commit is not in the CAR")?)?;
-    Ok((blocks, commit.data))
+    Ok((blocks, head))
 }
 
 /// What the crate's own `read_slice` expects of a block.
