@@ -79,11 +79,11 @@ impl NodeBuilder {
         self.keys.extend_from_slice(key);
         push_cid(&mut self.values, value);
         self.rights.extend(right.into_iter().flatten());
-        self.spans.push(Span {
-            key: position(self.keys.len()),
-            value: position(self.values.len()),
-            right: position(self.rights.len()),
-        });
+        self.spans.push(Span::new(
+            position(self.keys.len()),
+            position(self.values.len()),
+            position(self.rights.len()),
+        ));
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl NodeBuilder {
         data.extend(values);
         data.extend(rights);
         data.extend(left.into_iter().flatten());
-        Node { data, spans }
+        Node::from_parts(data, spans)
     }
 
     fn last_key(&self) -> Option<&[u8]> {

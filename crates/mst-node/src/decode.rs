@@ -104,7 +104,7 @@ impl Node {
         if data.capacity() > data.len() / 4 * 5 + 64 {
             data.shrink_to_fit();
         }
-        Ok(Self { data, spans })
+        Ok(Self::from_parts(data, spans))
     }
 }
 

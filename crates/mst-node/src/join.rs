@@ -122,11 +122,7 @@ impl Node {
 
         let new_len = usize::from(entry.is_some());
         let mut spans = Spans::with_capacity(head.spans.len() + new_len + tail.spans.len());
-        let mut end = Span {
-            key: 0,
-            value: position(keys_len),
-            right: position(keys_len + values_len),
-        };
+        let mut end = Span::new(0, position(keys_len), position(keys_len + values_len));
         head.append_spans(&mut spans, &mut end);
         end.right = position(keys_len + values_len + head_rights_len);
         if let Some(last) = spans.last_mut() {
@@ -139,7 +135,7 @@ impl Node {
             spans.push(end);
         }
         tail.append_spans(&mut spans, &mut end);
-        Ok(Self { data, spans })
+        Ok(Self::from_parts(data, spans))
     }
 
     /// Gives entry `index` another value. Without effect if there is no such entry.
@@ -214,7 +210,7 @@ impl<'n> Part<'n> {
             values: node.part(sections.value, end.value),
             rights: node.part(sections.right, rights_end),
             spans,
-            start: Span { key: 0, ..sections },
+            start: sections,
         }
     }
 
@@ -239,11 +235,11 @@ impl<'n> Part<'n> {
     fn append_spans(&self, spans: &mut Spans, end: &mut Span) {
         let base = *end;
         for span in self.spans {
-            *end = Span {
-                key: base.key + (span.key - self.start.key),
-                value: base.value + (span.value - self.start.value),
-                right: base.right + (span.right - self.start.right),
-            };
+            *end = Span::new(
+                base.key + (span.key - self.start.key),
+                base.value + (span.value - self.start.value),
+                base.right + (span.right - self.start.right),
+            );
             spans.push(*end);
         }
     }

@@ -7,7 +7,7 @@ use cid::Cid;
 use smallvec::SmallVec;
 
 use crate::link::{cid_from_bytes, cid_of_block, node_cid};
-use crate::{DIGEST_LEN, MixedHeights, height_of};
+use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 
 /// One node of a Merkle Search Tree, immutable.
 ///
@@ -36,6 +36,8 @@ pub struct Node {
     /// digest of subtree 0; of subtrees that there are. Looking for a key touches keys only.
     pub(crate) data: Vec<u8>,
     pub(crate) spans: Spans,
+    /// How many bytes all keys have in common at their start.
+    prefix_len: u32,
 }
 
 /// The spans of a node's entries: of most nodes in the struct itself, which saves the way to
@@ -49,17 +51,40 @@ pub(crate) struct Span {
     pub(crate) key: u32,
     pub(crate) value: u32,
     pub(crate) right: u32,
+    /// The first bytes of the key behind what all keys of the node have in common, as
+    /// [`head`] makes a number of them. Two keys whose heads differ are told apart without a
+    /// look at them, which are elsewhere in memory.
+    head: u32,
 }
 
 impl Span {
-    /// The span of an entry of which only the key is in its place.
-    pub(crate) fn of_key(end: usize) -> Self {
+    /// The places where the parts of an entry end.
+    pub(crate) fn new(key: u32, value: u32, right: u32) -> Self {
         Self {
-            key: position(end),
-            value: 0,
-            right: 0,
+            key,
+            value,
+            right,
+            head: 0,
         }
     }
+
+    /// The span of an entry of which only the key is in its place.
+    pub(crate) fn of_key(end: usize) -> Self {
+        Self::new(position(end), 0, 0)
+    }
+}
+
+/// The first four bytes of `rest`, those that are missing as zeros: a number that is less than
+/// that of other bytes only if `rest` is less than they are.
+fn head(rest: &[u8]) -> u32 {
+    if let Some(bytes) = rest.first_chunk() {
+        return u32::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; 4];
+    for (byte, place) in rest.iter().zip(&mut bytes) {
+        *place = *byte;
+    }
+    u32::from_be_bytes(bytes)
 }
 
 /// A place in a node's data.
@@ -80,10 +105,29 @@ impl Node {
     /// );
     /// ```
     pub fn empty() -> Self {
-        Self {
-            data: Vec::new(),
-            spans: Spans::new(),
+        Self::from_parts(Vec::new(), Spans::new())
+    }
+
+    /// A node of the parts that `spans` finds in `data`.
+    pub(crate) fn from_parts(data: Vec<u8>, spans: Spans) -> Self {
+        let mut node = Self {
+            data,
+            spans,
+            prefix_len: 0,
+        };
+        if let (Some(first), Some(last)) = (node.key(0), node.key(node.len().wrapping_sub(1))) {
+            // The keys between are in order, so they share as much.
+            let prefix_len = shared_prefix_len(first, last);
+            let mut start = 0;
+            for span in &mut node.spans {
+                let end = span.key as usize;
+                let rest = node.data.get(start + prefix_len..end);
+                span.head = head(rest.unwrap_or_default());
+                start = end;
+            }
+            node.prefix_len = position(prefix_len);
         }
+        node
     }
 
     /// Returns the number of entries.
@@ -176,7 +220,17 @@ impl Node {
     /// ```
     #[inline]
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        let (mut low, mut high) = (0, self.len());
+        let prefix = self.part(0, self.prefix_len);
+        let (start, rest) = key.split_at_checked(prefix.len()).unwrap_or((key, &[]));
+        match start.cmp(prefix) {
+            Ordering::Less => return Err(0),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err(self.len()),
+        }
+        let head = head(rest);
+        // Mostly one key has this head, or none. But keys may be such that many have.
+        let mut low = self.spans.partition_point(|span| span.head < head);
+        let mut high = self.spans.partition_point(|span| span.head <= head);
         while low < high {
             let middle = usize::midpoint(low, high);
             match self.key(middle).unwrap_or_default().cmp(key) {
@@ -245,11 +299,8 @@ impl Node {
     /// Where the keys, the values and the digests of the subtrees begin.
     pub(crate) fn sections(&self) -> Span {
         let last = self.spans.last();
-        Span {
-            key: 0,
-            value: last.map_or(0, |span| span.key),
-            right: last.map_or(0, |span| span.value),
-        }
+        let value = last.map_or(0, |span| span.key);
+        Span::new(0, value, last.map_or(0, |span| span.value))
     }
 
     #[inline]

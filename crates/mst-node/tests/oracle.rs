@@ -10,7 +10,7 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mst_node::{BuildError, Cid, InvalidKey, Node, NodeBuilder, node_cid};
 use proptest::prelude::*;
@@ -324,5 +324,34 @@ fn cases(cases: u32) -> ProptestConfig {
         cases,
         failure_persistence: None,
         ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    /// Keys that share much, that are the start of each other, that end in zeros.
+    #[test]
+    fn a_key_is_found_where_a_search_of_all_keys_finds_it(
+        prefix in prop::collection::vec(0..3_u8, 0..12),
+        rests in prop::collection::btree_set(prop::collection::vec(0..3_u8, 0..7), 1..40),
+        asked in prop::collection::vec(prop::collection::vec(0..3_u8, 0..20), 20),
+    ) {
+        let keys: BTreeSet<Vec<u8>> = rests
+            .into_iter()
+            .map(|rest| [prefix.as_slice(), &rest].concat())
+            .filter(|key| !key.is_empty())
+            .collect();
+        let value = Node::empty().cid();
+        let mut builder = NodeBuilder::new(None).unwrap();
+        for key in &keys {
+            builder.push(key, &value, None).unwrap();
+        }
+        let node = builder.finish();
+        let keys: Vec<_> = keys.into_iter().collect();
+        let near = asked.iter().map(|rest| [prefix.as_slice(), rest].concat());
+        for key in near.chain(asked.clone()).chain(keys.clone()) {
+            prop_assert_eq!(node.find(&key), keys.binary_search(&key), "{:?}", key);
+        }
     }
 }
