@@ -260,6 +260,33 @@ proptest! {
     }
 }
 
+/// A key of height 12, found by trying 38 million.
+const HIGH_KEY: &str = "m/38012014";
+
+#[test]
+fn a_key_of_height_12_comes_over_keys_of_height_0_and_goes_again() {
+    assert_eq!(mst_node::height_of(HIGH_KEY.as_bytes()), 12);
+    let low: Map = ["a", "l", "n", "z"]
+        .map(|prefix| (key_of_height(prefix, 0), VALUES[0]))
+        .into();
+    let mut high = low.clone();
+    high.insert(HIGH_KEY.to_owned(), VALUES[1]);
+    let (low_root, expected) = (build_tree(&low).root, build_tree(&high));
+    // One chain of nodes without keys on each side.
+    assert_eq!(expected.nodes.len(), 1 + 2 * 12);
+
+    let mut tree = Tree::from_entries(low).unwrap();
+    tree.flush();
+    tree.insert(HIGH_KEY.as_bytes(), &VALUES[1]).unwrap();
+    let changes = tree.flush();
+    assert_eq!(changes.root, expected.root);
+    assert_eq!((changes.new.len(), changes.removed.len()), (25, 1));
+    tree.remove(HIGH_KEY.as_bytes()).unwrap();
+    let changes = tree.flush();
+    assert_eq!(changes.root, low_root);
+    assert_eq!((changes.new.len(), changes.removed.len()), (1, 25));
+}
+
 proptest! {
     #![proptest_config(cases(24))]
 
