@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use blockstore_core::{BlockStore, Bytes, Cid};
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 use mst_ops::NodeWalker;
 
-use crate::{Error, Repository};
+use crate::{Error, Repository, RepositorySummary};
 
 impl<S: BlockStore> Repository<S> {
     /// Returns all blocks of the repository, which are the commit, the nodes and the records,
@@ -63,6 +63,52 @@ impl<S: BlockStore> Repository<S> {
             ready: VecDeque::new(),
             batch: 1,
         })
+    }
+}
+
+impl<S: BlockStore> Repository<S> {
+    /// Checks the whole repository, as [`verify`](Self::verify) does, and then puts all its
+    /// blocks into `store`, and no others: an import, where this repository lies in a CAR.
+    ///
+    /// Nothing is written unless the repository is whole. If the store fails on the way, what
+    /// was put before may stay; with a transaction for a store it is all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of `verify`, and [`Error::Store`] if `store` does not take a block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_car::CarBlockStore;
+    /// use blockstore_core::MemoryBlockStore;
+    /// use mst_repo::Repository;
+    ///
+    /// let sample = mst_testkit::SampleRepository::generate(7, 10);
+    /// let car = CarBlockStore::from_bytes(sample.car())?;
+    /// let store = MemoryBlockStore::new();
+    /// let summary = Repository::open(car, &sample.commit.0)?.copy_to(&store)?;
+    /// assert_eq!(summary.records, 10);
+    /// # assert_eq!(Repository::open(store, &sample.commit.0)?.verify()?.records, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn copy_to<T: BlockStoreMut>(&self, store: &T) -> Result<RepositorySummary, Error> {
+        /// How many bytes to put at once.
+        const BATCH_LEN: usize = 1 << 20;
+        let summary = self.verify()?;
+        let (mut batch, mut len) = (Vec::new(), 0);
+        for block in self.export()? {
+            let (cid, block) = block?;
+            len += block.len();
+            batch.push((cid, block));
+            if len >= BATCH_LEN {
+                store.put_many(&batch)?;
+                batch.clear();
+                len = 0;
+            }
+        }
+        store.put_many(&batch)?;
+        Ok(summary)
     }
 }
 

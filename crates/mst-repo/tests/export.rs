@@ -190,3 +190,25 @@ fn an_old_commit_of_version_2_keeps_its_blocks_too() {
     let used = reachable(&store, &[cid]).unwrap();
     assert_eq!(used.len(), sample.blocks().len());
 }
+
+#[test]
+fn a_copy_is_the_whole_repository_and_nothing_else_or_nothing() {
+    let sample = SampleRepository::generate(12, 3_000);
+    let mut blocks = sample.blocks();
+    blocks.push(garbage());
+    let from = stored(&blocks);
+    let to = MemoryBlockStore::new();
+    let repository = Repository::open(&from, &sample.commit.0).unwrap();
+    assert_eq!(repository.copy_to(&to).unwrap().records, 3_000);
+    assert_eq!(to.len() + 1, from.len());
+    let copy = Repository::open(&to, &sample.commit.0).unwrap();
+    assert_eq!(copy.verify().unwrap().records, 3_000);
+
+    // The very last record is missing.
+    let (_, value) = sample.paths.iter().next_back().unwrap();
+    from.delete(value).unwrap();
+    let to = MemoryBlockStore::new();
+    let error = repository.copy_to(&to).unwrap_err();
+    assert!(matches!(error, Error::MissingBlock(cid) if cid == *value));
+    assert!(to.is_empty());
+}
