@@ -1,7 +1,6 @@
 //! A repository with another tree, as a CAR.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use atproto_mst::mst_repo::Tid;
@@ -73,8 +72,7 @@ pub(crate) fn write(
 /// The revision of the present, or if `old` is of the future, as clocks go, one after that.
 fn rev_after(old: &str) -> Result<String, Failure> {
     // Clocks of other tools, that might tell the same microsecond, have other numbers.
-    let clock = RandomState::new().hash_one(()) % 1_024;
-    let now = Tid::now(u16::try_from(clock).unwrap_or_default());
+    let now = Tid::now(Tid::random_clock());
     let new = old.parse().ok().and_then(|old: Tid| {
         let new = now.after(old);
         (new > old).then(|| new.to_string())

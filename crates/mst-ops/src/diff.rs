@@ -7,7 +7,7 @@ use std::iter::FusedIterator;
 use blockstore_core::{BlockStore, Cid};
 use mst_node::{DIGEST_LEN, node_cid};
 
-use crate::{EntryRef, Error, NodeStore, NodeWalker, TreeFault, place};
+use crate::{EntryRef, Error, NodeStore, NodeWalker, place};
 
 /// The difference between two trees: which nodes only one of them has, and, as an iterator in
 /// key order, the operations on records that lead from the first to the second.
@@ -206,11 +206,9 @@ impl<'s, S: BlockStore> Side<'s, S> {
             if digest != self.walker.root_digest() {
                 place::check_level(&node, height)?;
             }
+            place::check_bottom(&node, height)?;
             let links = (0..=node.len()).filter_map(|slot| node.subtree_digest(slot));
             below.extend(links);
-            if height == 0 && !below.is_empty() {
-                return Err(place::invalid(&node, TreeFault::BelowBottom));
-            }
         }
         self.own.extend_from_slice(level);
         self.cids.extend(level.iter().map(node_cid));

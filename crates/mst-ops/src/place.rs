@@ -26,6 +26,15 @@ pub(crate) fn check_level(node: &TreeNode, expected: u8) -> Result<(), Error> {
     }
 }
 
+/// Checks that `node`, if it stands on the bottom, has no subtrees.
+pub(crate) fn check_bottom(node: &TreeNode, height: u8) -> Result<(), Error> {
+    let has_subtree = |slot| node.subtree_digest(slot).is_some();
+    if height == 0 && (0..=node.len()).any(has_subtree) {
+        return Err(invalid(node, TreeFault::BelowBottom));
+    }
+    Ok(())
+}
+
 /// Checks what a store of trusted nodes has not: that all keys have one height.
 pub(crate) fn check_heights(node: &TreeNode) -> Result<(), Error> {
     match node.height() {

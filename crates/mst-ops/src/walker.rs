@@ -393,12 +393,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Checks that the node that the walker stands in has no subtrees if it is on the bottom.
     pub(crate) fn check_bottom(&self) -> Result<(), Error> {
-        let node = self.node();
-        let has_subtree = |slot| node.subtree_digest(slot).is_some();
-        if self.height() == 0 && (0..=node.len()).any(has_subtree) {
-            return Err(place::invalid(node, TreeFault::BelowBottom));
-        }
-        Ok(())
+        place::check_bottom(self.node(), self.height())
     }
 
     /// The digest of the walker's root.

@@ -238,7 +238,8 @@ fn holds_float(value: &Ipld) -> bool {
     }
 }
 
-fn encode(value: &Ipld) -> Vec<u8> {
+/// Encodes `value` as canonical DAG-CBOR.
+pub(crate) fn encode(value: &Ipld) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(value).expect("a vector takes every write")
 }
 

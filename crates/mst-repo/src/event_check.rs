@@ -6,7 +6,7 @@ use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
 use crate::{
     Action, Commit, CommitEvent, InvalidCommit, InvalidPath, InvalidTid, MAX_OPERATIONS,
-    MAX_RECORD_LEN, MAX_SLICE_LEN, RepoOp, RepoPath, SyncEvent, Tid,
+    MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, RepoOp, RepoPath, SyncEvent, Tid,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 use crate::{PublicKey, SignatureError};
@@ -431,9 +431,6 @@ impl EventCheck<'_> {
         Ok(root.map_err(EventFault::Inversion)?)
     }
 }
-
-/// The longest repository path: an NSID, a slash, a record key.
-const MAX_PATH_LEN: usize = 317 + 1 + 512;
 
 /// How far clocks may differ, in microseconds.
 ///

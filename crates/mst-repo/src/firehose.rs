@@ -8,6 +8,7 @@ use ipld_core::ipld::Ipld;
 
 #[cfg(feature = "car")]
 use crate::NewCommit;
+use crate::commit::encode;
 
 /// The most bytes of one message.
 ///
@@ -300,10 +301,6 @@ fn map(fields: impl IntoIterator<Item = (&'static str, Ipld)>) -> Ipld {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     Ipld::Map(owned.collect())
-}
-
-fn encode(value: &Ipld) -> Vec<u8> {
-    serde_ipld_dagcbor::to_vec(value).expect("a vector takes every write")
 }
 
 /// The fields of an object that are not yet taken.

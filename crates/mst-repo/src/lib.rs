@@ -29,7 +29,8 @@ pub use export::Export;
 pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
 pub use ipld_core::ipld::Ipld;
 pub use path::{
-    InvalidNsid, InvalidPath, InvalidRecordKey, RepoPath, check_nsid, check_record_key,
+    InvalidNsid, InvalidPath, InvalidRecordKey, MAX_PATH_LEN, RepoPath, check_nsid,
+    check_record_key,
 };
 pub use reachable::{Reachable, reachable};
 pub use record::{Record, Records};

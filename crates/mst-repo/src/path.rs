@@ -1,5 +1,14 @@
 //! What may be the path of a record.
 
+/// The longest that a repository path can be: an NSID, a slash, a record key.
+pub const MAX_PATH_LEN: usize = MAX_NSID_LEN + 1 + MAX_RECORD_KEY_LEN;
+
+/// Source: <https://atproto.com/specs/nsid>
+const MAX_NSID_LEN: usize = 317;
+
+/// Source: <https://atproto.com/specs/record-key>
+const MAX_RECORD_KEY_LEN: usize = 512;
+
 /// The path of a record in its repository: `collection/record-key`.
 ///
 /// # Examples
@@ -66,9 +75,8 @@ impl<'p> RepoPath<'p> {
 ///
 /// [`InvalidNsid`].
 pub fn check_nsid(bytes: &[u8]) -> Result<&str, InvalidNsid> {
-    const MAX_LEN: usize = 317;
     const MAX_SEGMENT_LEN: usize = 63;
-    if bytes.len() > MAX_LEN {
+    if bytes.len() > MAX_NSID_LEN {
         return Err(InvalidNsid::TooLong { len: bytes.len() });
     }
     let segments = || bytes.split(|byte| *byte == b'.');
@@ -106,9 +114,8 @@ pub fn check_nsid(bytes: &[u8]) -> Result<&str, InvalidNsid> {
 ///
 /// [`InvalidRecordKey`].
 pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
-    const MAX_LEN: usize = 512;
     let len = bytes.len();
-    if len == 0 || len > MAX_LEN {
+    if len == 0 || len > MAX_RECORD_KEY_LEN {
         return Err(InvalidRecordKey::Len { len });
     }
     let allowed =

@@ -1,6 +1,7 @@
 //! Timestamp identifiers: revisions, and the keys of most records.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,6 +52,12 @@ impl Tid {
         // A clock before 1970 tells nothing; `after` makes it right.
         let micros = since.map_or(0, |since| since.as_micros());
         Self::new(u64::try_from(micros).unwrap_or(u64::MAX), clock)
+    }
+
+    /// Returns a number for a clock that another one is unlikely to have.
+    pub fn random_clock() -> u16 {
+        let random = RandomState::new().hash_one(()) & ((1 << CLOCK_BITS) - 1);
+        u16::try_from(random).unwrap_or(0)
     }
 
     /// Returns this TID if it is greater than `previous`, and else one of this clock that is:

@@ -238,7 +238,7 @@ impl<S: BlockStore> Writer<S> {
             tree,
             commit,
             cid,
-            clock: random_clock(),
+            clock: Tid::random_clock(),
         })
     }
 
@@ -256,7 +256,7 @@ impl<S: BlockStore> Writer<S> {
     ) -> Result<(Self, NewCommit), WriteError> {
         let nodes = NodeStore::new(blocks);
         let mut tree = Tree::empty(Arc::new(nodes));
-        let clock = random_clock();
+        let clock = Tid::random_clock();
         let changes = tree.flush();
         let mut commit = Commit::unsigned(did, Tid::now(clock).to_string(), changes.root);
         let (cid, block) = signed(&mut commit, sign)?;
@@ -483,13 +483,6 @@ fn car<'b>(root: &Cid, blocks: impl IntoIterator<Item = &'b (Cid, Bytes)>) -> Ve
         writer.write_block(cid, block).expect(FITS);
     }
     writer.finish().expect(FITS)
-}
-
-/// A clock number that another writer is unlikely to have.
-fn random_clock() -> u16 {
-    use std::hash::{BuildHasher, RandomState};
-    let random = RandomState::new().hash_one(0_u8);
-    u16::try_from(random & 0x3ff).unwrap_or(0)
 }
 
 impl<S> fmt::Debug for Writer<S> {

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use atproto_mst::mst_repo::MAX_PATH_LEN;
 use atproto_mst::{
     BlockStore, Cid, InvertError, NodeStore, NodeStoreOptions, Operation, Repository, Tree, mst_ops,
 };
@@ -95,8 +96,3 @@ fn invert<S: BlockStore>(
     }
     Ok(root)
 }
-
-/// The most bytes of a path: an NSID, a slash and a record key.
-///
-/// Source: <https://atproto.com/specs/nsid> and <https://atproto.com/specs/record-key>
-const MAX_PATH_LEN: usize = 317 + 1 + 512;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use blockstore_core::Cid;
 use mst_node::{DIGEST_LEN, Joint, Node};
 
-use crate::{Error, NodeSource, TreeFault, TreeNode, place};
+use crate::{Error, NodeSource, TreeNode, place};
 
 /// A node in memory.
 ///
@@ -95,9 +95,7 @@ impl Branch {
     fn from_store(node: Arc<TreeNode>, height: u8) -> Result<Self, Error> {
         let digest = OnceLock::from(*node.digest());
         let slots = node.len() + 1;
-        if height == 0 && (0..slots).any(|slot| node.subtree_digest(slot).is_some()) {
-            return Err(place::invalid(&node, TreeFault::BelowBottom));
-        }
+        place::check_bottom(&node, height)?;
         let children = if height == 0 { 0 } else { slots };
         Ok(Self {
             node: node.take_node(),
@@ -181,8 +179,17 @@ impl From<Option<Arc<Branch>>> for Subtree {
 #[derive(Clone, Copy)]
 pub(super) struct View<'t> {
     pub(super) branch: &'t Branch,
-    left: Option<&'t [u8]>,
-    right: Option<&'t [u8]>,
+    left: Option<Bound<'t>>,
+    right: Option<Bound<'t>>,
+}
+
+/// An entry above a node that bounds its keys: a node and the entry's index there. The key is
+/// looked up when a node has to be checked, which those in memory have been.
+type Bound<'t> = (&'t Branch, usize);
+
+fn key_of(bound: Option<Bound<'_>>) -> Option<&[u8]> {
+    let (branch, index) = bound?;
+    branch.node.key(index)
 }
 
 impl<'t> View<'t> {
@@ -197,7 +204,7 @@ impl<'t> View<'t> {
 
     /// The key on the right of slot `slot`, in this node or above.
     pub(super) fn right_key(&self, slot: usize) -> Option<&'t [u8]> {
-        self.branch.node.key(slot).or(self.right)
+        self.branch.node.key(slot).or_else(|| key_of(self.right))
     }
 
     /// The node below slot `slot`, or `None` if there is no subtree. It is loaded and found to
@@ -212,9 +219,15 @@ impl<'t> View<'t> {
         let Some(digest) = node.subtree_digest(slot) else {
             return Ok(None);
         };
-        let left = slot.checked_sub(1).and_then(|index| node.key(index));
-        let left = left.or(self.left);
-        let right = self.right_key(slot);
+        let left = match slot.checked_sub(1) {
+            Some(index) => Some((branch, index)),
+            None => self.left,
+        };
+        let right = if slot < node.len() {
+            Some((branch, slot))
+        } else {
+            self.right
+        };
         let Some(child) = branch.children.get(slot) else {
             // Refused when the node was loaded.
             return Ok(None);
@@ -226,7 +239,7 @@ impl<'t> View<'t> {
             let height = branch.height - 1;
             // Also where trees are trusted: what follows relies on it.
             place::check_level(&node, height)?;
-            place::check_order(&node, left, right)?;
+            place::check_order(&node, key_of(left), key_of(right))?;
             let loaded = Arc::new(Branch::from_store(node, height)?);
             child.get_or_init(|| loaded)
         };

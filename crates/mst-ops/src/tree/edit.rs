@@ -74,11 +74,7 @@ impl<N: NodeSource> Tree<N> {
         check_size(1, key.len(), &limits)?;
         let height = height_of(key);
         let mut path = Path::new();
-        let in_memory = self.find_place_in_memory(key, height, &limits, &mut path);
-        let place = in_memory.unwrap_or_else(|| {
-            path.clear();
-            self.find_place(key, height, &limits, &mut path)
-        })?;
+        let place = self.find_place(key, height, &limits, &mut path)?;
 
         // From here on nothing fails.
         match place {
@@ -164,45 +160,6 @@ impl<N: NodeSource> Tree<N> {
         remove_entry(&mut self.top, &path, index, &mut self.retired);
         self.trim_top();
         Ok(value)
-    }
-
-    /// Does what [`find_place`](Self::find_place) does where no node has to be loaded; `None` if
-    /// one has to be. Nodes in memory are in their places, so the keys around them do not matter.
-    fn find_place_in_memory(
-        &self,
-        key: &[u8],
-        height: u8,
-        limits: &Limits,
-        path: &mut Path,
-    ) -> Option<Result<Place, Error>> {
-        let mut branch = &*self.top;
-        if height > branch.height {
-            return is_split_loaded(branch, key).then_some(Ok(Place::AboveTop));
-        }
-        loop {
-            let node = &branch.node;
-            let slot = match node.find(key) {
-                Ok(index) => {
-                    let value = node.value(index).expect("an entry was found there");
-                    return Some(Ok(Place::Entry { index, value }));
-                }
-                Err(slot) => slot,
-            };
-            if branch.height == height {
-                let size = check_size(node.len() + 1, node.keys_len() + key.len(), limits);
-                let loaded = match branch.loaded(slot) {
-                    Some(below) => is_split_loaded(below, key),
-                    None => !branch.has_subtree(slot),
-                };
-                return loaded.then_some(size.map(|()| Place::Slot(slot)));
-            }
-            match branch.loaded(slot) {
-                Some(below) => branch = below,
-                None if branch.has_subtree(slot) => return None,
-                None => return Some(Ok(Place::Below(slot))),
-            }
-            path.push(slot);
-        }
     }
 
     /// Finds where to insert `key`, and loads the nodes that it cuts in two.
@@ -315,19 +272,6 @@ impl<N: NodeSource> Tree<N> {
 /// The digests of nodes that the tree was opened with or has handed out, and that were changed
 /// or dropped since.
 pub(super) type Retired = Vec<[u8; DIGEST_LEN]>;
-
-/// Whether the nodes on both sides of where `key` would be are in memory.
-fn is_split_loaded(mut branch: &Branch, key: &[u8]) -> bool {
-    loop {
-        let Err(slot) = branch.node.find(key) else {
-            return false;
-        };
-        match branch.loaded(slot) {
-            Some(below) => branch = below,
-            None => return !branch.has_subtree(slot),
-        }
-    }
-}
 
 /// Notes that a node will not stay as it is.
 fn retire(branch: &Branch, retired: &mut Retired) {
