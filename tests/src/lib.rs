@@ -5,11 +5,13 @@
 //! encoded by `serde_ipld_dagcbor`.
 
 mod mined;
+mod published;
 mod repository;
 mod rng;
 mod tree;
 
 pub use mined::key_of_height;
+pub use published::{PUBLISHED_ROOTS, PUBLISHED_VALUE};
 pub use repository::SampleRepository;
 pub use rng::Rng;
 pub use tree::{SampleTree, build_tree};

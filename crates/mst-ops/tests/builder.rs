@@ -15,44 +15,15 @@ use std::sync::LazyLock;
 use blockstore_core::{BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid};
 use mst_node::{InvalidKey, Node, height_of};
 use mst_ops::{Error, Limits, NodeStore, TreeBuilder, verify};
-use mst_testkit::{Rng, build_tree, key_of_height};
+use mst_testkit::{PUBLISHED_ROOTS, PUBLISHED_VALUE, Rng, build_tree, key_of_height};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 type Map = BTreeMap<String, Cid>;
 
-/// Roots that `@atproto/repo` and indigo (`mst_interop_test.go`) give for these keys, and those
-/// of `atproto-interop-tests`, `firehose/commit-proof-fixtures.json`.
-const PUBLISHED_ROOTS: [(&str, &[&str]); 4] = [
-    (
-        "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm",
-        &[],
-    ),
-    (
-        "bafyreibj4lsc3aqnrvphp5xmrnfoorvru4wynt6lwidqbm2623a6tatzdu",
-        &["com.example.record/3jqfcqzm3fo2j"],
-    ),
-    (
-        "bafyreigc6ay2qwfk7kuevvrczummpd64nknfo4yxpaooknfymzyb7u3ntq",
-        &["A0/374913", "B2/827649", "C0/451630"],
-    ),
-    (
-        "bafyreigr3plnts7dax6yokvinbhcqpyicdfgg6npvvyx6okc5jo55slfqi",
-        &[
-            "B0/601692",
-            "C2/014073",
-            "D0/952776",
-            "E2/819540",
-            "F0/697858",
-            "H0/131238",
-        ],
-    ),
-];
-
 #[test]
 fn the_published_trees_are_built() {
-    let value = "bafyreie5cvv4h45feadgeuwhbcutmh6t2ceseocckahdoe6uat64zmz454";
-    let value: Cid = value.parse().unwrap();
+    let value: Cid = PUBLISHED_VALUE.parse().unwrap();
     for (root, keys) in PUBLISHED_ROOTS {
         let map = keys.iter().map(|key| ((*key).to_owned(), value)).collect();
         assert_eq!(built(&map).0.to_string(), root);

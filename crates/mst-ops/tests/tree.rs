@@ -26,7 +26,7 @@ use mst_node::{InvalidKey, MixedHeights, Node, NodeBuilder, height_of};
 use mst_ops::{
     Changes, Error, InvalidNode, NodeSource, NodeStore, NodeStoreOptions, Tree, TreeFault, verify,
 };
-use mst_testkit::{SampleTree, build_tree, key_of_height};
+use mst_testkit::{PUBLISHED_ROOTS, PUBLISHED_VALUE, SampleTree, build_tree, key_of_height};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -58,38 +58,9 @@ const SHAPES: [&str; 20] = [
     "a0 b1 c2 d3 e2 f1 g0",
 ];
 
-/// Roots that `@atproto/repo` and indigo (`mst_interop_test.go`) give for these keys, and those
-/// of `atproto-interop-tests`, `firehose/commit-proof-fixtures.json`.
-const PUBLISHED_ROOTS: [(&str, &[&str]); 4] = [
-    (
-        "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm",
-        &[],
-    ),
-    (
-        "bafyreibj4lsc3aqnrvphp5xmrnfoorvru4wynt6lwidqbm2623a6tatzdu",
-        &["com.example.record/3jqfcqzm3fo2j"],
-    ),
-    (
-        "bafyreigc6ay2qwfk7kuevvrczummpd64nknfo4yxpaooknfymzyb7u3ntq",
-        &["A0/374913", "B2/827649", "C0/451630"],
-    ),
-    (
-        "bafyreigr3plnts7dax6yokvinbhcqpyicdfgg6npvvyx6okc5jo55slfqi",
-        &[
-            "B0/601692",
-            "C2/014073",
-            "D0/952776",
-            "E2/819540",
-            "F0/697858",
-            "H0/131238",
-        ],
-    ),
-];
-
 #[test]
 fn changes_lead_from_one_published_tree_to_another() {
-    let value = "bafyreie5cvv4h45feadgeuwhbcutmh6t2ceseocckahdoe6uat64zmz454";
-    let value: Cid = value.parse().unwrap();
+    let value: Cid = PUBLISHED_VALUE.parse().unwrap();
     for (_, before) in PUBLISHED_ROOTS {
         for (root, after) in PUBLISHED_ROOTS {
             let mut tree = Tree::from_entries(before.iter().map(|key| (key, value))).unwrap();

@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 use blockstore_core::{BlockStoreMut, Cid, MemoryBlockStore, dag_cbor_cid};
 use mst_node::{Node, height_of};
 use mst_ops::{EntryRef, Error, NodeStore, NodeStoreOptions, NodeWalker, VisitedNode, verify};
-use mst_testkit::{SampleTree, build_tree, key_of_height};
+use mst_testkit::{PUBLISHED_ROOTS, PUBLISHED_VALUE, SampleTree, build_tree, key_of_height};
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 
@@ -26,72 +26,9 @@ type Map = BTreeMap<String, Cid>;
 
 // ---- Published vectors.
 
-/// The value of all published vectors.
-const LEAF: &str = "bafyreie5cvv4h45feadgeuwhbcutmh6t2ceseocckahdoe6uat64zmz454";
-
-/// Roots that `@atproto/repo` and indigo (`mst_interop_test.go`) give for these keys, and
-/// those of `atproto-interop-tests`, `firehose/commit-proof-fixtures.json`
-/// (`keys` and `rootBeforeCommit`).
-const PUBLISHED_ROOTS: [(&str, &[&str]); 8] = [
-    (
-        "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm",
-        &[],
-    ),
-    (
-        "bafyreibj4lsc3aqnrvphp5xmrnfoorvru4wynt6lwidqbm2623a6tatzdu",
-        &["com.example.record/3jqfcqzm3fo2j"],
-    ),
-    (
-        "bafyreicraprx2xwnico4tuqir3ozsxpz46qkcpox3obf5bagicqwurghpy",
-        &[
-            "A0/374913",
-            "B1/986427",
-            "C0/451630",
-            "E0/670489",
-            "F1/085263",
-            "G0/765327",
-        ],
-    ),
-    (
-        "bafyreialm5sgf7pijawbschsjpdevid5rss5ip3d4n4w6cc4mhu53sfl4i",
-        &["A0/374913", "B0/601692", "D0/952776", "E0/670489"],
-    ),
-    (
-        "bafyreigc6ay2qwfk7kuevvrczummpd64nknfo4yxpaooknfymzyb7u3ntq",
-        &["A0/374913", "B2/827649", "C0/451630"],
-    ),
-    (
-        "bafyreiceld4icym4qjmdcn3dfgtxt7t66hdgyhvigessgmkvb56dx6amgi",
-        &["A0/374913", "B2/827649", "D2/269196", "E0/670489"],
-    ),
-    (
-        "bafyreigr3plnts7dax6yokvinbhcqpyicdfgg6npvvyx6okc5jo55slfqi",
-        &[
-            "B0/601692",
-            "C2/014073",
-            "D0/952776",
-            "E2/819540",
-            "F0/697858",
-            "H0/131238",
-        ],
-    ),
-    (
-        "bafyreigfcsro2up7qi7l3rxdpg7n6gjtteotkmgrrqztl5oy2tf4ncl4ji",
-        &[
-            "app.bsky.feed.post/3lo3kqqljmfe2",
-            "app.bsky.feed.post/3log4547dm6h2",
-            "app.bsky.feed.post/3log45inogon2",
-            "app.bsky.feed.post/3logaodrh74d2",
-            "app.bsky.feed.post/3logteazog2n2",
-            "app.bsky.feed.post/3lon5cqsbwrj2",
-            "app.bsky.feed.repost/3l6sjhvqonco2",
-        ],
-    ),
-];
-
 #[test]
 fn published_trees_are_built_walked_and_found_valid() {
-    let leaf: Cid = LEAF.parse().unwrap();
+    let leaf: Cid = PUBLISHED_VALUE.parse().unwrap();
     for (root, keys) in PUBLISHED_ROOTS {
         let map: Map = keys.iter().map(|key| ((*key).to_owned(), leaf)).collect();
         let tree = build_tree(&map);
