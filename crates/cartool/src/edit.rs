@@ -83,7 +83,9 @@ fn rev_after(old: &str) -> Result<String, Failure> {
     })
 }
 
-fn write_at(
+/// Writes `repository` at the commit `commit` as a CAR to `target`. The commit, nodes and records
+/// that it may not have yet are in `new`.
+pub(crate) fn write_at(
     repository: &Repository,
     new: MemoryBlockStore,
     commit: &Cid,

@@ -22,6 +22,8 @@ mod info;
 mod input;
 mod json;
 mod json_reader;
+mod key_file;
+mod keygen;
 mod list;
 mod look_up;
 mod new_car;
@@ -37,6 +39,8 @@ mod record;
 mod report;
 mod rm;
 mod salvage;
+mod sign;
+mod signature;
 mod tree;
 mod verify;
 mod walk;
@@ -71,6 +75,8 @@ fn main() -> ExitCode {
         Command::Proof { command } => proof::run(command, &mut out, &mut report),
         Command::Put(args) => put::run(args, &mut out, &mut report),
         Command::Rm(args) => rm::run(args, &mut out, &mut report),
+        Command::Keygen(args) => keygen::run(args, &mut out, &mut report),
+        Command::Sign(args) => sign::run(args, &mut out, &mut report),
         Command::Salvage(args) => salvage::run(args, &mut out, &mut report),
         Command::Compact(args) => compact::run(args, &mut out, &mut report),
         Command::Import(args) => import::run(args, &mut report),

@@ -10,8 +10,10 @@
 mod compact;
 mod database;
 mod diff;
+mod export;
 mod faults;
 mod formats;
+mod keys;
 mod proof;
 mod put;
 mod replacement;
