@@ -59,6 +59,7 @@ Examples:
   cartool keygen my.key
   cartool sign changed.car --key-file my.key -o signed.car
   cartool import repo.car repos.sqlite
+  cartool commit repos.sqlite writes.jsonl --key-file my.key --slice slice.car
   curl -s \"https://$PDS/xrpc/com.atproto.sync.getRepo?did=$DID\" | cartool verify -
 
 Exit codes:
@@ -66,7 +67,8 @@ Exit codes:
   1  the CAR, or the repository or record in it or for it, is damaged, invalid or incomplete
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output
-  4  there is no such record, or no such repository in the database
+  4  there is no such record, or no such repository in the database; commit: none to update or
+     delete
   5  diff: the two differ
   6  proof check, verify --ops: a block is missing, so that something is neither proven nor
      refuted";
@@ -92,6 +94,7 @@ pub(crate) enum Command {
     Rm(RmArgs),
     Keygen(KeygenArgs),
     Sign(SignArgs),
+    Commit(CommitArgs),
     Salvage(SalvageArgs),
     Compact(CompactArgs),
     Import(ImportArgs),
@@ -117,6 +120,7 @@ impl Command {
             Self::Rm(args) => &args.source.file,
             Self::Keygen(args) => &args.file,
             Self::Sign(args) => &args.source.file,
+            Self::Commit(args) => &args.source.file,
             Self::Salvage(args) => &args.source.file,
             Self::Compact(args) => &args.file,
             Self::Import(args) => &args.source.file,
@@ -499,6 +503,43 @@ pub(crate) struct SignArgs {
     /// The CAR to write, or `-` for standard output
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+}
+
+/// Make one signed commit of several writes
+///
+/// WRITES has one write a line, each to another path, as JSON:
+/// {"action":"create","path":"...","value":{...}}, the same with "update", or
+/// {"action":"delete","path":"..."}, with values as `put` takes them. All of them are made, or
+/// none: if a record to be created is there, or one to be updated or deleted is not, nothing is
+/// written. Limits are those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000
+/// bytes in all.
+///
+/// With -o, OUT is a whole repository, as for `put`, with the new commit. Without it FILE must be a
+/// database, and the commit is made there, in one transaction; what only the commit before needed
+/// stays until `compact`.
+///
+/// The commit is checked by taking it back before anybody hears of it. Whether the key is the
+/// account's is not checked.
+#[derive(Debug, Args)]
+pub(crate) struct CommitArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// The file with the writes, or `-` for standard input
+    pub(crate) writes: PathBuf,
+
+    /// The private key, as `keygen` makes it, or `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+
+    /// The CAR to write, or `-` for standard output; for a database it may be left out
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write what the firehose sends of the commit, a CAR: the commit, the new records, the nodes
+    /// that show what was done
+    #[arg(long, value_name = "FILE")]
+    pub(crate) slice: Option<PathBuf>,
 }
 
 /// Make a whole repository of what is left of a damaged one

@@ -6,6 +6,7 @@
 )]
 
 mod cli;
+mod commit;
 mod compact;
 mod dag_cbor;
 mod database;
@@ -46,6 +47,7 @@ mod verify;
 mod walk;
 mod watched;
 mod whole;
+mod writes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Rm(args) => rm::run(args, &mut out, &mut report),
         Command::Keygen(args) => keygen::run(args, &mut out, &mut report),
         Command::Sign(args) => sign::run(args, &mut out, &mut report),
+        Command::Commit(args) => commit::run(args, &mut out, &mut report),
         Command::Salvage(args) => salvage::run(args, &mut out, &mut report),
         Command::Compact(args) => compact::run(args, &mut out, &mut report),
         Command::Import(args) => import::run(args, &mut report),

@@ -7,6 +7,7 @@
 // Also in helpers of tests a panic is the report.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
+mod commit;
 mod compact;
 mod database;
 mod diff;
