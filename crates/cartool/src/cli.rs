@@ -80,6 +80,7 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     Get(GetArgs),
     Verify(VerifyArgs),
+    Slice(SliceArgs),
     Tree(TreeArgs),
     Diff(DiffArgs),
     /// Prove to others which records there are, or check such a proof
@@ -110,6 +111,7 @@ impl Command {
             Self::Dump(args) => &args.source.file,
             Self::Get(args) => &args.source.file,
             Self::Verify(args) => &args.source.file,
+            Self::Slice(args) => &args.file,
             Self::Tree(args) => &args.source.file,
             Self::Diff(args) => &args.old,
             Self::Proof { command } => match command {
@@ -259,6 +261,28 @@ pub(crate) struct VerifyArgs {
     /// The tree's root before the operations
     #[arg(long, value_name = "CID", requires = "ops", value_parser = parse_cid)]
     pub(crate) since_root: Option<Cid>,
+
+    /// The account's public key, which must have signed the commit
+    #[arg(long, value_name = "DID:KEY", value_parser = parse_key)]
+    pub(crate) key: Option<PublicKey>,
+}
+
+/// Look into what the firehose sends of a commit: a slice, or the message around it
+///
+/// FILE is a slice, which is a CAR, or a message of `com.atproto.sync.subscribeRepos`, as one
+/// WebSocket frame holds it. Of a message, its fields are printed, and the operations as `diff`
+/// prints them. Then comes the commit; a line for each block, in the order in which they lie there:
+/// what it is (`commit`, `node`, `record`, `other`), its CID, its length, and its height or path;
+/// and what is missing of the tree, which from a slice most of it is, and no fault.
+///
+/// A message is then checked as its receiver should: limits, fields, blocks, and that the
+/// operations, taken back, lead to the tree that it names. The last line says `ok`, or what is
+/// `invalid` (exit code 1). That it follows the message before is not checked. For the operations
+/// of a slice alone there is `verify --partial --ops`. Without --key the signature is NOT CHECKED.
+#[derive(Debug, Args)]
+pub(crate) struct SliceArgs {
+    /// The slice or the message, or `-` for standard input; read into memory whole
+    pub(crate) file: PathBuf,
 
     /// The account's public key, which must have signed the commit
     #[arg(long, value_name = "DID:KEY", value_parser = parse_key)]

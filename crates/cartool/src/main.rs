@@ -42,6 +42,7 @@ mod rm;
 mod salvage;
 mod sign;
 mod signature;
+mod slice;
 mod tree;
 mod verify;
 mod walk;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args, &mut out, &mut report),
         Command::Get(args) => get::run(args, &mut out, &mut report),
         Command::Verify(args) => verify::run(args, &mut out, &mut report),
+        Command::Slice(args) => slice::run(args, &mut out, &mut report),
         Command::Tree(args) => tree::run(args, &mut out, &mut report),
         Command::Diff(args) => diff::run(args, &mut out, &mut report),
         Command::Proof { command } => proof::run(command, &mut out, &mut report),

@@ -20,6 +20,7 @@ mod put;
 mod replacement;
 mod rm;
 mod salvage;
+mod slice;
 mod slices;
 mod streams;
 mod support;
