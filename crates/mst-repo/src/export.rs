@@ -276,6 +276,9 @@ impl<S: BlockStore> Export<'_, S> {
 
     /// Takes a step through the nodes that the range reaches into, and its records.
     fn step_within(&mut self) -> Option<Step> {
+        if self.range.is_all() {
+            return self.step();
+        }
         loop {
             let walker = &self.walker;
             let (left, right) = (walker.left_key(), walker.right_key());

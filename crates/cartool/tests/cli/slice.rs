@@ -8,7 +8,7 @@ use atproto_mst::{
 use mst_testkit::SampleRepository;
 
 use crate::keys::new_key;
-use crate::support::{Folder, Run, cartool};
+use crate::support::{Folder, Run, cartool, repository_of_key};
 
 const PROFILE: &str = "app.bsky.actor.profile/self";
 const NOTE: &str = "com.example.note/1";
@@ -259,6 +259,17 @@ fn what_is_bad_or_of_no_use_is_told_of_each_block() {
         "{}",
         run.out
     );
+}
+
+/// A few bytes can stand for many long keys.
+#[test]
+fn a_key_longer_than_any_path_is_refused_with_its_node() {
+    let sample = repository_of_key(&[b'x'; 831], b"\xa0");
+    let run = slice(&sample.car(), &[]);
+    let bad = format!("bad node {} (all keys): ", sample.tree.root);
+    assert_eq!((run.code, count(&run, &bad)), (1, 1), "{}", run.out);
+    let run = slice(&repository_of_key(&[b'x'; 830], b"\xa0").car(), &[]);
+    assert_eq!((run.code, count(&run, "record ")), (0, 1), "{}", run.out);
 }
 
 #[test]

@@ -22,6 +22,13 @@ impl KeyRange {
         }
     }
 
+    pub(super) fn is_all(&self) -> bool {
+        matches!(
+            (&self.start, &self.end),
+            (Bound::Unbounded, Bound::Unbounded)
+        )
+    }
+
     pub(super) fn holds(&self, key: &[u8]) -> bool {
         let start = self.start.as_ref().map(Vec::as_slice);
         let end = self.end.as_ref().map(Vec::as_slice);
