@@ -191,6 +191,35 @@ fn any_range_is_proven_by_no_more_nodes_than_it_takes() {
     assert!(all == whole);
 }
 
+/// What is left of a key that is there is not needed, nor, from the other side, what is right of it.
+#[test]
+fn a_range_that_begins_or_ends_at_a_key_goes_no_further() {
+    let sample = SampleRepository::generate(6, 200);
+    let whole = sample.blocks();
+    let repository = Repository::open(stored(&whole), &sample.commit.0).unwrap();
+    let keys: Vec<&str> = sample.paths.keys().map(String::as_str).collect();
+    for (at, key) in keys.iter().copied().enumerate() {
+        let mut from = Prover::new(repository.nodes(), &sample.tree.root).unwrap();
+        from.range(key..).unwrap();
+        // A prover looks for the entry behind an end that is included; one that is not, it meets.
+        let mut to = Prover::new(repository.nodes(), &sample.tree.root).unwrap();
+        to.range(..key).unwrap();
+        to.key(key.as_bytes()).unwrap();
+        for (prover, records, export) in [
+            (from, &keys[at..], repository.export_range(key..)),
+            (to, &keys[..=at], repository.export_range(..=key)),
+        ] {
+            let mut wanted = as_set(&prover.finish().blocks);
+            wanted.insert(sample.commit.0);
+            wanted.extend(records.iter().map(|key| sample.paths[*key]));
+            assert!(
+                collected(export.unwrap()) == in_order(&whole, &wanted),
+                "{key}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_range_that_ends_before_it_starts_has_no_records() {
     let sample = SampleRepository::generate(7, 100);
@@ -526,4 +555,34 @@ fn a_tree_that_is_not_well_formed_ends_in_an_error() {
     }
     let items = repository.export_collection("app.bsky.feed.post").unwrap();
     assert!(items.filter_map(Result::err).count() > 0);
+}
+
+/// Behind the last record of the new tree, there is still the old one to be seen to its end.
+#[test]
+fn an_old_tree_that_is_not_well_formed_ends_in_an_error_too() {
+    let (old_value, new_value) = (dag_cbor_cid(b"\x01"), dag_cbor_cid(b"\x02"));
+    let node_of = |key: &str, value: &Cid, right: Option<&Cid>| {
+        let mut builder = mst_node::NodeBuilder::new(None).unwrap();
+        builder.push(key.as_bytes(), value, right).unwrap();
+        let node = builder.finish();
+        (node.cid(), Bytes::from(node.encode()))
+    };
+    // Keys of height 0 and 1: on the right of "blue" there is no place for "asdf".
+    let low = node_of("asdf", &old_value, None);
+    let high = node_of("blue", &old_value, Some(&low.0));
+    let new = node_of("asdf", &new_value, None);
+    let commit = Commit::unsigned("did:plc:test", "3jzfcijpj2z2a", new.0);
+    let old_nodes = NodeStore::new(stored(&[low, high.clone()]));
+    let blocks = [
+        (commit.cid(), Bytes::from(commit.encode())),
+        new,
+        (new_value, Bytes::from_static(b"\x02")),
+    ];
+    let repository = Repository::open(stored(&blocks), &commit.cid()).unwrap();
+    let mut items = repository.export_since(&old_nodes, &high.0).unwrap();
+    let found: Vec<Block> = items.by_ref().take(3).map(Result::unwrap).collect();
+    assert_eq!(found, blocks);
+    let error = items.next().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Tree(_)), "{error:?}");
+    assert!(items.next().is_none() && items.next().is_none());
 }

@@ -138,8 +138,8 @@ impl<'r, A: BlockStore, S: BlockStore> Difference<'r, A, S> {
             if let Some(operation) = &self.next
                 && key.is_some_and(|key| *operation.key >= *key)
             {
-                let here = key == Some(&operation.key);
-                return Ok(here && operation.new.is_some());
+                // What was deleted is at no key that the walk comes to.
+                return Ok(key == Some(&operation.key));
             }
             let next = self.diff.next().transpose();
             self.next = next.map_err(|error| Box::new(error.into()))?;
