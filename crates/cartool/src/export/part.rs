@@ -93,6 +93,10 @@ pub(super) fn since(
         (repository.nodes(), tree_of(&repository, &cid)?)
     } else {
         other = open_old(source, old).map_err(|failure| failure.of(old))?;
+        let (old, new) = (&other.commit().did, &repository.commit().did);
+        if old != new {
+            report.note(&format_args!("note: of two repositories, {old} and {new}"));
+        }
         (other.nodes(), other.commit().data)
     };
     let unknown = |error: Error| match Failure::from(error) {

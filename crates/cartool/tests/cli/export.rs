@@ -231,9 +231,14 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
         run.err
     );
     let other = folder.write("other.car", repository_of(&[("a/1", b"\xa0")]).car());
+    let run = folder.run(&["export", &b, "--since", &other, "-o", "-"], b"");
+    let note = "cartool: note: of two repositories, did:plc:test and did:plc:";
+    assert!(run.code == 0 && run.err.starts_with(note), "{}", run.err);
+    // Nothing that the other repository has is of use, so all comes.
+    assert_eq!(run.raw_out, new.car());
     let run = folder.run(&["export", &b, "--since", &other, "-o", "/dev/full"], b"");
     assert!(
-        run.code == 3 && run.err.starts_with("cartool: /dev/full: "),
+        run.code == 3 && run.err.contains("\ncartool: /dev/full: "),
         "{}",
         run.err
     );
