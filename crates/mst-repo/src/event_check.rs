@@ -26,9 +26,10 @@ use crate::{PublicKey, SignatureError};
 /// ```
 /// use blockstore_core::MemoryBlockStore;
 /// use mst_repo::{CommitEvent, EventCheck, EventError, Write, Writer};
-/// # let sign = |_: &[u8]| Ok([0; 64]);
+/// # let key = mst_repo::SigningKey::from_bytes(mst_repo::Curve::K256, &[7; 32])?;
+/// # let public_key = key.public_key();
 /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
-/// # let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, sign)?;
+/// # let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, &key)?;
 /// # let write = |rkey: &str| Write::Create {
 /// #     path: format!("app.bsky.feed.post/{rkey}"),
 /// #     record: b"\xa1\x64text\x65Hello".as_slice().into(),
@@ -37,11 +38,11 @@ use crate::{PublicKey, SignatureError};
 /// // The first commit of a repository, and the two after it, as messages.
 /// let time = "2026-11-21T00:00:00Z";
 /// let first = CommitEvent::new(&first, 1, time);
-/// let second = CommitEvent::new(&writer.write(&[write("1")], sign)?, 2, time);
-/// let third = CommitEvent::new(&writer.write(&[write("2")], sign)?, 3, time);
+/// let second = CommitEvent::new(&writer.write(&[write("1")], &key)?, 2, time);
+/// let third = CommitEvent::new(&writer.write(&[write("2")], &key)?, 3, time);
 ///
 /// let mut check = EventCheck::default();
-/// // Set `check.key` to the account's key as well; here nothing is signed.
+/// check.key = Some(&public_key);
 /// let state = check.commit(&first)?.state;
 /// check.state = Some(&state);
 /// assert!(matches!(check.commit(&third), Err(EventError::OutOfSync(_))));

@@ -13,7 +13,7 @@ use blockstore_car::{CarBlockStore, CarReader, CarWriter};
 use blockstore_core::{BlockStore, Bytes, Cid, MemoryBlockStore, dag_cbor_cid};
 use mst_repo::{
     Action, Commit, CommitEvent, Curve, EventCheck, EventError, EventFault, Frame, InvalidFrame,
-    OutOfSync, RepoState, Signed, Signer, SigningKey, SyncEvent, Tid, Write, Writer,
+    OutOfSync, RepoState, SignError, SigningKey, SyncEvent, Tid, Write, Writer,
 };
 use mst_testkit::Rng;
 
@@ -21,7 +21,7 @@ const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 const TIME: &str = "2026-11-21T00:00:00Z";
 
 #[allow(clippy::unnecessary_wraps, reason = "the shape of a signer")]
-fn sign(_: &[u8]) -> Signed {
+fn sign(_: &[u8]) -> Result<[u8; 64], SignError> {
     Ok([7; 64])
 }
 
@@ -40,7 +40,7 @@ fn create(n: u32) -> Write {
 
 /// The messages about a repository of `len` commits of some creations, updates and deletions.
 fn history(len: usize) -> Vec<CommitEvent> {
-    let (mut writer, first) = Writer::create(MemoryBlockStore::new(), DID, sign).unwrap();
+    let (mut writer, first) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
     let mut events = vec![CommitEvent::new(&first, 0, TIME)];
     let mut rng = Rng::new(5);
     for n in 0..len {
@@ -59,7 +59,7 @@ fn history(len: usize) -> Vec<CommitEvent> {
                 Write::Delete { path }
             }));
         }
-        let new = writer.write(&writes, sign).unwrap();
+        let new = writer.write(&writes, &sign).unwrap();
         events.push(CommitEvent::new(&new, i64::from(n) + 1, TIME));
     }
     events
@@ -287,9 +287,8 @@ fn a_commit_that_another_key_has_signed_is_refused() {
     let keys = [(Curve::K256, 1), (Curve::P256, 2), (Curve::K256, 3)]
         .map(|(curve, n)| SigningKey::from_bytes(curve, &[n; 32]).unwrap());
     for key in &keys {
-        let sign = |message: &[u8]| Ok(key.sign(message)?);
-        let (mut writer, _) = Writer::create(MemoryBlockStore::new(), DID, sign).unwrap();
-        let event = CommitEvent::new(&writer.write(&[create(1)], sign).unwrap(), 1, TIME);
+        let (mut writer, _) = Writer::create(MemoryBlockStore::new(), DID, key).unwrap();
+        let event = CommitEvent::new(&writer.write(&[create(1)], key).unwrap(), 1, TIME);
         let sync = SyncEvent::new(DID, &event.rev, 2, TIME, event.blocks.clone());
         for other in &keys {
             let public_key = other.public_key();

@@ -16,7 +16,7 @@ use blockstore_core::{
 };
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
-    Commit, Error, MAX_OPERATIONS, MAX_RECORD_LEN, NewCommit, Repository, Signed, Write,
+    Commit, Error, MAX_OPERATIONS, MAX_RECORD_LEN, NewCommit, Repository, SignError, Write,
     WriteError, Writer,
 };
 use mst_testkit::Rng;
@@ -24,7 +24,7 @@ use mst_testkit::Rng;
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 
 #[allow(clippy::unnecessary_wraps, reason = "the shape of a signer")]
-fn sign(_: &[u8]) -> Signed {
+fn sign(_: &[u8]) -> Result<[u8; 64], SignError> {
     Ok([7; 64])
 }
 
@@ -96,7 +96,7 @@ fn take_slice(mirror: &MemoryBlockStore, root: &Cid, new: &NewCommit) -> Cid {
 #[test]
 fn a_history_of_commits_is_whole_at_every_step_and_so_is_a_mirror_fed_with_slices() {
     let store = MemoryBlockStore::new();
-    let (mut writer, first) = Writer::create(&store, DID, sign).unwrap();
+    let (mut writer, first) = Writer::create(&store, DID, &sign).unwrap();
     let mirror = MemoryBlockStore::new();
     mirror.put_many(&first.new_blocks).unwrap();
     let mut root = first.commit.data;
@@ -105,7 +105,7 @@ fn a_history_of_commits_is_whole_at_every_step_and_so_is_a_mirror_fed_with_slice
     let mut rev = first.commit.rev.clone();
     for step in 0..600 {
         let writes = random_writes(&mut rng, &mut map);
-        let new = writer.write(&writes, sign).unwrap();
+        let new = writer.write(&writes, &sign).unwrap();
         assert!(new.commit.rev > rev, "a revision only grows");
         assert_eq!(new.since.as_ref(), Some(&rev));
         rev.clone_from(&new.commit.rev);
@@ -134,11 +134,11 @@ fn a_history_of_commits_is_whole_at_every_step_and_so_is_a_mirror_fed_with_slice
 #[test]
 fn what_is_not_allowed_is_refused_and_changes_nothing() {
     let store = MemoryBlockStore::new();
-    let (mut writer, _) = Writer::create(&store, DID, sign).unwrap();
-    writer.write(&[create(1)], sign).unwrap();
+    let (mut writer, _) = Writer::create(&store, DID, &sign).unwrap();
+    writer.write(&[create(1)], &sign).unwrap();
     let (before, len) = (writer.commit_cid(), store.len());
     let mut refused = |writes: &[Write]| {
-        let error = writer.write(writes, sign).unwrap_err();
+        let error = writer.write(writes, &sign).unwrap_err();
         assert_eq!((writer.commit_cid(), store.len()), (before, len));
         error
     };
@@ -202,31 +202,31 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
     assert!(matches!(refused(&large), WriteError::SliceTooLarge { .. }));
 
     let error = writer
-        .write(&[create(2)], |_| Err("no key".into()))
+        .write(&[create(2)], &|_: &[u8]| Err(SignError::signer("no key")))
         .unwrap_err();
     assert!(matches!(error, WriteError::Sign(_)));
     let error = writer
-        .write_with(&[create(2)], sign, |_, _| Err(StoreError::backend("full")))
+        .write_with(&[create(2)], &sign, |_, _| Err(StoreError::backend("full")))
         .unwrap_err();
     assert!(matches!(error, WriteError::Store(_)));
     assert_eq!((writer.commit_cid(), store.len()), (before, len));
     // And as many as are allowed.
     let many: Vec<Write> = (2..MAX_OPERATIONS + 2).map(create).collect();
-    writer.write(&many, sign).unwrap();
-    assert!(Writer::create(&store, "no did", sign).is_err());
+    writer.write(&many, &sign).unwrap();
+    assert!(Writer::create(&store, "no did", &sign).is_err());
 }
 
 #[test]
 fn a_write_without_effect_is_no_operation_and_a_commit_without_any_stands_for_itself() {
     let store = MemoryBlockStore::new();
-    let (mut writer, _) = Writer::create(&store, DID, sign).unwrap();
-    let first = writer.write(&[create(1)], sign).unwrap();
+    let (mut writer, _) = Writer::create(&store, DID, &sign).unwrap();
+    let first = writer.write(&[create(1)], &sign).unwrap();
     let same = Write::Update {
         path: path(1),
         record: record(0x10_0000),
     };
     for writes in [vec![same], vec![]] {
-        let new = writer.write(&writes, sign).unwrap();
+        let new = writer.write(&writes, &sign).unwrap();
         assert!(new.operations.is_empty());
         assert_eq!(new.commit.data, first.commit.data);
         take_slice(&MemoryBlockStore::new(), &first.commit.data, &new);
