@@ -134,7 +134,7 @@ pub enum EventError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutOfSync {
-    /// The sender left out what there was too much of.
+    /// The sender left out what there was too much of; only the commit was checked.
     #[error("the message is marked as too big")]
     TooBig,
     /// It follows another revision.
@@ -222,6 +222,14 @@ pub enum EventFault {
         /// The revision.
         rev: Tid,
     },
+    /// The revision that it follows is not before its own, or is no TID.
+    #[error("it follows revision {since:?}, which is not before its own, {rev}")]
+    Since {
+        /// Its own revision.
+        rev: Tid,
+        /// The one that it follows.
+        since: String,
+    },
     /// The path of an operation is none.
     #[error("{path:?} is not a repository path")]
     Path {
@@ -287,9 +295,6 @@ impl EventCheck<'_> {
     ///
     /// [`EventError`].
     pub fn commit(&self, event: &CommitEvent) -> Result<CheckedCommit, EventError> {
-        if event.too_big {
-            return Err(OutOfSync::TooBig.into());
-        }
         if event.ops.len() > MAX_OPERATIONS {
             let found = event.ops.len();
             return Err(EventFault::TooManyOperations { found }.into());
@@ -302,6 +307,17 @@ impl EventCheck<'_> {
             }
             .into());
         }
+        if let Some(since) = &event.since {
+            let before: Option<Tid> = since.parse().ok();
+            if before.is_none_or(|before| before >= rev) {
+                let since = since.clone();
+                return Err(EventFault::Since { rev, since }.into());
+            }
+        }
+        if event.too_big {
+            self.check_late(rev)?;
+            return Err(OutOfSync::TooBig.into());
+        }
         let operations = check_operations(&event.ops, &blocks)?;
         let found = self.invert(&blocks, &commit.data, &operations)?;
         let empty = mst_node::Node::empty().cid();
@@ -313,13 +329,8 @@ impl EventCheck<'_> {
             }
             .into());
         }
+        self.check_late(rev)?;
         if let Some(known) = self.state {
-            if rev <= known.rev {
-                return Err(EventError::Stale {
-                    known: known.rev,
-                    found: rev,
-                });
-            }
             if event.since.as_deref() != Some(&*known.rev.to_string()) {
                 return Err(OutOfSync::Since {
                     known: known.rev,
@@ -345,6 +356,16 @@ impl EventCheck<'_> {
             operations,
             blocks,
         })
+    }
+
+    fn check_late(&self, found: Tid) -> Result<(), EventError> {
+        match self.state {
+            Some(RepoState { rev: known, .. }) if found <= *known => Err(EventError::Stale {
+                known: *known,
+                found,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks a `#sync` message, and returns the state that it announces: the one that is known,
