@@ -9,8 +9,8 @@ use ipld_core::ipld::Ipld;
 use mst_node::{Node, height_of};
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
-    Action, Commit, CommitEvent, Curve, EventCheck, EventError, Frame, RepoState, SigningKey, Tid,
-    Write, Writer,
+    Action, Commit, CommitEvent, Curve, EventCheck, EventError, Frame, RepoState, SigningKey,
+    SyncEvent, Tid, Write, Writer,
 };
 use mst_testkit::{Change, History, Rng};
 
@@ -33,6 +33,8 @@ pub(crate) struct Draft {
     pub(crate) known: RepoState,
     /// Whether what is known is kept from the check.
     pub(crate) stateless: bool,
+    /// What is known when the commit comes in a `#sync` message.
+    pub(crate) known_by_sync: Option<RepoState>,
     pub(crate) now: Tid,
 }
 
@@ -77,6 +79,7 @@ impl Draft {
             blocks: Vec::new(),
             known,
             stateless: false,
+            known_by_sync: None,
             now: Tid::now(0),
         };
         draft.remake();
@@ -96,6 +99,21 @@ impl Draft {
             panic!("it was a commit");
         };
         check.commit(&event).map(drop)
+    }
+
+    /// Checks the message as a `#sync` with the same blocks.
+    pub(crate) fn check_sync(&self) -> Result<(), EventError> {
+        let key = key(self.curve).public_key();
+        let mut check = EventCheck::default();
+        check.key = Some(&key);
+        check.state = self.known_by_sync.as_ref();
+        check.now = Some(self.now);
+        let CommitEvent { repo, rev, .. } = &self.event;
+        let event = SyncEvent::new(repo, rev, 1, TIME, self.event.blocks.clone());
+        let Frame::Sync(event) = Frame::decode(&Frame::Sync(event).encode()).unwrap() else {
+            panic!("it was a sync");
+        };
+        check.sync(&event).map(drop)
     }
 
     /// Makes the tree anew that the operations lead to, and all that depends on it.

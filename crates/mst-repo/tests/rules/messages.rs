@@ -1,12 +1,13 @@
 //! What a message says beside its commit. Source: <https://atproto.com/specs/sync>
 
+use blockstore_car::CarWriter;
 use blockstore_core::{Bytes, Cid, dag_cbor_cid, raw_cid};
 use ipld_core::ipld::Ipld;
 use mst_node::Node;
-use mst_repo::{Action, MAX_OPERATIONS, SigningKey, Tid};
+use mst_repo::{Action, MAX_OPERATIONS, RepoState, SigningKey, Tid};
 
-use crate::draft::encode;
-use crate::table::{assert_enforced, rule};
+use crate::draft::{Draft, encode};
+use crate::table::{assert_enforced, assert_enforced_by, rule};
 
 #[test]
 fn each_rule_about_messages_is_enforced_for_its_own_sake() {
@@ -306,4 +307,50 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
         }
     }
     assert_enforced(&rules);
+}
+
+#[test]
+fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
+    fn state(draft: &Draft) -> RepoState {
+        RepoState::of(&draft.commit).unwrap()
+    }
+    let rules = [
+        rule("what is known may be announced", "nothing", |draft| {
+            draft.known_by_sync = Some(state(draft));
+            true
+        }),
+        rule("what is late is passed over", "Stale", |draft| {
+            let mut known = state(draft);
+            known.rev = known.rev.after(known.rev);
+            draft.known_by_sync = Some(known);
+            true
+        }),
+        rule("another tree is no fault", "OutOfSync Data", |draft| {
+            draft.known_by_sync = Some(draft.known.clone());
+            true
+        }),
+        rule("one account", "Invalid Mismatch repo", |draft| {
+            draft.event.repo = "did:plc:another".into();
+            true
+        }),
+        rule("one revision", "Invalid Mismatch rev", |draft| {
+            draft.event.rev = Tid::now(1).after(draft.known.rev).to_string();
+            true
+        }),
+        rule("not in the future", "Invalid Future", |draft| {
+            draft.now = Tid::new(draft.now.micros() - 6 * 60 * 1_000_000, 0);
+            true
+        }),
+        rule("a root", "Invalid NoRoot", |draft| {
+            let car = CarWriter::new(Vec::new(), &[]).unwrap();
+            draft.event.blocks = car.finish().unwrap().into();
+            true
+        }),
+        rule("and its block", "Invalid MissingCommit", |draft| {
+            let car = CarWriter::new(Vec::new(), &[draft.event.commit]).unwrap();
+            draft.event.blocks = car.finish().unwrap().into();
+            true
+        }),
+    ];
+    assert_enforced_by(&[Draft::check_sync], &rules);
 }

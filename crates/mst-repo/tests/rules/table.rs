@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Debug;
 
-use mst_repo::Curve;
+use mst_repo::{Curve, EventError};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -60,8 +60,16 @@ pub(crate) fn rule(
     }
 }
 
-/// Breaks each rule in each of many random messages.
+/// Breaks each rule in each of many random messages, `#commit` messages.
 pub(crate) fn assert_enforced(rules: &[Rule]) {
+    assert_enforced_by(&[Draft::check], rules);
+}
+
+/// How a message is checked: as a `#commit` or as a `#sync`.
+pub(crate) type Check = fn(&Draft) -> Result<(), EventError>;
+
+/// Breaks each rule in each of many random messages; each check has to give the reason.
+pub(crate) fn assert_enforced_by(checks: &[Check], rules: &[Rule]) {
     let broken = RefCell::new(vec![0; rules.len()]);
     let config = Config {
         failure_persistence: None,
@@ -73,7 +81,9 @@ pub(crate) fn assert_enforced(rules: &[Rule]) {
     let result = TestRunner::new(config).run(&cases, |(seed, commits, k256)| {
         let curve = if k256 { Curve::K256 } else { Curve::P256 };
         let valid = Draft::new(seed, commits, curve);
-        prop_assert!(valid.check().is_ok(), "{:?}", valid.check());
+        for check in checks {
+            prop_assert!(check(&valid).is_ok(), "{:?}", check(&valid));
+        }
         let mut wrong = Vec::new();
         for (at, rule) in rules.iter().enumerate() {
             let mut draft = valid.clone();
@@ -81,12 +91,14 @@ pub(crate) fn assert_enforced(rules: &[Rule]) {
                 continue;
             }
             broken.borrow_mut()[at] += 1;
-            let found = match draft.check() {
-                Ok(()) => "nothing".to_owned(),
-                Err(error) => reason(&error),
-            };
-            if found != rule.reason {
-                wrong.push(format!("{}: {found}, not {}", rule.name, rule.reason));
+            for check in checks {
+                let found = match check(&draft) {
+                    Ok(()) => "nothing".to_owned(),
+                    Err(error) => reason(&error),
+                };
+                if found != rule.reason {
+                    wrong.push(format!("{}: {found}, not {}", rule.name, rule.reason));
+                }
             }
         }
         prop_assert!(wrong.is_empty(), "{wrong:#?}");
