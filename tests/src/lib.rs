@@ -4,12 +4,14 @@
 //! recursively, so that it can be an oracle for the fast ways; commits and records are
 //! encoded by `serde_ipld_dagcbor`.
 
+mod history;
 mod mined;
 mod published;
 mod repository;
 mod rng;
 mod tree;
 
+pub use history::{Change, History};
 pub use mined::key_of_height;
 pub use published::{PUBLISHED_ROOTS, PUBLISHED_VALUE};
 pub use repository::SampleRepository;

@@ -8,7 +8,7 @@ use clap::Args;
 use mst_testkit::SampleRepository;
 
 use crate::shell::{self, command};
-use crate::{Result, conformance, sample};
+use crate::{Result, conformance, others, sample};
 
 /// Run the checks that only the maintainers need, after the tests.
 #[derive(Debug, Args)]
@@ -29,12 +29,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     dependencies()?;
     sample::check()?;
     suites(arguments)?;
+    agreement()?;
     fuzz(arguments.fuzz)?;
     println!("all checks passed");
     Ok(())
 }
 
-fn cargo(line: &str) -> Command {
+pub(crate) fn cargo(line: &str) -> Command {
     let words: Vec<&str> = line.split(' ').collect();
     command("cargo", &words)
 }
@@ -121,6 +122,16 @@ fn suites(arguments: &Arguments) -> Result<()> {
         }
         None => {
             println!("no folder of suites given: left out");
+            Ok(())
+        }
+    }
+}
+
+fn agreement() -> Result<()> {
+    match others::missing() {
+        None => others::run(),
+        Some(program) => {
+            println!("no {program} to run other implementations with: left out");
             Ok(())
         }
     }

@@ -2,6 +2,7 @@
 
 mod ci;
 mod conformance;
+mod others;
 mod peers;
 mod sample;
 mod shell;
@@ -21,6 +22,8 @@ enum Task {
     Ci(ci::Arguments),
     /// Run the published vectors and suites.
     Conformance(conformance::Arguments),
+    /// Install other implementations, and test whether they agree with ours.
+    Others,
     /// Compare speed and memory with other crates for the same job.
     Peers(peers::Arguments),
     /// Write the sample repository that the examples read.
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Ci(arguments) => ci::run(&arguments),
         Task::Conformance(arguments) => conformance::run(&arguments),
+        Task::Others => others::run(),
         Task::Peers(arguments) => peers::run(&arguments),
         Task::Sample(arguments) => sample::run(&arguments),
     };

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use atproto_mst::{
-    CommitEvent, Curve, Frame, MemoryBlockStore, NewCommit, Signer, SigningKey, Write, Writer,
+    CommitEvent, Curve, Frame, MemoryBlockStore, NewCommit, SigningKey, Write, Writer,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,7 +19,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A server keeps its keys where nobody else can read them.
     let key = SigningKey::from_bytes(Curve::K256, &[1; 32])?;
-    let sign = |message: &[u8]| Ok(key.sign(message)?);
     let announce = |seq: i64, new: &NewCommit| {
         let event = CommitEvent::new(new, seq, "2026-11-21T00:00:00Z");
         let frame = Frame::Commit(Box::new(event)).encode();
@@ -27,13 +26,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
-    let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, sign)?;
+    let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, &key)?;
     announce(1, &first)?;
     for seq in 2..5 {
         let path = format!("app.bsky.feed.post/{seq}");
         // {"text": "Hello"}
         let record = b"\xa1\x64text\x65Hello".as_slice().into();
-        let new = writer.write(&[Write::Create { path, record }], sign)?;
+        let new = writer.write(&[Write::Create { path, record }], &key)?;
         println!(
             "{}: {} bytes for the firehose",
             new.commit.rev,

@@ -2,12 +2,14 @@
 //! at all.
 //!
 //! ```sh
-//! cargo run --features sqlite --example sqlite_repo -- /tmp/repository.sqlite "Hello"
+//! cargo run --features k256,sqlite --example sqlite_repo -- /tmp/repository.sqlite "Hello"
 //! ```
 
 use std::error::Error;
 
-use atproto_mst::{BlockStoreMut, NewCommit, Repository, SqliteBlockStore, Tid, Write, Writer};
+use atproto_mst::{
+    BlockStoreMut, Curve, NewCommit, Repository, SigningKey, SqliteBlockStore, Tid, Write, Writer,
+};
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 
@@ -26,11 +28,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             tx.set_head(DID, &new.cid)
         })
     };
-    // Nobody will accept such a signature; a server has a key.
-    let sign = |_: &[u8]| Ok([0; 64]);
+    // A server keeps its keys where nobody else can read them.
+    let key = SigningKey::from_bytes(Curve::K256, &[1; 32])?;
     let mut writer = match blocks.head(DID)? {
         Some(commit) => Writer::open(&blocks, &commit)?,
-        None => Writer::create_with(&blocks, DID, sign, store)?.0,
+        None => Writer::create_with(&blocks, DID, &key, store)?.0,
     };
 
     // {"text": ...}, for a text of up to 23 bytes.
@@ -38,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let record = [b"\xa1\x64text".as_slice(), &[head], text.as_bytes()].concat();
     let path = format!("app.bsky.feed.post/{}", Tid::now(0));
     let record = record.into();
-    writer.write_with(&[Write::Create { path, record }], sign, store)?;
+    writer.write_with(&[Write::Create { path, record }], &key, store)?;
 
     let repository = Repository::open(&blocks, &writer.commit_cid())?;
     for record in repository.records()? {

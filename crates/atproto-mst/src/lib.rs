@@ -23,10 +23,10 @@ pub use mst_ops::{
     verify as verify_tree,
 };
 pub use mst_repo::{
-    self, Action, Collections, Commit, CommitEvent, Error, Export, ExportSince, Fault, Faults,
-    Frame, InvalidCommit, InvalidFrame, InvalidPath, InvalidTid, Place, Reachable, Record, Records,
-    RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SyncEvent, Tid, is_record,
-    reachable,
+    self, Action, Collections, Commit, CommitEvent, Curve, Error, Export, ExportSince, Fault,
+    Faults, Frame, InvalidCommit, InvalidFrame, InvalidPath, InvalidTid, Place, Reachable, Record,
+    Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
+    SignatureError, Signer, SyncEvent, Tid, is_record, reachable,
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{
@@ -34,7 +34,4 @@ pub use mst_repo::{
     WriteError, Writer,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
-pub use mst_repo::{
-    Curve, InvalidPublicKey, InvalidSigningKey, PublicKey, SignError, SignatureError, Signer,
-    SigningKey,
-};
+pub use mst_repo::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
-    BlockStore, BlockStoreMut, MemoryBlockStore, NewCommit, RepoPath, Signer, SigningKey, Write,
+    BlockStore, BlockStoreMut, MemoryBlockStore, NewCommit, RepoPath, SigningKey, Write,
     WriteError, Writer,
 };
 use blockstore_sqlite::Access;
@@ -117,8 +117,7 @@ fn write<S: BlockStore>(
 ) -> Result<NewCommit, Failure> {
     // Behind the last revision there is none, and the writer would not say so.
     edit::rev_after(&writer.commit().rev)?;
-    let sign = |message: &[u8]| Ok(key.sign(message)?);
-    let written = writer.write_with(writes, sign, |_, _| Ok(()));
+    let written = writer.write_with(writes, key, |_, _| Ok(()));
     written.map_err(|error| match error {
         WriteError::Repository(error) => error.into(),
         WriteError::Store(error) => error.into(),

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use atproto_mst::{Curve, Signer, SigningKey};
+use atproto_mst::{Curve, SigningKey};
 use multibase::Base;
 use zeroize::Zeroizing;
 

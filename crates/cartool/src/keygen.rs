@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use atproto_mst::{Curve, Signer, SigningKey};
+use atproto_mst::{Curve, SigningKey};
 
 use crate::cli::{KeyCurve, KeygenArgs};
 use crate::failure::{Failure, chain};

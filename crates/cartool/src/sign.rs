@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use atproto_mst::{BlockStoreMut, MemoryBlockStore, Signer};
+use atproto_mst::{BlockStoreMut, MemoryBlockStore};
 
 use crate::cli::SignArgs;
 use crate::failure::{Failure, chain};

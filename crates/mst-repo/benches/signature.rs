@@ -1,7 +1,7 @@
 //! Signatures on both curves: `cargo bench -p mst-repo --bench signature`.
 
 use divan::{Bencher, black_box};
-use mst_repo::{Commit, Curve, PublicKey, Signer, SigningKey};
+use mst_repo::{Commit, Curve, PublicKey, SigningKey};
 use mst_testkit::{BENCH_SEED, SampleRepository};
 
 const CURVES: [Curve; 2] = [Curve::K256, Curve::P256];

@@ -26,9 +26,10 @@ use crate::{PublicKey, SignatureError};
 /// ```
 /// use blockstore_core::MemoryBlockStore;
 /// use mst_repo::{CommitEvent, EventCheck, EventError, Write, Writer};
-/// # let sign = |_: &[u8]| Ok([0; 64]);
+/// # let key = mst_repo::SigningKey::from_bytes(mst_repo::Curve::K256, &[7; 32])?;
+/// # let public_key = key.public_key();
 /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
-/// # let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, sign)?;
+/// # let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, &key)?;
 /// # let write = |rkey: &str| Write::Create {
 /// #     path: format!("app.bsky.feed.post/{rkey}"),
 /// #     record: b"\xa1\x64text\x65Hello".as_slice().into(),
@@ -37,11 +38,11 @@ use crate::{PublicKey, SignatureError};
 /// // The first commit of a repository, and the two after it, as messages.
 /// let time = "2026-11-21T00:00:00Z";
 /// let first = CommitEvent::new(&first, 1, time);
-/// let second = CommitEvent::new(&writer.write(&[write("1")], sign)?, 2, time);
-/// let third = CommitEvent::new(&writer.write(&[write("2")], sign)?, 3, time);
+/// let second = CommitEvent::new(&writer.write(&[write("1")], &key)?, 2, time);
+/// let third = CommitEvent::new(&writer.write(&[write("2")], &key)?, 3, time);
 ///
 /// let mut check = EventCheck::default();
-/// // Set `check.key` to the account's key as well; here nothing is signed.
+/// check.key = Some(&public_key);
 /// let state = check.commit(&first)?.state;
 /// check.state = Some(&state);
 /// assert!(matches!(check.commit(&third), Err(EventError::OutOfSync(_))));
@@ -133,7 +134,7 @@ pub enum EventError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutOfSync {
-    /// The sender left out what there was too much of.
+    /// The sender left out what there was too much of; only the commit was checked.
     #[error("the message is marked as too big")]
     TooBig,
     /// It follows another revision.
@@ -221,6 +222,14 @@ pub enum EventFault {
         /// The revision.
         rev: Tid,
     },
+    /// The revision that it follows is not before its own, or is no TID.
+    #[error("it follows revision {since:?}, which is not before its own, {rev}")]
+    Since {
+        /// Its own revision.
+        rev: Tid,
+        /// The one that it follows.
+        since: String,
+    },
     /// The path of an operation is none.
     #[error("{path:?} is not a repository path")]
     Path {
@@ -286,9 +295,6 @@ impl EventCheck<'_> {
     ///
     /// [`EventError`].
     pub fn commit(&self, event: &CommitEvent) -> Result<CheckedCommit, EventError> {
-        if event.too_big {
-            return Err(OutOfSync::TooBig.into());
-        }
         if event.ops.len() > MAX_OPERATIONS {
             let found = event.ops.len();
             return Err(EventFault::TooManyOperations { found }.into());
@@ -301,6 +307,17 @@ impl EventCheck<'_> {
             }
             .into());
         }
+        if let Some(since) = &event.since {
+            let before: Option<Tid> = since.parse().ok();
+            if before.is_none_or(|before| before >= rev) {
+                let since = since.clone();
+                return Err(EventFault::Since { rev, since }.into());
+            }
+        }
+        if event.too_big {
+            self.check_late(rev)?;
+            return Err(OutOfSync::TooBig.into());
+        }
         let operations = check_operations(&event.ops, &blocks)?;
         let found = self.invert(&blocks, &commit.data, &operations)?;
         let empty = mst_node::Node::empty().cid();
@@ -312,13 +329,8 @@ impl EventCheck<'_> {
             }
             .into());
         }
+        self.check_late(rev)?;
         if let Some(known) = self.state {
-            if rev <= known.rev {
-                return Err(EventError::Stale {
-                    known: known.rev,
-                    found: rev,
-                });
-            }
             if event.since.as_deref() != Some(&*known.rev.to_string()) {
                 return Err(OutOfSync::Since {
                     known: known.rev,
@@ -344,6 +356,16 @@ impl EventCheck<'_> {
             operations,
             blocks,
         })
+    }
+
+    fn check_late(&self, found: Tid) -> Result<(), EventError> {
+        match self.state {
+            Some(RepoState { rev: known, .. }) if found <= *known => Err(EventError::Stale {
+                known: *known,
+                found,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks a `#sync` message, and returns the state that it announces: the one that is known,

@@ -12,7 +12,6 @@ mod reachable;
 mod record;
 mod repository;
 mod salvage;
-#[cfg(any(feature = "k256", feature = "p256"))]
 mod signature;
 mod syntax;
 mod tid;
@@ -36,14 +35,12 @@ pub use reachable::{Reachable, reachable};
 pub use record::{Record, Records};
 pub use repository::{Collections, Repository};
 pub use salvage::{Salvage, Salvaged};
+pub use signature::{Curve, SignError, SignatureError, Signer};
 #[cfg(any(feature = "k256", feature = "p256"))]
-pub use signature::{
-    Curve, InvalidPublicKey, InvalidSigningKey, PublicKey, SignError, SignatureError, Signer,
-    SigningKey,
-};
+pub use signature::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
 #[cfg(feature = "car")]
 pub use writer::{
-    MAX_OPERATIONS, MAX_RECORD_LEN, MAX_SLICE_LEN, NewCommit, Signed, Write, WriteError, Writer,
+    MAX_OPERATIONS, MAX_RECORD_LEN, MAX_SLICE_LEN, NewCommit, Write, WriteError, Writer,
 };

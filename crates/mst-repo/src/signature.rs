@@ -1,14 +1,22 @@
 //! Signatures of commits: ECDSA over SHA-256, with keys of two curves.
+//!
+//! What a signature looks like is known without either curve; making and verifying one takes the
+//! feature of its curve.
 
 mod curve;
+#[cfg(any(feature = "k256", feature = "p256"))]
 mod did_key;
+#[cfg(any(feature = "k256", feature = "p256"))]
 mod public_key;
+#[cfg(any(feature = "k256", feature = "p256"))]
 mod signing_key;
 
 use std::error::Error;
 
 pub use curve::Curve;
+#[cfg(any(feature = "k256", feature = "p256"))]
 pub use public_key::{InvalidPublicKey, PublicKey};
+#[cfg(any(feature = "k256", feature = "p256"))]
 pub use signing_key::{InvalidSigningKey, SigningKey};
 
 use crate::Commit;
@@ -17,9 +25,9 @@ impl Commit {
     /// Signs the commit, so that [`sig`](Self::sig) covers all its other fields, those in
     /// [`extra`](Self::extra) too.
     ///
-    /// Of what `signer` gives, only the form is checked. That its public key is the one that the
-    /// account's DID document names, and that the signature is by that key, is the caller's
-    /// matter; [`verify_signature`](Self::verify_signature) tells the latter.
+    /// What `signer` gives is not taken on trust: if its public key is known, the signature must
+    /// be by it, and if not, it must be in a form that some key could have given. That the key is
+    /// the one that the account's DID document names is the caller's matter.
     ///
     /// # Errors
     ///
@@ -29,7 +37,7 @@ impl Commit {
     ///
     /// ```
     /// use mst_node::Node;
-    /// use mst_repo::{Commit, Curve, Signer, SigningKey};
+    /// use mst_repo::{Commit, Curve, SigningKey};
     ///
     /// let key = SigningKey::from_bytes(Curve::K256, &[7; 32])?;
     /// let mut commit = Commit::unsigned(
@@ -42,8 +50,9 @@ impl Commit {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn sign(&mut self, signer: &(impl Signer + ?Sized)) -> Result<(), SignError> {
-        let signature = signer.sign(&self.unsigned_bytes())?;
-        check_form(signer.public_key().curve(), &signature).map_err(SignError::Form)?;
+        let message = self.unsigned_bytes();
+        let signature = signer.sign(&message)?;
+        check_signed(signer, &message, &signature).map_err(SignError::Invalid)?;
         self.sig = signature.to_vec();
         Ok(())
     }
@@ -58,18 +67,42 @@ impl Commit {
     /// # Errors
     ///
     /// [`SignatureError`]; for a commit that nobody has signed yet, [`SignatureError::Len`].
+    #[cfg(any(feature = "k256", feature = "p256"))]
     pub fn verify_signature(&self, key: &PublicKey) -> Result<(), SignatureError> {
         key.verify(&self.unsigned_bytes(), &self.sig)
     }
 }
 
-/// Whoever can sign: a [`SigningKey`] in memory, or a key that lives elsewhere, in a device or
+#[cfg(any(feature = "k256", feature = "p256"))]
+fn check_signed(
+    signer: &(impl Signer + ?Sized),
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureError> {
+    match signer.public_key() {
+        Some(key) => key.verify(message, signature),
+        None => check_form(Curve::WIDER, signature),
+    }
+}
+
+#[cfg(not(any(feature = "k256", feature = "p256")))]
+fn check_signed(
+    _: &(impl Signer + ?Sized),
+    _: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureError> {
+    check_form(Curve::WIDER, signature)
+}
+
+/// Whoever can sign: a `SigningKey` in memory, or a key that lives elsewhere, in a device or
 /// behind a service.
+///
+/// A closure from the bytes to be signed to their signature is a signer whose key nobody knows.
 ///
 /// # Examples
 ///
 /// ```
-/// use mst_repo::{Commit, PublicKey, SignError, Signer};
+/// use mst_repo::{PublicKey, SignError, Signer};
 ///
 /// /// A key that some service holds.
 /// struct RemoteKey {
@@ -77,26 +110,23 @@ impl Commit {
 /// }
 ///
 /// impl Signer for RemoteKey {
-///     fn public_key(&self) -> PublicKey {
-///         self.public_key
-///     }
-///
 ///     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
 ///         # fn ask_the_service(_: &[u8]) -> std::io::Result<[u8; 64]> {
 ///         #     Err(std::io::ErrorKind::TimedOut.into())
 ///         # }
 ///         ask_the_service(message).map_err(SignError::signer)
 ///     }
+///
+///     fn public_key(&self) -> Option<PublicKey> {
+///         Some(self.public_key)
+///     }
 /// }
 /// # let public_key = "did:key:zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc".parse()?;
 /// # let signer: Box<dyn Signer> = Box::new(RemoteKey { public_key });
 /// # assert!(matches!(signer.sign(b""), Err(SignError::Signer(_))));
-/// # Ok::<(), mst_repo::InvalidPublicKey>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Signer {
-    /// Returns the key that the signatures are checked with.
-    fn public_key(&self) -> PublicKey;
-
     /// Returns the ECDSA signature over the SHA-256 of `message`: r and s, 32 bytes each, big
     /// end first, with the lower of the two values that s can have.
     ///
@@ -107,6 +137,19 @@ pub trait Signer {
     ///
     /// [`SignError::Signer`] if there is none to be had.
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError>;
+
+    /// Returns the key that the signatures are by, so that each is verified before it is used.
+    /// `None`, if it is not known, leaves that out.
+    #[cfg(any(feature = "k256", feature = "p256"))]
+    fn public_key(&self) -> Option<PublicKey> {
+        None
+    }
+}
+
+impl<F: Fn(&[u8]) -> Result<[u8; 64], SignError>> Signer for F {
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        self(message)
+    }
 }
 
 /// Checks what can be said of a signature without a message: its length, and that r and s are
@@ -179,9 +222,9 @@ pub enum SignError {
     /// The signer failed; trying again may help.
     #[error("the signer failed")]
     Signer(#[source] Box<dyn Error + Send + Sync>),
-    /// The signer gave what nobody would take for a signature.
-    #[error("the signer gave no signature in atproto's form")]
-    Form(#[source] SignatureError),
+    /// The signer gave what is no signature, or not one by its key.
+    #[error("the signer gave a signature that is not valid")]
+    Invalid(#[source] SignatureError),
 }
 
 impl SignError {

@@ -1,7 +1,6 @@
 //! From commit to commit.
 
 use std::collections::HashSet;
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use blockstore_core::{
 };
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
-use crate::{Commit, Error, RepoPath, Repository, Tid, is_record};
+use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_record};
 
 /// The most operations that a commit may have.
 ///
@@ -141,9 +140,9 @@ pub enum WriteError {
         /// How many, as a CAR.
         len: usize,
     },
-    /// The commit could not be signed.
+    /// The commit could not be signed, or its signature is not valid.
     #[error("the commit could not be signed")]
-    Sign(#[source] Box<dyn StdError + Send + Sync>),
+    Sign(#[source] SignError),
     /// The store did not take the commit.
     #[error("the commit could not be stored")]
     Store(#[source] StoreError),
@@ -161,27 +160,47 @@ pub enum WriteError {
 /// them there. Two writers of one repository must not be: each would not know of the other's
 /// commits.
 ///
+/// The key is no part of it, and is given for each commit: a server can keep it locked away in
+/// between, and change it. See [`Signer`] for what can be a key, and [`Commit::sign`] for how its
+/// signatures are checked before anything is stored.
+///
 /// # Examples
 ///
 /// ```
-/// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
-/// use mst_repo::{Repository, Write, Writer};
+/// use blockstore_core::MemoryBlockStore;
+/// use mst_repo::{Curve, Repository, SigningKey, Write, Writer};
 ///
 /// let blocks = MemoryBlockStore::new();
-/// // Signs with a key that is kept elsewhere.
-/// let sign = |_: &[u8]| Ok([0; 64]);
-/// let (mut writer, _) = Writer::create(&blocks, "did:plc:z72i7hdynmk6r22z27h6tvur", sign)?;
+/// let key = SigningKey::from_bytes(Curve::K256, &[7; 32])?;
+/// let (mut writer, _) = Writer::create(&blocks, "did:plc:z72i7hdynmk6r22z27h6tvur", &key)?;
 ///
 /// let write = Write::Create {
 ///     path: "app.bsky.feed.post/3jzfcijpj2z2a".into(),
 ///     record: b"\xa1\x64text\x65Hello".as_slice().into(),
 /// };
-/// let new = writer.write(&[write], sign)?;
+/// let new = writer.write(&[write], &key)?;
 /// assert_eq!(new.operations.len(), 1);
 ///
 /// let repository = Repository::open(&blocks, &new.cid)?;
 /// assert_eq!(repository.verify()?.records, 1);
+/// repository.commit().verify_signature(&key.public_key())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// With a key that lives elsewhere, and neither curve built in:
+///
+/// ```
+/// use blockstore_core::MemoryBlockStore;
+/// use mst_repo::{SignError, Writer};
+///
+/// # fn ask_the_service(_: &[u8]) -> std::io::Result<[u8; 64]> {
+/// #     Ok([7; 64])
+/// # }
+/// let key = |message: &[u8]| ask_the_service(message).map_err(SignError::signer);
+/// let blocks = MemoryBlockStore::new();
+/// let (writer, _) = Writer::create(&blocks, "did:plc:z72i7hdynmk6r22z27h6tvur", &key)?;
+/// assert_eq!(writer.commit().sig.len(), 64);
+/// # Ok::<(), mst_repo::WriteError>(())
 /// ```
 pub struct Writer<S> {
     tree: Tree<Arc<NodeStore<S>>>,
@@ -190,9 +209,6 @@ pub struct Writer<S> {
     /// What tells this writer's revisions from those of another clock.
     clock: u16,
 }
-
-/// What a signer gives for the bytes of a commit: 64 bytes, or why not.
-pub type Signed = Result<[u8; 64], Box<dyn StdError + Send + Sync>>;
 
 impl<S: BlockStoreMut> Writer<S> {
     /// Starts the repository of `did`, without records, and stores its first commit.
@@ -204,9 +220,9 @@ impl<S: BlockStoreMut> Writer<S> {
     pub fn create(
         blocks: S,
         did: &str,
-        sign: impl FnOnce(&[u8]) -> Signed,
+        key: &(impl Signer + ?Sized),
     ) -> Result<(Self, NewCommit), WriteError> {
-        Self::create_with(blocks, did, sign, |blocks, new| {
+        Self::create_with(blocks, did, key, |blocks, new| {
             blocks.put_many(&new.new_blocks)
         })
     }
@@ -219,9 +235,9 @@ impl<S: BlockStoreMut> Writer<S> {
     pub fn write(
         &mut self,
         writes: &[Write],
-        sign: impl FnOnce(&[u8]) -> Signed,
+        key: &(impl Signer + ?Sized),
     ) -> Result<NewCommit, WriteError> {
-        self.write_with(writes, sign, |blocks, new| blocks.put_many(&new.new_blocks))
+        self.write_with(writes, key, |blocks, new| blocks.put_many(&new.new_blocks))
     }
 }
 
@@ -251,7 +267,7 @@ impl<S: BlockStore> Writer<S> {
     pub fn create_with(
         blocks: S,
         did: &str,
-        sign: impl FnOnce(&[u8]) -> Signed,
+        key: &(impl Signer + ?Sized),
         store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
     ) -> Result<(Self, NewCommit), WriteError> {
         let nodes = NodeStore::new(blocks);
@@ -259,7 +275,7 @@ impl<S: BlockStore> Writer<S> {
         let clock = Tid::random_clock();
         let changes = tree.flush();
         let mut commit = Commit::unsigned(did, Tid::now(clock).to_string(), changes.root);
-        let (cid, block) = signed(&mut commit, sign)?;
+        let (cid, block) = signed(&mut commit, key)?;
         let mut new_blocks = vec![(cid, block)];
         new_blocks.extend(changes.new);
         let new = NewCommit {
@@ -314,7 +330,7 @@ impl<S: BlockStore> Writer<S> {
     pub fn write_with(
         &mut self,
         writes: &[Write],
-        sign: impl FnOnce(&[u8]) -> Signed,
+        key: &(impl Signer + ?Sized),
         store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
     ) -> Result<NewCommit, WriteError> {
         check(writes)?;
@@ -337,7 +353,7 @@ impl<S: BlockStore> Writer<S> {
         let previous_rev = self.commit.rev.parse().unwrap_or(Tid::new(0, 0));
         let rev = Tid::now(self.clock).after(previous_rev);
         let mut commit = Commit::unsigned(&*self.commit.did, rev.to_string(), changes.root);
-        let (cid, block) = signed(&mut commit, sign)?;
+        let (cid, block) = signed(&mut commit, key)?;
 
         let keys = operations.iter().map(|operation| operation.key.as_slice());
         let cover = tree.cover(keys).map_err(Error::from)?;
@@ -446,12 +462,8 @@ fn apply<S: BlockStore>(
 }
 
 /// Signs a commit, and returns its CID and block.
-fn signed(
-    commit: &mut Commit,
-    sign: impl FnOnce(&[u8]) -> Signed,
-) -> Result<(Cid, Bytes), WriteError> {
-    let signature = sign(&commit.unsigned_bytes()).map_err(WriteError::Sign)?;
-    commit.sig = signature.to_vec();
+fn signed(commit: &mut Commit, key: &(impl Signer + ?Sized)) -> Result<(Cid, Bytes), WriteError> {
+    commit.sign(key).map_err(WriteError::Sign)?;
     let block = Bytes::from(commit.encode());
     let cid = dag_cbor_cid(&block);
     // What others would not take for a commit, such as one of no DID, must not come to be.

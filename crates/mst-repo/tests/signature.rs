@@ -12,10 +12,11 @@ use data_encoding::{BASE64_NOPAD, HEXLOWER};
 use ipld_core::ipld::Ipld;
 use mst_repo::{
     Commit, Curve, InvalidSigningKey, PublicKey, Repository, SignError, SignatureError, Signer,
-    SigningKey, Write, Writer,
+    SigningKey, Write, WriteError, Writer,
 };
 use proptest::prelude::*;
 
+const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 const CURVES: [Curve; 2] = [Curve::K256, Curve::P256];
 
 // ---- Vectors.
@@ -262,12 +263,12 @@ fn a_signature_by_another_key_is_refused() {
 struct Fixed(Result<[u8; 64], &'static str>);
 
 impl Signer for Fixed {
-    fn public_key(&self) -> PublicKey {
-        key(Curve::K256, 3).public_key()
-    }
-
     fn sign(&self, _: &[u8]) -> Result<[u8; 64], SignError> {
         self.0.map_err(SignError::signer)
+    }
+
+    fn public_key(&self) -> Option<PublicKey> {
+        Some(key(Curve::K256, 3).public_key())
     }
 }
 
@@ -284,40 +285,100 @@ fn a_signer_that_fails_leaves_the_commit_as_it_was() {
     assert_eq!(commit, before);
 }
 
+/// What a writer, and a commit alone, say of a signer whose signatures are not valid.
+fn refusals(signer: &impl Signer) -> [SignatureError; 3] {
+    let refusal = |error| match error {
+        SignError::Invalid(refusal) => refusal,
+        other => panic!("{other}"),
+    };
+    let mut unsigned = commit();
+    let before = unsigned.clone();
+    let alone = refusal(unsigned.sign(signer).unwrap_err());
+    assert_eq!(unsigned, before);
+
+    let store = MemoryBlockStore::new();
+    let refused = |result| match result {
+        Err(WriteError::Sign(error)) => refusal(error),
+        other => panic!("{other:?}"),
+    };
+    let first = refused(Writer::create(&store, DID, signer).map(|(_, new)| new));
+    assert!(store.is_empty(), "nothing was stored");
+    let (mut writer, _) = Writer::create(&store, DID, &key(Curve::K256, 3)).unwrap();
+    let (before, len) = (writer.commit_cid(), store.len());
+    let next = refused(writer.write(&[hello()], signer));
+    assert_eq!((writer.commit_cid(), store.len()), (before, len));
+    [alone, first, next]
+}
+
 #[test]
-fn a_signer_that_gives_a_high_s_is_caught() {
-    let mut commit = commit();
-    let signature = key(Curve::K256, 3).sign(&commit.unsigned_bytes()).unwrap();
-    let before = commit.clone();
-    let refused = commit.sign(&Fixed(Ok(twin(Curve::K256, &signature))));
-    assert!(matches!(
-        refused,
-        Err(SignError::Form(SignatureError::HighS))
-    ));
-    assert_eq!(commit, before);
-    commit.sign(&Fixed(Ok(signature))).unwrap();
-    commit
+fn a_signature_that_is_not_by_the_signers_key_gets_nowhere() {
+    let message = commit().unsigned_bytes();
+    let good = key(Curve::K256, 3).sign(&message).unwrap();
+    let others = [key(Curve::K256, 4), key(Curve::P256, 3)];
+    for other in others.map(|other| other.sign(&message).unwrap()) {
+        let refusals = refusals(&Fixed(Ok(other)));
+        assert_eq!(refusals, [const { SignatureError::Mismatch }; 3]);
+    }
+    let high = Fixed(Ok(twin(Curve::K256, &good)));
+    assert_eq!(refusals(&high), [const { SignatureError::HighS }; 3]);
+
+    let mut signed = commit();
+    signed.sign(&Fixed(Ok(good))).unwrap();
+    signed
         .verify_signature(&key(Curve::K256, 3).public_key())
         .unwrap();
+}
+
+#[test]
+fn of_a_signer_whose_key_is_not_known_what_no_key_gives_is_refused() {
+    let number = |first: [u8; 32], second: [u8; 32]| {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&first);
+        signature[32..].copy_from_slice(&second);
+        signature
+    };
+    let (zero, one) = ([0; 32], added([0; 32], 1));
+    let (order, half) = (order(Curve::K256), half_order(Curve::K256));
+    for (signature, expected) in [
+        (number(zero, one), SignatureError::Zero { scalar: "r" }),
+        (number(one, zero), SignatureError::Zero { scalar: "s" }),
+        (number(order, one), SignatureError::TooLarge { scalar: "r" }),
+        (number(one, order), SignatureError::TooLarge { scalar: "s" }),
+        (number(one, added(half, 1)), SignatureError::HighS),
+    ] {
+        let signer = |_: &[u8]| Ok(signature);
+        let all = [expected.clone(), expected.clone(), expected];
+        assert_eq!(refusals(&signer), all);
+    }
+    // Whether it is by the right key cannot be seen.
+    let signer = |_: &[u8]| Ok(number(added(order, -1), half));
+    commit().sign(&signer).unwrap();
+    Writer::create(MemoryBlockStore::new(), DID, &signer).unwrap();
 }
 
 #[test]
 fn the_commits_of_a_writer_are_signed_by_its_key() {
     for curve in CURVES {
         let key = key(curve, 3);
-        let blocks = MemoryBlockStore::new();
-        let sign = |message: &[u8]| Ok(key.sign(message)?);
-        let (mut writer, first) = Writer::create(&blocks, "did:plc:abc", sign).unwrap();
-        let write = Write::Create {
-            path: "app.bsky.feed.post/3jzfcijpj2z2a".into(),
-            record: b"\xa1\x64text\x65Hello".as_slice().into(),
-        };
-        let second = writer.write(&[write], sign).unwrap();
-        for new in [first, second] {
-            let stored = Repository::open(&blocks, &new.cid).unwrap();
-            let verified = stored.commit().verify_signature(&key.public_key());
-            assert_eq!(verified, Ok(()), "{curve}");
+        let elsewhere = |message: &[u8]| key.sign(message);
+        let signers: [&dyn Signer; 2] = [&key, &elsewhere];
+        for signer in signers {
+            let blocks = MemoryBlockStore::new();
+            let (mut writer, first) = Writer::create(&blocks, DID, signer).unwrap();
+            let second = writer.write(&[hello()], signer).unwrap();
+            for new in [first, second] {
+                let stored = Repository::open(&blocks, &new.cid).unwrap();
+                let verified = stored.commit().verify_signature(&key.public_key());
+                assert_eq!(verified, Ok(()), "{curve}");
+            }
         }
+    }
+}
+
+fn hello() -> Write {
+    Write::Create {
+        path: "app.bsky.feed.post/3jzfcijpj2z2a".into(),
+        record: b"\xa1\x64text\x65Hello".as_slice().into(),
     }
 }
 
@@ -413,7 +474,7 @@ fn key(curve: Curve, fill: u8) -> SigningKey {
 fn commit() -> Commit {
     let data = "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm";
     let data = data.parse().unwrap();
-    Commit::unsigned("did:plc:z72i7hdynmk6r22z27h6tvur", "3jzfcijpj2z2a", data)
+    Commit::unsigned(DID, "3jzfcijpj2z2a", data)
 }
 
 fn bytes<const N: usize>(hex: &str) -> [u8; N] {

@@ -1,6 +1,6 @@
 //! `atproto-interop-tests/crypto`: signatures, and keys as text.
 
-use atproto_mst::{Curve, PublicKey, SignatureError, Signer, SigningKey};
+use atproto_mst::{Curve, PublicKey, SignatureError, SigningKey};
 use data_encoding::{BASE64_NOPAD, HEXLOWER};
 use multibase::Base;
 use serde::Deserialize;

@@ -1,22 +1,15 @@
 //! The danger: a process that is killed between two bytes. What it had acknowledged must be
 //! there, whole, and of what it had not, all or nothing, whether the blow fell on a write, on
 //! a commit, on the log as it was carried over, on a sweep, or on the making of the file.
-//!
-//! `BLOCKSTORE_SQLITE_KILLS` says how often to kill; 40 by default, in some seconds.
 
-use std::collections::hash_map::RandomState;
-use std::env;
-use std::hash::BuildHasher;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command};
-use std::thread;
-use std::time::Duration;
 
 use blockstore_core::dag_cbor_cid;
 use blockstore_sqlite::{BlockStore, BlockStoreMut, Bytes, Cid, SqliteBlockStore};
 
-use crate::support::{Folder, assert_holds, blocks, child, cids, digest, told};
+use crate::support::{
+    Folder, assert_holds, assert_sound, blocks, child, cids, digest, kill_in_time, kills, told,
+};
 
 const HEAD: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 
@@ -178,55 +171,6 @@ fn a_sweep_that_is_killed_has_dropped_nothing_that_is_needed() {
         }] += 1;
     }
     println!("found not begun, half way, done: {seen:?}");
-}
-
-/// Kills a process at any moment of `longest` milliseconds, from its beginning or from the line
-/// `from` that it says; returns what it had said until then, in lines that begin with `word`.
-fn kill_in_time(mut command: Command, from: Option<&str>, longest: u64, word: &str) -> Vec<String> {
-    let mut child = Killed(command.spawn().unwrap());
-    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
-    let mut said = String::new();
-    if let Some(from) = from {
-        while said.lines().next_back() != Some(from) {
-            assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
-        }
-    }
-    let random = RandomState::new().hash_one(longest);
-    thread::sleep(Duration::from_micros(random % (longest * 1_000)));
-    child.0.kill().unwrap();
-    stdout.read_to_string(&mut said).unwrap();
-    child.0.wait().unwrap();
-    assert!(!said.contains("FAILED"), "{said}");
-    // A line that was cut off was not said.
-    let end = said.rfind('\n').map_or(0, |at| at + 1);
-    said[..end]
-        .lines()
-        .filter(|line| line.starts_with(word))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// A process that does not outlive the test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn kills() -> u64 {
-    env::var("BLOCKSTORE_SQLITE_KILLS").map_or(40, |kills| kills.parse().unwrap())
-}
-
-/// Has SQLite look through the whole file.
-fn assert_sound(store: &SqliteBlockStore) {
-    let verdict: String = store.with_connection(|connection| {
-        let verdict = connection.pragma_query_value(None, "integrity_check", |row| row.get(0));
-        verdict.unwrap()
-    });
-    assert_eq!(verdict, "ok");
 }
 
 /// The other half of a power cut: the last bytes of the log never reached the disk. Wherever it

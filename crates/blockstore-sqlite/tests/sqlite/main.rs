@@ -2,6 +2,9 @@
 //!
 //! In one program, so that SQLite is linked once, and so that a test can start this program
 //! again to have another process.
+//!
+//! `BLOCKSTORE_SQLITE_KILLS` says how often the tests that kill processes do so; 40 times by
+//! default, in some seconds.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +19,7 @@ mod killed;
 mod model;
 mod opening;
 mod processes;
+mod repository;
 mod support;
 mod sweep;
 mod transactions;

@@ -1,10 +1,14 @@
 //! What the tests share: made-up blocks, folders, other processes.
 
+use std::collections::hash_map::RandomState;
 use std::env;
 use std::error::Error;
 use std::fmt::Debug;
+use std::hash::BuildHasher;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use blockstore_core::{dag_cbor_cid, sha2_256};
@@ -133,4 +137,59 @@ pub(crate) fn child_arguments(command: &mut Command, name: &str, file: &Path, wo
 pub(crate) fn told() -> Option<(PathBuf, String)> {
     let file = env::var_os(FILE)?;
     Some((file.into(), env::var(WORD).unwrap()))
+}
+
+/// Kills a process at any moment of `longest` milliseconds, from its beginning or from the line
+/// `from` that it says; returns what it had said until then, in lines that begin with `word`.
+pub(crate) fn kill_in_time(
+    mut command: Command,
+    from: Option<&str>,
+    longest: u64,
+    word: &str,
+) -> Vec<String> {
+    let mut child = Killed(command.spawn().unwrap());
+    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+    let mut said = String::new();
+    if let Some(from) = from {
+        while said.lines().next_back() != Some(from) {
+            assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+    }
+    let random = RandomState::new().hash_one(longest);
+    thread::sleep(Duration::from_micros(random % (longest * 1_000)));
+    child.0.kill().unwrap();
+    stdout.read_to_string(&mut said).unwrap();
+    child.0.wait().unwrap();
+    assert!(!said.contains("FAILED"), "{said}");
+    // A line that was cut off was not said.
+    let end = said.rfind('\n').map_or(0, |at| at + 1);
+    said[..end]
+        .lines()
+        .filter(|line| line.starts_with(word))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A process that does not outlive the test.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// How often to kill: 40 times, in some seconds, unless the variable says otherwise.
+pub(crate) fn kills() -> u64 {
+    env::var("BLOCKSTORE_SQLITE_KILLS").map_or(40, |kills| kills.parse().unwrap())
+}
+
+/// Has SQLite look through the whole file.
+pub(crate) fn assert_sound(store: &SqliteBlockStore) {
+    let verdict: String = store.with_connection(|connection| {
+        let verdict = connection.pragma_query_value(None, "integrity_check", |row| row.get(0));
+        verdict.unwrap()
+    });
+    assert_eq!(verdict, "ok");
 }

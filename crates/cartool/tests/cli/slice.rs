@@ -2,7 +2,7 @@
 //! would take; text from a stranger that acts on the terminal.
 
 use atproto_mst::{
-    Action, Bytes, CarBlockStore, CommitEvent, Curve, Frame, NewCommit, RepoOp, Signer, SigningKey,
+    Action, Bytes, CarBlockStore, CommitEvent, Curve, Frame, NewCommit, RepoOp, SigningKey,
     SyncEvent, Write, Writer, dag_cbor_cid,
 };
 use mst_testkit::SampleRepository;
@@ -30,9 +30,9 @@ fn new_commit() -> NewCommit {
     let update = Write::Update { path, record };
     let path = sample.paths.keys().nth(99).unwrap().clone();
     let delete = Write::Delete { path };
-    let sign = |message: &[u8]| Ok(key().sign(message)?);
+    let key = key();
     let writes = [create, update, delete];
-    writer.write_with(&writes, sign, |_, _| Ok(())).unwrap()
+    writer.write_with(&writes, &key, |_, _| Ok(())).unwrap()
 }
 
 fn frame_of(event: CommitEvent) -> Vec<u8> {

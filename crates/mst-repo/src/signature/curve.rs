@@ -14,6 +14,9 @@ pub enum Curve {
 }
 
 impl Curve {
+    /// The one with the higher order: what is out of range here is so on either curve.
+    pub(super) const WIDER: Self = Self::K256;
+
     /// Returns the number of the curve's points, which r and s are less than: its high and its
     /// low half, so that comparing pairs compares the numbers.
     ///

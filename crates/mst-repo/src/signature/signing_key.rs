@@ -96,6 +96,16 @@ impl SigningKey {
         }
     }
 
+    /// Returns the key that the signatures are verified with.
+    pub fn public_key(&self) -> PublicKey {
+        match &self.0 {
+            #[cfg(feature = "k256")]
+            Scalar::K256(scalar) => Point::K256(*scalar.verifying_key()).into(),
+            #[cfg(feature = "p256")]
+            Scalar::P256(scalar) => Point::P256(*scalar.verifying_key()).into(),
+        }
+    }
+
     /// Returns the secret number, big end first, to keep it somewhere. The caller wipes it.
     pub fn to_bytes(&self) -> [u8; 32] {
         match &self.0 {
@@ -108,15 +118,6 @@ impl SigningKey {
 }
 
 impl Signer for SigningKey {
-    fn public_key(&self) -> PublicKey {
-        match &self.0 {
-            #[cfg(feature = "k256")]
-            Scalar::K256(scalar) => Point::K256(*scalar.verifying_key()).into(),
-            #[cfg(feature = "p256")]
-            Scalar::P256(scalar) => Point::P256(*scalar.verifying_key()).into(),
-        }
-    }
-
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
         let signature = match &self.0 {
             #[cfg(feature = "k256")]
@@ -133,6 +134,10 @@ impl Signer for SigningKey {
             }
         };
         signature.map_err(SignError::signer)
+    }
+
+    fn public_key(&self) -> Option<PublicKey> {
+        Some(self.public_key())
     }
 }
 
