@@ -1,8 +1,13 @@
 //! Whether blocks that an engine wrote make up what they must: read back in straight-line code
 //! that shares nothing with any engine. Untimed.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
+use atproto_mst::{Action, CommitEvent, RepoOp};
 use cid::Cid;
 use sha2::{Digest as _, Sha256};
 
@@ -10,6 +15,7 @@ use crate::{
     Result,
     car::{Sections, split},
     checksum::Checksum,
+    input::{nodes_in, nodes_of, root_of},
     node::{Digest, Node, cid_of, link_behind},
     outcome::{Outcome, Tally},
     sample::CHECKPOINT,
@@ -112,6 +118,156 @@ pub(crate) fn export(elapsed: Duration, car: &[u8]) -> Result<Outcome> {
         streamable: order == preorder,
         ..tally.outcome(elapsed, &cid_of(root))
     })
+}
+
+/// A record that differs between two trees: its key, and its value in each.
+pub(crate) type Change = (String, Option<Digest>, Option<Digest>);
+
+/// Returns the outcome of comparing a tree with the one of `root`. The changes come in any order.
+pub(crate) fn changes(elapsed: Duration, root: &Digest, mut changes: Vec<Change>) -> Outcome {
+    changes.sort_unstable();
+    let mut checksum = Checksum::new();
+    for (key, before, after) in &changes {
+        for value in [before, after] {
+            checksum.add(key.as_bytes(), value.as_ref().map_or(&[], |value| value));
+        }
+    }
+    Outcome {
+        checksum: Some(checksum.value()),
+        ..Outcome::of(elapsed, changes.len(), Some(cid_of(root).to_string()))
+    }
+}
+
+/// Returns the outcome of coming to a root for each of several messages.
+///
+/// # Errors
+///
+/// There was none.
+pub(crate) fn roots(elapsed: Duration, roots: &[Digest]) -> Result<Outcome> {
+    let mut checksum = Checksum::new();
+    for root in roots {
+        checksum.add(&[], root);
+    }
+    let root = roots.last().ok_or("there was no message")?;
+    Ok(Outcome {
+        checksum: Some(checksum.value()),
+        ..Outcome::of(elapsed, roots.len(), Some(cid_of(root).to_string()))
+    })
+}
+
+/// Checks that none of some wrong messages is accepted.
+///
+/// # Errors
+///
+/// One is.
+pub(crate) fn refused(
+    wrong: &[CommitEvent],
+    mut accepts: impl FnMut(&CommitEvent) -> bool,
+) -> Result<()> {
+    match wrong.iter().position(|event| accepts(event)) {
+        Some(index) => Err(format!("the wrong message {index} is accepted").into()),
+        None => Ok(()),
+    }
+}
+
+/// Returns the outcome of collecting nodes for each of several commits: each hashes to its CID,
+/// and those that it takes to take the operations back are there, new ones left aside. `car` has
+/// the tree before all commits, and a proof is the nodes for one.
+///
+/// # Errors
+///
+/// What is wrong first.
+pub(crate) fn proofs<'p>(
+    elapsed: Duration,
+    car: &[u8],
+    events: &[CommitEvent],
+    proofs: impl ExactSizeIterator<Item = Vec<(Digest, Cow<'p, [u8]>)>>,
+) -> Result<Outcome> {
+    if proofs.len() != events.len() {
+        return Err("there is not one proof for each commit".into());
+    }
+    let mut nodes: HashMap<&Digest, &[u8]> = nodes_in(car).collect();
+    let mut after = Vec::new();
+    for (index, (event, proof)) in events.iter().zip(proofs).enumerate() {
+        let mut there = HashSet::new();
+        for (digest, found) in &proof {
+            block(digest, &mut |_| Some(Cow::Borrowed(&**found)))
+                .map_err(|error| format!("commit {}: {error}", index + 1))?;
+            there.insert(*digest);
+        }
+        for (digest, node) in nodes_of(event) {
+            if nodes.insert(digest, node).is_none() {
+                there.insert(*digest);
+            }
+        }
+        let root = root_of(event)?;
+        for digest in cover(&nodes, &root, &event.ops)? {
+            if !there.contains(&digest) {
+                let cid = cid_of(&digest);
+                return Err(format!("commit {}: node {cid} is not there", index + 1).into());
+            }
+        }
+        after.push(root);
+    }
+    roots(elapsed, &after)
+}
+
+/// Returns the nodes of the tree of `root` that it takes to take operations back: those on the way
+/// to each key, and where the key is new those on both sides of it, which have to become one.
+///
+/// # Errors
+///
+/// A node that is not there or is none.
+pub(crate) fn cover(
+    nodes: &HashMap<&Digest, &[u8]>,
+    root: &Digest,
+    ops: &[RepoOp],
+) -> Result<HashSet<Digest>> {
+    let mut cover = HashSet::from([*root]);
+    for op in ops {
+        let key = op.path.as_bytes();
+        let mut next = Some(*root);
+        while let Some(digest) = next.take() {
+            cover.insert(digest);
+            let (keys, subtrees) = slots_of(nodes, &digest)?;
+            let slot = keys.partition_point(|other| **other < *key);
+            if keys.get(slot).is_none_or(|other| **other != *key) {
+                next = subtrees[slot];
+            } else if op.action == Action::Create {
+                let edges: [(usize, fn(usize) -> usize); 2] =
+                    [(slot, |len| len), (slot + 1, |_| 0)];
+                for (slot, edge) in edges {
+                    let mut next = subtrees[slot];
+                    while let Some(digest) = next {
+                        cover.insert(digest);
+                        let (keys, subtrees) = slots_of(nodes, &digest)?;
+                        next = subtrees[edge(keys.len())];
+                    }
+                }
+            }
+        }
+    }
+    Ok(cover)
+}
+
+/// Returns the keys of a node, and the subtrees before, between and behind them.
+fn slots_of(
+    nodes: &HashMap<&Digest, &[u8]>,
+    digest: &Digest,
+) -> Result<(Vec<Vec<u8>>, Vec<Option<Digest>>)> {
+    let invalid = || format!("{} is no node", cid_of(digest));
+    let block = nodes.get(digest).ok_or_else(invalid)?;
+    let node = Node::decode(block).ok_or_else(invalid)?;
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    let mut subtrees = vec![node.left.copied()];
+    for entry in node {
+        let mut key = keys.last().cloned().unwrap_or_default();
+        key.truncate(entry.prefix_len);
+        key.extend_from_slice(entry.suffix);
+        keys.push(key);
+        subtrees.push(entry.right.copied());
+    }
+    Ok((keys, subtrees))
 }
 
 /// Where a walk stands.
