@@ -27,7 +27,6 @@ use crate::{
     Result,
     check::{self, Change},
     input::{Input, nodes_in, nodes_of, root_of},
-    node::Digest,
     outcome::Outcome,
 };
 
