@@ -16,7 +16,7 @@ use crate::{
     car::{Sections, split},
     checksum::Checksum,
     input::{nodes_in, nodes_of, root_of},
-    node::{Digest, Node, cid_of, link_behind},
+    node::{Digest, Node, cid_of, digest_of, link_behind},
     outcome::{Outcome, Tally},
     sample::CHECKPOINT,
 };
@@ -162,9 +162,9 @@ pub(crate) fn roots(elapsed: Duration, roots: &[Digest]) -> Result<Outcome> {
 /// One is.
 pub(crate) fn refused(
     wrong: &[CommitEvent],
-    mut accepts: impl FnMut(&CommitEvent) -> bool,
+    accepts: impl FnMut(&CommitEvent) -> bool,
 ) -> Result<()> {
-    match wrong.iter().position(|event| accepts(event)) {
+    match wrong.iter().position(accepts) {
         Some(index) => Err(format!("the wrong message {index} is accepted").into()),
         None => Ok(()),
     }
@@ -187,6 +187,12 @@ pub(crate) fn proofs<'p>(
         return Err("there is not one proof for each commit".into());
     }
     let mut nodes: HashMap<&Digest, &[u8]> = nodes_in(car).collect();
+    let mut before = digest_of(
+        &events
+            .first()
+            .and_then(|event| event.prev_data)
+            .ok_or("it follows nothing")?,
+    );
     let mut after = Vec::new();
     for (index, (event, proof)) in events.iter().zip(proofs).enumerate() {
         let mut there = HashSet::new();
@@ -195,19 +201,17 @@ pub(crate) fn proofs<'p>(
                 .map_err(|error| format!("commit {}: {error}", index + 1))?;
             there.insert(*digest);
         }
-        for (digest, node) in nodes_of(event) {
-            if nodes.insert(digest, node).is_none() {
-                there.insert(*digest);
-            }
-        }
+        nodes.extend(nodes_of(event));
         let root = root_of(event)?;
         for digest in cover(&nodes, &root, &event.ops)? {
-            if !there.contains(&digest) {
+            // That another tree has had a node does not make it old.
+            if !there.contains(&digest) && has_node(&nodes, &before, &digest)? {
                 let cid = cid_of(&digest);
                 return Err(format!("commit {}: node {cid} is not there", index + 1).into());
             }
         }
         after.push(root);
+        before = root;
     }
     roots(elapsed, &after)
 }
@@ -234,27 +238,61 @@ pub(crate) fn cover(
             if keys.get(slot).is_none_or(|other| **other != *key) {
                 next = subtrees[slot];
             } else if op.action == Action::Create {
-                let edges: [(usize, fn(usize) -> usize); 2] =
-                    [(slot, |len| len), (slot + 1, |_| 0)];
-                for (slot, edge) in edges {
-                    let mut next = subtrees[slot];
-                    while let Some(digest) = next {
-                        cover.insert(digest);
-                        let (keys, subtrees) = slots_of(nodes, &digest)?;
-                        next = subtrees[edge(keys.len())];
-                    }
-                }
+                add_edge(nodes, subtrees[slot], |len| len, &mut cover)?;
+                add_edge(nodes, subtrees[slot + 1], |_| 0, &mut cover)?;
             }
         }
     }
     Ok(cover)
 }
 
-/// Returns the keys of a node, and the subtrees before, between and behind them.
-fn slots_of(
+/// Adds the nodes of a subtree on one edge, whose slots `edge` picks.
+fn add_edge(
     nodes: &HashMap<&Digest, &[u8]>,
-    digest: &Digest,
-) -> Result<(Vec<Vec<u8>>, Vec<Option<Digest>>)> {
+    mut subtree: Option<Digest>,
+    edge: fn(usize) -> usize,
+    cover: &mut HashSet<Digest>,
+) -> Result<()> {
+    while let Some(digest) = subtree {
+        cover.insert(digest);
+        let (keys, subtrees) = slots_of(nodes, &digest)?;
+        subtree = subtrees[edge(keys.len())];
+    }
+    Ok(())
+}
+
+/// Returns whether the tree of `root` has a node: it is on the way to any of the keys below it.
+fn has_node(nodes: &HashMap<&Digest, &[u8]>, root: &Digest, digest: &Digest) -> Result<bool> {
+    let mut below = *digest;
+    let key = loop {
+        let (keys, subtrees) = slots_of(nodes, &below)?;
+        match (keys.into_iter().next(), subtrees[0]) {
+            (Some(key), _) => break key,
+            (None, Some(subtree)) => below = subtree,
+            (None, None) => return Ok(root == digest),
+        }
+    };
+    let mut next = Some(*root);
+    while let Some(on_the_way) = next {
+        if on_the_way == *digest {
+            return Ok(true);
+        }
+        let (keys, subtrees) = slots_of(nodes, &on_the_way)?;
+        let slot = keys.partition_point(|other| *other < key);
+        next = if keys.get(slot) == Some(&key) {
+            None
+        } else {
+            subtrees[slot]
+        };
+    }
+    Ok(false)
+}
+
+/// The keys of a node, and the subtrees around them.
+type Slots = (Vec<Vec<u8>>, Vec<Option<Digest>>);
+
+/// Returns the keys of a node, and the subtrees before, between and behind them.
+fn slots_of(nodes: &HashMap<&Digest, &[u8]>, digest: &Digest) -> Result<Slots> {
     let invalid = || format!("{} is no node", cid_of(digest));
     let block = nodes.get(digest).ok_or_else(invalid)?;
     let node = Node::decode(block).ok_or_else(invalid)?;
@@ -427,5 +465,57 @@ mod tests {
             assert!(commits(Duration::ZERO, &[below, top], other).is_err());
             assert!(tree(Duration::ZERO, &top, other).is_err());
         }
+    }
+
+    #[test]
+    fn a_cover_has_both_sides_of_a_new_key_and_the_way_to_any_other() {
+        let (left, left_block) = node("a/1", b"one", None);
+        let (right, right_block) = node("c/1", b"two", None);
+        let mut entries = Vec::new();
+        let entry = Entry {
+            prefix_len: 0,
+            suffix: b"b/1",
+            value: &hash(b"three"),
+            right: Some(&right),
+        };
+        encode_entry(&entry, &mut entries);
+        let block = encode(Some(&left), 1, &entries);
+        let root = hash(&block);
+        let nodes: HashMap<&Digest, &[u8]> = HashMap::from([
+            (&root, &*block),
+            (&left, &*left_block),
+            (&right, &*right_block),
+        ]);
+        let cover = |action, path: &str| {
+            let op = RepoOp {
+                action,
+                path: path.to_owned(),
+                cid: None,
+                prev: None,
+            };
+            cover(&nodes, &root, &[op]).unwrap()
+        };
+        assert_eq!(cover(Action::Create, "b/1"), [root, left, right].into());
+        assert_eq!(cover(Action::Update, "b/1"), [root].into());
+        assert_eq!(cover(Action::Delete, "a/2"), [root, left].into());
+        for digest in [root, left, right] {
+            assert!(has_node(&nodes, &root, &digest).unwrap());
+        }
+        assert!(!has_node(&nodes, &left, &right).unwrap());
+    }
+
+    #[test]
+    fn changes_count_in_any_order_and_with_both_values() {
+        let create = ("a/1".to_owned(), None, Some([1; 32]));
+        let update = ("b/1".to_owned(), Some([1; 32]), Some([2; 32]));
+        let sum = |list: &[&Change]| {
+            let list = list.iter().copied().cloned().collect();
+            changes(Duration::ZERO, &[0; 32], list).checksum
+        };
+        assert_eq!(sum(&[&create, &update]), sum(&[&update, &create]));
+        let mut other = update.clone();
+        other.1 = Some([3; 32]);
+        assert_ne!(sum(&[&create, &update]), sum(&[&create, &other]));
+        assert_ne!(sum(&[&create, &update]), sum(&[&update]));
     }
 }

@@ -17,27 +17,33 @@ use crate::{
     outcome::Outcome,
 };
 
-/// The nodes on the way to each key, with the value, which is left out. The tree keeps no nodes,
-/// so those of all trees are in the store, and opening a tree reads nothing.
+/// The nodes on the way to each key, in the tree before and in the one after, with the value, which
+/// is left out. The tree keeps no nodes, so those of all trees are in the store, and opening a tree
+/// reads nothing.
 pub(super) async fn prove(input: &Input<'_>) -> Result<Outcome> {
     let events = input.read_events()?;
     let (mut store, ..) = fill(input).await?;
     for (_, block) in events.iter().flat_map(nodes_of) {
         store.write_block(DAG_CBOR, SHA2_256, block).await?;
     }
-    let roots: Vec<Cid> = events
+    let roots: Vec<[Cid; 2]> = events
         .iter()
-        .map(|event| Ok(cid_of(&root_of(event)?)))
+        .map(|event| {
+            let before = event.prev_data.ok_or("a commit follows nothing")?;
+            Ok([before, cid_of(&root_of(event)?)])
+        })
         .collect::<Result<_>>()?;
 
     let start = Instant::now();
     let mut proofs = Vec::with_capacity(events.len());
-    for (event, root) in events.iter().zip(&roots) {
+    for (event, roots) in events.iter().zip(&roots) {
         let mut cids = Vec::new();
-        let mut tree = Tree::open(&mut store, *root);
-        for op in &event.ops {
-            let path = tree.extract_path(&op.path).await?;
-            cids.extend(path.filter(|cid| Some(*cid) != op.cid));
+        for root in roots {
+            let mut tree = Tree::open(&mut store, *root);
+            for op in &event.ops {
+                let path = tree.extract_path(&op.path).await?;
+                cids.extend(path.filter(|cid| ![op.cid, op.prev].contains(&Some(*cid))));
+            }
         }
         cids.sort_unstable();
         cids.dedup();

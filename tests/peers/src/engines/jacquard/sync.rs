@@ -40,11 +40,11 @@ use crate::{
 /// The trees keep the nodes that they have decoded, and have listed all leaves once before.
 pub(super) async fn diff(input: &Input<'_>) -> Result<Outcome> {
     let bytes = input.read_car()?;
-    let changed = input.read_changed_car()?;
+    let other = input.read_changed_car()?;
     car::verify(&bytes)?;
-    car::verify(&changed)?;
+    car::verify(&other)?;
     let (old, _) = load(&bytes).await?;
-    let parsed = parse_car_bytes(&changed).await?;
+    let parsed = parse_car_bytes(&other).await?;
     old.storage().put_many(parsed.blocks).await?;
     let new = Mst::load(Arc::clone(old.storage()), parsed.root, None);
     old.leaves_sequential().await?;

@@ -23,13 +23,13 @@ use crate::{
 /// nodes of both trees.
 pub(super) fn diff(input: &Input, options: NodeStoreOptions, warm: bool) -> Result<Outcome> {
     let car = input.read_car()?;
-    let changed = input.read_changed_car()?;
+    let other = input.read_changed_car()?;
     let store = MemoryBlockStore::new();
-    let nodes = nodes_in(&car).chain(nodes_in(&changed));
+    let nodes = nodes_in(&car).chain(nodes_in(&other));
     let nodes: Vec<_> = nodes.map(owned).collect();
     store.put_many(&nodes)?;
     let (_, old) = open(input)?;
-    let new = *CarBlockStore::from_bytes(changed)?
+    let new = *CarBlockStore::from_bytes(other)?
         .roots()
         .first()
         .ok_or("the CAR has no root")?;

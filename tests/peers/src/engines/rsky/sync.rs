@@ -30,15 +30,15 @@ use crate::{
 /// The trees keep the nodes that they have decoded, and have listed all leaves once before.
 pub(super) async fn diff(input: &Input<'_>) -> Result<Outcome> {
     let bytes = input.read_car()?;
-    let changed = input.read_changed_car()?;
+    let other = input.read_changed_car()?;
     car::verify(&bytes)?;
-    car::verify(&changed)?;
+    car::verify(&other)?;
     let (mut old, blocks) = load(&bytes).await?;
-    let root = *atproto_mst::CarBlockStore::from_bytes(changed.clone())?
+    let root = *atproto_mst::CarBlockStore::from_bytes(other.clone())?
         .roots()
         .first()
         .ok_or("the CAR has no root")?;
-    for (digest, block) in nodes_in(&changed) {
+    for (digest, block) in nodes_in(&other) {
         blocks.write().await.set(cid_of(digest), block.to_vec());
     }
     let mut new = MST::load(Arc::clone(&old.storage), root, None)?;

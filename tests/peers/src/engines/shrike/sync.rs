@@ -34,13 +34,13 @@ use crate::{
 /// and have listed all once before.
 pub(super) fn diff(input: &Input) -> Result<Outcome> {
     let car = input.read_car()?;
-    let changed = input.read_changed_car()?;
+    let other = input.read_changed_car()?;
     let (_, old) = load(&car)?;
-    let new = *SliceReader::new(&changed)?
+    let new = *SliceReader::new(&other)?
         .roots()
         .first()
         .ok_or("the CAR has no root")?;
-    let all = nodes_in(&car).chain(nodes_in(&changed));
+    let all = nodes_in(&car).chain(nodes_in(&other));
     let all: HashMap<Cid, Vec<u8>> = all
         .map(|(digest, block)| (cid_of(digest), block.to_vec()))
         .collect();
