@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use atproto_mst::{Bytes, CarWriter, Cid};
 use clap::Args;
 use mst_testkit::{BENCH_RECORDS, BENCH_SEED, Rng, SampleRepository, build_tree};
 use serde_json::json;
@@ -16,7 +17,12 @@ mod checksum;
 #[path = "../../tests/peers/src/sample.rs"]
 mod sample;
 
+mod changed;
+mod events;
+
+use changed::Changed;
 use checksum::Checksum;
+use events::Events;
 use sample::{CHECKPOINT, COMMITS};
 
 const DATA: &str = "target/peers-data";
@@ -67,6 +73,13 @@ fn write_data(arguments: &Arguments) -> Result<()> {
     write_pairs(&repository, &folder.join("pairs.txt"))?;
     let commits = Commits::generate(arguments.seed, &repository);
     fs::write(folder.join("writes.txt"), commits.writes)?;
+    let changed = Changed::generate(arguments.seed, &repository);
+    fs::write(folder.join("changed.car"), changed.car)?;
+    let events = Events::generate(arguments.seed, &repository)?;
+    fs::write(folder.join("events.bin"), events.frames)?;
+    fs::write(folder.join("refused.bin"), events.refused)?;
+    fs::write(folder.join("forged.bin"), events.forged)?;
+    fs::write(folder.join("key.txt"), events.key)?;
 
     let expected = json!({
         "root": repository.tree.root.to_string(),
@@ -77,6 +90,13 @@ fn write_data(arguments: &Arguments) -> Result<()> {
         "checksum_values": sum_of_values(&repository, 0..repository.paths.len()),
         "checksum_gets": sum_of_values(&repository, sample::sample(repository.paths.len())),
         "checksum_commits": commits.checksum,
+        "changes": changed.count,
+        "root_changed": changed.root,
+        "checksum_changes": changed.checksum,
+        "root_events": events.root,
+        "root_before_events": events.previous_root,
+        "checksum_events": events.checksum,
+        "checksum_before_events": events.checksum_previous,
     });
     Ok(fs::write(folder.join("expect.json"), expected.to_string())?)
 }
@@ -105,14 +125,7 @@ impl Commits {
     fn generate(seed: u64, repository: &SampleRepository) -> Self {
         let mut paths = repository.paths.clone();
         let mut keys: Vec<String> = paths.keys().cloned().collect();
-        let later = SampleRepository::generate(seed, paths.len() + COMMITS);
-        let mut new: Vec<_> = later
-            .paths
-            .iter()
-            .filter(|(path, _)| !paths.contains_key(*path))
-            .collect();
-        new.sort_unstable_by_key(|(path, _)| path.rsplit('/').next());
-        let mut new = new.into_iter();
+        let mut new = later_records(seed, repository, COMMITS).into_iter();
 
         let mut rng = Rng::new(seed);
         let mut writes = String::new();
@@ -121,15 +134,15 @@ impl Commits {
         for commit in 1..=COMMITS {
             let kind = if keys.is_empty() { 0 } else { rng.below(100) };
             let line = if kind < 90 {
-                let (path, value) = new.next().expect("there is a new record for each commit");
+                let (path, value, _) = new.next().expect("there is a new record for each commit");
                 let key = match kind {
                     0..85 => {
                         keys.push(path.clone());
-                        path
+                        &path
                     }
                     _ => keys.get(rng.below(keys.len())).expect("below the length"),
                 };
-                let before = paths.insert(key.clone(), *value);
+                let before = paths.insert(key.clone(), value);
                 let verb = before.map_or("create", |_| "update");
                 format!("{verb} {key} {value}\n")
             } else {
@@ -148,9 +161,47 @@ impl Commits {
         Self {
             writes,
             root: root.to_string(),
-            checksum: format!("{:016x}", sum.value()),
+            checksum: sum_text(sum),
         }
     }
+}
+
+/// Returns the records that the repository would have next, with their paths and CIDs: the
+/// earliest first.
+fn later_records(
+    seed: u64,
+    repository: &SampleRepository,
+    count: usize,
+) -> Vec<(String, Cid, Bytes)> {
+    let later = SampleRepository::generate(seed, repository.paths.len() + count);
+    let mut new: Vec<_> = later
+        .paths
+        .into_iter()
+        .filter(|(path, _)| !repository.paths.contains_key(path))
+        .filter_map(|(path, cid)| {
+            let record = later.records.get(&cid)?.clone();
+            Some((path, cid, record))
+        })
+        .collect();
+    new.sort_unstable_by(|(one, ..), (other, ..)| {
+        let rkey = |path: &str| path.rsplit('/').next().map(str::to_owned);
+        rkey(one).cmp(&rkey(other))
+    });
+    new
+}
+
+/// Returns a CAR of blocks.
+fn car_of(root: &Cid, blocks: &[(Cid, Bytes)]) -> Vec<u8> {
+    const FITS: &str = "a vector takes every write";
+    let mut writer = CarWriter::new(Vec::new(), &[*root]).expect(FITS);
+    for (cid, block) in blocks {
+        writer.write_block(cid, block).expect(FITS);
+    }
+    writer.finish().expect(FITS)
+}
+
+fn sum_text(sum: Checksum) -> String {
+    format!("{:016x}", sum.value())
 }
 
 fn sum_of_records(repository: &SampleRepository) -> String {
@@ -161,7 +212,7 @@ fn sum_of_records(repository: &SampleRepository) -> String {
             repository.records.get(cid).map_or(&[], |block| block),
         );
     }
-    format!("{:016x}", sum.value())
+    sum_text(sum)
 }
 
 /// The sum over the entries at `positions` in key order.
@@ -177,5 +228,5 @@ fn sum_of_values(
     {
         sum.add(path.as_bytes(), cid.hash().digest());
     }
-    format!("{:016x}", sum.value())
+    sum_text(sum)
 }

@@ -1,8 +1,13 @@
 //! Whether blocks that an engine wrote make up what they must: read back in straight-line code
 //! that shares nothing with any engine. Untimed.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
+use atproto_mst::{Action, CommitEvent, RepoOp};
 use cid::Cid;
 use sha2::{Digest as _, Sha256};
 
@@ -10,7 +15,8 @@ use crate::{
     Result,
     car::{Sections, split},
     checksum::Checksum,
-    node::{Digest, Node, cid_of, link_behind},
+    input::{nodes_in, nodes_of, root_of},
+    node::{Digest, Node, cid_of, digest_of, link_behind},
     outcome::{Outcome, Tally},
     sample::CHECKPOINT,
 };
@@ -112,6 +118,194 @@ pub(crate) fn export(elapsed: Duration, car: &[u8]) -> Result<Outcome> {
         streamable: order == preorder,
         ..tally.outcome(elapsed, &cid_of(root))
     })
+}
+
+/// A record that differs between two trees: its key, and its value in each.
+pub(crate) type Change = (String, Option<Digest>, Option<Digest>);
+
+/// Returns the outcome of comparing a tree with the one of `root`. The changes come in any order.
+pub(crate) fn changes(elapsed: Duration, root: &Digest, mut changes: Vec<Change>) -> Outcome {
+    changes.sort_unstable();
+    let mut checksum = Checksum::new();
+    for (key, before, after) in &changes {
+        for value in [before, after] {
+            checksum.add(key.as_bytes(), value.as_ref().map_or(&[], |value| value));
+        }
+    }
+    Outcome {
+        checksum: Some(checksum.value()),
+        ..Outcome::of(elapsed, changes.len(), Some(cid_of(root).to_string()))
+    }
+}
+
+/// Returns the outcome of coming to a root for each of several messages.
+///
+/// # Errors
+///
+/// There was none.
+pub(crate) fn roots(elapsed: Duration, roots: &[Digest]) -> Result<Outcome> {
+    let mut checksum = Checksum::new();
+    for root in roots {
+        checksum.add(&[], root);
+    }
+    let root = roots.last().ok_or("there was no message")?;
+    Ok(Outcome {
+        checksum: Some(checksum.value()),
+        ..Outcome::of(elapsed, roots.len(), Some(cid_of(root).to_string()))
+    })
+}
+
+/// Checks that none of some wrong messages is accepted.
+///
+/// # Errors
+///
+/// One is.
+pub(crate) fn refused(
+    wrong: &[CommitEvent],
+    accepts: impl FnMut(&CommitEvent) -> bool,
+) -> Result<()> {
+    match wrong.iter().position(accepts) {
+        Some(index) => Err(format!("the wrong message {index} is accepted").into()),
+        None => Ok(()),
+    }
+}
+
+/// Returns the outcome of collecting nodes for each of several commits: each hashes to its CID,
+/// and those that it takes to take the operations back are there, new ones left aside. `car` has
+/// the tree before all commits, and a proof is the nodes for one.
+///
+/// # Errors
+///
+/// What is wrong first.
+pub(crate) fn proofs<'p>(
+    elapsed: Duration,
+    car: &[u8],
+    events: &[CommitEvent],
+    proofs: impl ExactSizeIterator<Item = Vec<(Digest, Cow<'p, [u8]>)>>,
+) -> Result<Outcome> {
+    if proofs.len() != events.len() {
+        return Err("there is not one proof for each commit".into());
+    }
+    let mut nodes: HashMap<&Digest, &[u8]> = nodes_in(car).collect();
+    let mut before = digest_of(
+        &events
+            .first()
+            .and_then(|event| event.prev_data)
+            .ok_or("it follows nothing")?,
+    );
+    let mut after = Vec::new();
+    for (index, (event, proof)) in events.iter().zip(proofs).enumerate() {
+        let mut there = HashSet::new();
+        for (digest, found) in &proof {
+            block(digest, &mut |_| Some(Cow::Borrowed(&**found)))
+                .map_err(|error| format!("commit {}: {error}", index + 1))?;
+            there.insert(*digest);
+        }
+        nodes.extend(nodes_of(event));
+        let root = root_of(event)?;
+        for digest in cover(&nodes, &root, &event.ops)? {
+            // That another tree has had a node does not make it old.
+            if !there.contains(&digest) && has_node(&nodes, &before, &digest)? {
+                let cid = cid_of(&digest);
+                return Err(format!("commit {}: node {cid} is not there", index + 1).into());
+            }
+        }
+        after.push(root);
+        before = root;
+    }
+    roots(elapsed, &after)
+}
+
+/// Returns the nodes of the tree of `root` that it takes to take operations back: those on the way
+/// to each key, and where the key is new those on both sides of it, which have to become one.
+///
+/// # Errors
+///
+/// A node that is not there or is none.
+pub(crate) fn cover(
+    nodes: &HashMap<&Digest, &[u8]>,
+    root: &Digest,
+    ops: &[RepoOp],
+) -> Result<HashSet<Digest>> {
+    let mut cover = HashSet::from([*root]);
+    for op in ops {
+        let key = op.path.as_bytes();
+        let mut next = Some(*root);
+        while let Some(digest) = next.take() {
+            cover.insert(digest);
+            let (keys, subtrees) = slots_of(nodes, &digest)?;
+            let slot = keys.partition_point(|other| **other < *key);
+            if keys.get(slot).is_none_or(|other| **other != *key) {
+                next = subtrees[slot];
+            } else if op.action == Action::Create {
+                add_edge(nodes, subtrees[slot], |len| len, &mut cover)?;
+                add_edge(nodes, subtrees[slot + 1], |_| 0, &mut cover)?;
+            }
+        }
+    }
+    Ok(cover)
+}
+
+/// Adds the nodes of a subtree on one edge, whose slots `edge` picks.
+fn add_edge(
+    nodes: &HashMap<&Digest, &[u8]>,
+    mut subtree: Option<Digest>,
+    edge: fn(usize) -> usize,
+    cover: &mut HashSet<Digest>,
+) -> Result<()> {
+    while let Some(digest) = subtree {
+        cover.insert(digest);
+        let (keys, subtrees) = slots_of(nodes, &digest)?;
+        subtree = subtrees[edge(keys.len())];
+    }
+    Ok(())
+}
+
+/// Returns whether the tree of `root` has a node: it is on the way to any of the keys below it.
+fn has_node(nodes: &HashMap<&Digest, &[u8]>, root: &Digest, digest: &Digest) -> Result<bool> {
+    let mut below = *digest;
+    let key = loop {
+        let (keys, subtrees) = slots_of(nodes, &below)?;
+        match (keys.into_iter().next(), subtrees[0]) {
+            (Some(key), _) => break key,
+            (None, Some(subtree)) => below = subtree,
+            (None, None) => return Ok(root == digest),
+        }
+    };
+    let mut next = Some(*root);
+    while let Some(on_the_way) = next {
+        if on_the_way == *digest {
+            return Ok(true);
+        }
+        let (keys, subtrees) = slots_of(nodes, &on_the_way)?;
+        let slot = keys.partition_point(|other| *other < key);
+        next = if keys.get(slot) == Some(&key) {
+            None
+        } else {
+            subtrees[slot]
+        };
+    }
+    Ok(false)
+}
+
+/// The keys of a node, and the subtrees around them.
+type Slots = (Vec<Vec<u8>>, Vec<Option<Digest>>);
+
+/// Returns the keys of a node, and the subtrees before, between and behind them.
+fn slots_of(nodes: &HashMap<&Digest, &[u8]>, digest: &Digest) -> Result<Slots> {
+    let invalid = || format!("{} is no node", cid_of(digest));
+    let block = nodes.get(digest).ok_or_else(invalid)?;
+    let node = Node::decode(block).ok_or_else(invalid)?;
+    let mut keys: Vec<Vec<u8>> = Vec::new();
+    let mut subtrees = vec![node.left.copied()];
+    for entry in node {
+        let mut key = keys.last().cloned().unwrap_or_default();
+        key.truncate(entry.prefix_len);
+        key.extend_from_slice(entry.suffix);
+        keys.push(key);
+        subtrees.push(entry.right.copied());
+    }
+    Ok((keys, subtrees))
 }
 
 /// Where a walk stands.
@@ -271,5 +465,57 @@ mod tests {
             assert!(commits(Duration::ZERO, &[below, top], other).is_err());
             assert!(tree(Duration::ZERO, &top, other).is_err());
         }
+    }
+
+    #[test]
+    fn a_cover_has_both_sides_of_a_new_key_and_the_way_to_any_other() {
+        let (left, left_block) = node("a/1", b"one", None);
+        let (right, right_block) = node("c/1", b"two", None);
+        let mut entries = Vec::new();
+        let entry = Entry {
+            prefix_len: 0,
+            suffix: b"b/1",
+            value: &hash(b"three"),
+            right: Some(&right),
+        };
+        encode_entry(&entry, &mut entries);
+        let block = encode(Some(&left), 1, &entries);
+        let root = hash(&block);
+        let nodes: HashMap<&Digest, &[u8]> = HashMap::from([
+            (&root, &*block),
+            (&left, &*left_block),
+            (&right, &*right_block),
+        ]);
+        let cover = |action, path: &str| {
+            let op = RepoOp {
+                action,
+                path: path.to_owned(),
+                cid: None,
+                prev: None,
+            };
+            cover(&nodes, &root, &[op]).unwrap()
+        };
+        assert_eq!(cover(Action::Create, "b/1"), [root, left, right].into());
+        assert_eq!(cover(Action::Update, "b/1"), [root].into());
+        assert_eq!(cover(Action::Delete, "a/2"), [root, left].into());
+        for digest in [root, left, right] {
+            assert!(has_node(&nodes, &root, &digest).unwrap());
+        }
+        assert!(!has_node(&nodes, &left, &right).unwrap());
+    }
+
+    #[test]
+    fn changes_count_in_any_order_and_with_both_values() {
+        let create = ("a/1".to_owned(), None, Some([1; 32]));
+        let update = ("b/1".to_owned(), Some([1; 32]), Some([2; 32]));
+        let sum = |list: &[&Change]| {
+            let list = list.iter().copied().cloned().collect();
+            changes(Duration::ZERO, &[0; 32], list).checksum
+        };
+        assert_eq!(sum(&[&create, &update]), sum(&[&update, &create]));
+        let mut other = update.clone();
+        other.1 = Some([3; 32]);
+        assert_ne!(sum(&[&create, &update]), sum(&[&create, &other]));
+        assert_ne!(sum(&[&create, &update]), sum(&[&update]));
     }
 }

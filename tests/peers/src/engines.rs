@@ -65,6 +65,11 @@ pub(crate) const ENGINES: &[Engine] = &[
         run: ours::run_tree,
     },
     Engine {
+        name: "ours-warm",
+        package: Some("atproto-mst"),
+        run: ours::run_warm,
+    },
+    Engine {
         name: "shrike",
         package: Some("shrike"),
         run: shrike::run,

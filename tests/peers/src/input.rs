@@ -6,10 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use atproto_mst::{CommitEvent, Frame};
 use cid::Cid;
 
 use crate::{
     Result,
+    car::{Sections, split},
+    node::{Digest, START, digest_of, link_behind},
     sample::{sample, shuffle},
 };
 
@@ -99,4 +102,71 @@ impl<'a> Input<'a> {
         };
         lines.lines().map(write).collect()
     }
+
+    /// Returns the CAR with the nodes that only the second tree has, which it names as its root.
+    pub(crate) fn read_changed_car(&self) -> Result<Vec<u8>> {
+        Ok(std::fs::read(self.folder.join("changed.car"))?)
+    }
+
+    /// Returns messages about commits, each after the one before; the first follows the
+    /// repository's.
+    pub(crate) fn read_events(&self) -> Result<Vec<CommitEvent>> {
+        self.read_frames("events.bin")
+    }
+
+    /// Returns messages that could stand for the first, and are all wrong in another way.
+    pub(crate) fn read_refused(&self) -> Result<Vec<CommitEvent>> {
+        self.read_frames("refused.bin")
+    }
+
+    /// Returns the same with one whose only fault is its signature.
+    pub(crate) fn read_forged(&self) -> Result<Vec<CommitEvent>> {
+        let mut events = self.read_refused()?;
+        events.extend(self.read_frames("forged.bin")?);
+        Ok(events)
+    }
+
+    /// Returns the key that signs the messages, as a `did:key`.
+    pub(crate) fn read_key(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.join("key.txt"))?)
+    }
+
+    fn read_frames(&self, name: &str) -> Result<Vec<CommitEvent>> {
+        let bytes = std::fs::read(self.folder.join(name))?;
+        let mut rest = &*bytes;
+        let mut events = Vec::new();
+        while let Some((len, after)) = rest.split_first_chunk() {
+            let len = usize::try_from(u32::from_le_bytes(*len))?;
+            let (frame, after) = after.split_at_checked(len).ok_or("a frame is cut short")?;
+            match Frame::decode(frame)? {
+                Frame::Commit(event) => events.push(*event),
+                _ => return Err("a frame is about something else than a commit".into()),
+            }
+            rest = after;
+        }
+        Ok(events)
+    }
+}
+
+/// Returns the root of the tree that the commit of a message has led to.
+pub(crate) fn root_of(event: &CommitEvent) -> Result<Digest> {
+    let head = digest_of(&event.commit);
+    let commit = Sections::new(&event.blocks)
+        .filter_map(split)
+        .find_map(|(digest, block)| (*digest == head).then_some(block))
+        .ok_or("the commit is not among the blocks")?;
+    Ok(*link_behind(commit, b"\x64data").ok_or("the commit names no tree")?)
+}
+
+/// Returns the nodes among the blocks of a message.
+pub(crate) fn nodes_of(event: &CommitEvent) -> impl Iterator<Item = (&Digest, &[u8])> {
+    nodes_in(&event.blocks)
+}
+
+/// Returns the nodes among the blocks of a CAR.
+pub(crate) fn nodes_in(car: &[u8]) -> impl Iterator<Item = (&Digest, &[u8])> {
+    Sections::new(car)
+        .skip(1)
+        .filter_map(split)
+        .filter(|(_, block)| block.starts_with(START))
 }

@@ -202,6 +202,27 @@ impl Report {
         Ok(())
     }
 
+    /// Writes how many operations a second come to: all engines have one core.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "no workload has 2^53 operations"
+    )]
+    fn write_rates(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.write_head(f, "on one core")?;
+        for row in self.rows.iter().filter(|row| row.workload.rate) {
+            write!(f, "| {}, a second |", row.workload.name)?;
+            let operations = row.workload.operations.unwrap_or(1) as f64;
+            for cell in &row.cells {
+                match cell.seconds() {
+                    Some(seconds) => write!(f, " {:.0} |", operations / seconds)?,
+                    None => write!(f, " {} |", cell.mark())?,
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+
     /// Writes which engines wrote CARs that can be read as a stream.
     fn write_orders(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for row in &self.rows {
@@ -266,6 +287,10 @@ impl Display for Report {
         if self.rows.iter().any(|row| row.workload.memory) {
             writeln!(f)?;
             self.write_memory(f)?;
+        }
+        if self.rows.iter().any(|row| row.workload.rate) {
+            writeln!(f)?;
+            self.write_rates(f)?;
         }
         self.write_orders(f)?;
         self.write_faults(f)?;

@@ -5,6 +5,10 @@
 pub(crate) const GETS: usize = 20_000;
 /// How many commits one run of the workload makes.
 pub(crate) const COMMITS: usize = 5_000;
+/// How many changes lie between the two trees that are compared, unless there are fewer records.
+pub(crate) const CHANGES: usize = 100;
+/// How many messages of the firehose one run of the workloads about them is given.
+pub(crate) const EVENTS: usize = 500;
 /// After every so many commits, the root is added to the checksum.
 pub(crate) const CHECKPOINT: usize = 500;
 

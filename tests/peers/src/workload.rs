@@ -1,6 +1,6 @@
 //! What is measured: the one list of workloads.
 
-use crate::sample::{COMMITS, GETS};
+use crate::sample::{COMMITS, EVENTS, GETS};
 
 /// What an engine is asked to do. Each engine matches on it and answers `None` to what its
 /// crate has no API for. The clock stops at the last visit: what is in memory by then is freed
@@ -46,6 +46,37 @@ pub(crate) enum Job {
     /// order of the file. Timed: from opening the repository there by its commit to the last byte,
     /// with no node decoded beforehand.
     Export,
+    /// Finds the records that differ between two trees: each key with its value in the one and in
+    /// the other.
+    ///
+    /// Not timed: filling the engine's fastest store in memory with the nodes of both trees,
+    /// verified, and loading them as suits the engine best; `ours` and `ours-trusted` load none.
+    /// Timed: from the two trees to the last change.
+    Diff,
+    /// Collects the nodes that cover the operations of commits, for the slice that goes to the
+    /// firehose: those on the way to each key, and those that lead to the neighbours of a key that
+    /// is new, as they have to become one again. New nodes may be left out; others may come along.
+    ///
+    /// Not timed: the same as for [`Job::Commit`], and making each commit, so that its new nodes
+    /// are in the tree and in the store. Timed: for each commit, from its keys to the nodes' blocks
+    /// with their CIDs.
+    Prove,
+    /// Takes commits back: from the nodes of their slices and their operations to the root of the
+    /// tree before, with every block hashed and the operations held to what the tree has.
+    ///
+    /// Not timed: splitting the slices; nodes and operations are in vectors, in the types of the
+    /// engine's crate. Timed: for each commit, from these to the root, into a store of its own.
+    Invert,
+    /// Checks the messages of the firehose about commits, without their signatures: from the
+    /// message, decoded into the type of the engine's crate, with its CAR as it came.
+    ///
+    /// Timed: for each message the CAR and its hashes, the commit and its fields, the operations
+    /// against the tree, and that taken back they lead to the tree before.
+    Verify,
+    /// The same with signatures, of secp256k1.
+    ///
+    /// Not timed: the key is read beforehand, as suits the engine best.
+    VerifySigned,
 }
 
 /// One row of the report.
@@ -62,6 +93,8 @@ pub(crate) struct Workload {
     pub(crate) operations: Option<usize>,
     /// Whether its peak memory is reported.
     pub(crate) memory: bool,
+    /// Whether its operations in a second are reported.
+    pub(crate) rate: bool,
 }
 
 /// Names of fields of `expect.json`.
@@ -95,6 +128,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         expect: Fields::of_tree("checksum_records"),
         operations: None,
         memory: true,
+        rate: false,
     },
     Workload {
         name: "read-random",
@@ -103,6 +137,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         expect: Fields::of_tree("checksum_records"),
         operations: None,
         memory: true,
+        rate: false,
     },
     Workload {
         name: "walk",
@@ -111,6 +146,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         expect: Fields::of_tree("checksum_values"),
         operations: None,
         memory: false,
+        rate: false,
     },
     Workload {
         name: "get",
@@ -119,6 +155,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         expect: Fields::of_tree("checksum_gets"),
         operations: Some(GETS),
         memory: false,
+        rate: false,
     },
     Workload {
         name: "insert",
@@ -127,6 +164,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         expect: Fields::of_tree("checksum_values"),
         operations: None,
         memory: true,
+        rate: false,
     },
     Workload {
         name: "commit",
@@ -139,6 +177,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         },
         operations: Some(COMMITS),
         memory: false,
+        rate: false,
     },
     Workload {
         name: "bulk",
@@ -147,6 +186,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         expect: Fields::of_tree("checksum_values"),
         operations: None,
         memory: false,
+        rate: false,
     },
     Workload {
         name: "export",
@@ -159,5 +199,66 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         },
         operations: None,
         memory: false,
+        rate: false,
+    },
+    Workload {
+        name: "diff",
+        job: Job::Diff,
+        car: "preorder.car",
+        expect: Fields {
+            count: "changes",
+            root: "root_changed",
+            checksum: "checksum_changes",
+        },
+        operations: None,
+        memory: false,
+        rate: false,
+    },
+    Workload {
+        name: "prove",
+        job: Job::Prove,
+        car: "preorder.car",
+        expect: AFTER_EVENTS,
+        operations: Some(EVENTS),
+        memory: false,
+        rate: false,
+    },
+    Workload {
+        name: "invert",
+        job: Job::Invert,
+        car: "preorder.car",
+        expect: Fields {
+            count: "count",
+            root: "root_before_events",
+            checksum: "checksum_before_events",
+        },
+        operations: Some(EVENTS),
+        memory: false,
+        rate: false,
+    },
+    Workload {
+        name: "verify",
+        job: Job::Verify,
+        car: "preorder.car",
+        expect: AFTER_EVENTS,
+        operations: Some(EVENTS),
+        memory: false,
+        rate: true,
+    },
+    Workload {
+        name: "verify-signed",
+        job: Job::VerifySigned,
+        car: "preorder.car",
+        expect: AFTER_EVENTS,
+        operations: Some(EVENTS),
+        memory: false,
+        rate: true,
     },
 ];
+
+/// What comes of all messages.
+const AFTER_EVENTS: Fields = Fields {
+    count: "count",
+    root: "root_events",
+    checksum: "checksum_events",
+};

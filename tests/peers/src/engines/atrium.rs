@@ -17,6 +17,7 @@ use crate::{
     workload::Job,
 };
 
+mod sync;
 mod write;
 
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
@@ -29,6 +30,9 @@ pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Commit => runtime.block_on(write::commit(input)),
         Job::Bulk => runtime.block_on(write::bulk(input)),
         Job::Export => runtime.block_on(write::export(input)),
+        Job::Prove => runtime.block_on(sync::prove(input)),
+        Job::Invert => runtime.block_on(sync::invert(input)),
+        Job::Diff | Job::Verify | Job::VerifySigned => return Ok(None),
     }
     .map(Some)
 }

@@ -22,6 +22,7 @@ use crate::{
     workload::Job,
 };
 
+mod sync;
 mod write;
 
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
@@ -33,6 +34,11 @@ pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Commit => write::commit(input),
         Job::Bulk => write::bulk(input),
         Job::Export => write::export(input),
+        Job::Diff => sync::diff(input),
+        Job::Prove => sync::prove(input),
+        Job::Invert => sync::check_commits(input, false, false),
+        Job::Verify => sync::check_commits(input, true, false),
+        Job::VerifySigned => sync::check_commits(input, true, true),
     }
     .map(Some)
 }

@@ -15,6 +15,7 @@ use crate::{
     workload::Job,
 };
 
+mod sync;
 mod write;
 
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
@@ -27,6 +28,11 @@ pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Commit => runtime.block_on(write::commit(input)),
         Job::Bulk => runtime.block_on(write::bulk(input)),
         Job::Export => runtime.block_on(write::export(input)),
+        Job::Diff => runtime.block_on(sync::diff(input)),
+        Job::Prove => runtime.block_on(sync::prove(input)),
+        Job::Invert => runtime.block_on(sync::invert_all(input)),
+        Job::Verify => runtime.block_on(sync::verify(input, false)),
+        Job::VerifySigned => runtime.block_on(sync::verify(input, true)),
     }
     .map(Some)
 }

@@ -14,6 +14,7 @@ use crate::{
     workload::Job,
 };
 
+mod sync;
 mod write;
 
 /// The CAR is read into memory first, and blocks are slices of it.
@@ -29,6 +30,11 @@ pub(super) fn run_memory(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Commit => write::commit(input),
         Job::Bulk => write::bulk(input),
         Job::Export => write::export(input, read_once()),
+        Job::Diff => sync::diff(input, NodeStoreOptions::default(), false),
+        Job::Prove => sync::prove(input),
+        Job::Invert => sync::invert(input),
+        Job::Verify => sync::verify(input, false),
+        Job::VerifySigned => sync::verify(input, true),
     }
     .map(Some)
 }
@@ -37,10 +43,11 @@ pub(super) fn run_memory(job: Job, input: &Input) -> Result<Option<Outcome>> {
 /// heights, order and ranges are not, hashes are.
 pub(super) fn run_trusted(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
-        Job::Read | Job::Insert | Job::Commit | Job::Bulk => Ok(None),
+        Job::Diff => sync::diff(input, trusting(NodeStoreOptions::default()), false).map(Some),
         Job::Export => write::export(input, trusting(read_once())).map(Some),
         Job::Walk => walk(input, trusting(read_once())).map(Some),
         Job::Get => get(input, trusting(NodeStoreOptions::default())).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -48,6 +55,15 @@ pub(super) fn run_trusted(job: Job, input: &Input) -> Result<Option<Outcome>> {
 pub(super) fn run_tree(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
         Job::Get => write::get(input).map(Some),
+        Job::Prove => sync::prove_in_tree(input).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The cache has seen both trees before, as those of accounts that are often compared.
+pub(super) fn run_warm(job: Job, input: &Input) -> Result<Option<Outcome>> {
+    match job {
+        Job::Diff => sync::diff(input, NodeStoreOptions::default(), true).map(Some),
         _ => Ok(None),
     }
 }
@@ -60,7 +76,7 @@ pub(super) fn run_file(job: Job, input: &Input) -> Result<Option<Outcome>> {
             let start = Instant::now();
             read(start, CarBlockStore::open(&input.car)?).map(Some)
         }
-        Job::Walk | Job::Get | Job::Insert | Job::Commit | Job::Bulk | Job::Export => Ok(None),
+        _ => Ok(None),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     workload::Job,
 };
 
+mod sync;
 mod write;
 
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
@@ -28,6 +29,10 @@ pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Commit => runtime.block_on(write::commit(input)),
         Job::Bulk => runtime.block_on(write::bulk(input)),
         Job::Export => runtime.block_on(write::export(input)),
+        Job::Diff => runtime.block_on(sync::diff(input)),
+        Job::Prove => runtime.block_on(sync::prove(input)),
+        Job::Invert => runtime.block_on(sync::invert(input)),
+        Job::Verify | Job::VerifySigned => return Ok(None),
     }
     .map(Some)
 }

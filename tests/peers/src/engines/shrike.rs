@@ -17,6 +17,7 @@ use crate::{
     workload::Job,
 };
 
+mod sync;
 mod write;
 
 pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
@@ -28,6 +29,11 @@ pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Commit => write::commit(input),
         Job::Bulk => write::bulk(input),
         Job::Export => write::export(input),
+        Job::Diff => sync::diff(input),
+        Job::Prove => sync::prove(input),
+        Job::Invert => sync::invert_all(input),
+        Job::Verify => sync::verify(input, false),
+        Job::VerifySigned => sync::verify(input, true),
     }
     .map(Some)
 }

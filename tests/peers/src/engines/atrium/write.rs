@@ -112,7 +112,7 @@ pub(super) async fn export(input: &Input<'_>) -> Result<Outcome> {
 
 /// Fills the store in memory, which takes blocks only by hashing them, and returns it with the
 /// commit and the root of the tree.
-async fn fill(input: &Input<'_>) -> Result<(MemoryBlockStore, Cid, Cid)> {
+pub(super) async fn fill(input: &Input<'_>) -> Result<(MemoryBlockStore, Cid, Cid)> {
     let car = input.read_car()?;
     let mut store = MemoryBlockStore::new();
     for (_, block) in car::Sections::new(&car).skip(1).filter_map(car::split) {

@@ -190,10 +190,10 @@ fn shared_len(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Blocks by their digest, a slice of the CAR each.
-type Blocks<'c> = HashMap<&'c Digest, &'c [u8], foldhash::fast::RandomState>;
+pub(super) type Blocks<'c> = HashMap<&'c Digest, &'c [u8], foldhash::fast::RandomState>;
 
 /// Splits a CAR into its blocks, and returns them with the digest of the root that it names.
-fn load(car: &[u8]) -> Result<(Blocks<'_>, &Digest)> {
+pub(super) fn load(car: &[u8]) -> Result<(Blocks<'_>, &Digest)> {
     let mut sections = Sections::new(car);
     let header = sections.next().ok_or("the CAR has no header")?;
     let head = link_behind(header, b"\x65roots\x81").ok_or("the CAR names no root")?;
@@ -201,13 +201,13 @@ fn load(car: &[u8]) -> Result<(Blocks<'_>, &Digest)> {
 }
 
 /// Returns the root of the tree of a commit.
-fn root_of<'c>(blocks: &Blocks<'c>, head: &Digest) -> Result<&'c Digest> {
+pub(super) fn root_of<'c>(blocks: &Blocks<'c>, head: &Digest) -> Result<&'c Digest> {
     let commit = blocks.get(head).ok_or("the commit is missing")?;
     Ok(link_behind(commit, b"\x64data").ok_or("the commit names no tree")?)
 }
 
 /// Returns the nodes from the root to the one that holds `key` or would, as far as they exist.
-fn path<'c>(blocks: &Blocks<'c>, root: &Digest, key: &[u8]) -> Result<Vec<&'c [u8]>> {
+pub(super) fn path<'c>(blocks: &Blocks<'c>, root: &Digest, key: &[u8]) -> Result<Vec<&'c [u8]>> {
     let mut path = Vec::new();
     let mut next = Some(root);
     // All nodes of a level have the same height: the top's is known by its first key.

@@ -136,12 +136,12 @@ impl BlockSource for Writing<'_> {
     }
 }
 
-fn cid_from(cid: cid::Cid) -> Result<Cid> {
+pub(super) fn cid_from(cid: cid::Cid) -> Result<Cid> {
     Ok(Cid::from_bytes(&cid.to_bytes())?)
 }
 
 /// The crate makes CIDs from blocks or from bytes only.
-fn cid_of(digest: &Digest) -> Cid {
+pub(super) fn cid_of(digest: &Digest) -> Cid {
     let mut bytes = Cid::compute(Codec::Drisl, &[]).to_bytes();
     let at = bytes.len() - digest.len();
     bytes[at..].copy_from_slice(digest);
