@@ -286,7 +286,13 @@ static COMMITS: LazyLock<Vec<Commit>> = LazyLock::new(|| {
             operations,
             blocks: changes.new,
         };
-        commit.blocks.extend(cover(&nodes, &commit));
+        let cover = cover(&nodes, &commit);
+        let new = commit.blocks.len();
+        for (cid, block) in cover {
+            if commit.blocks[..new].iter().all(|(other, _)| *other != cid) {
+                commit.blocks.push((cid, block));
+            }
+        }
         commit
     });
     commits.collect()

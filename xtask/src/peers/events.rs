@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use atproto_mst::{
     Action, Bytes, CarReader, Cid, Commit, CommitEvent, Curve, Frame, MemoryBlockStore, RepoOp,
-    Signer, SigningKey, Tid, Tree, Writer, dag_cbor_cid,
+    SigningKey, Tid, Tree, Writer, dag_cbor_cid,
 };
 use mst_testkit::{Rng, SampleRepository, build_tree};
 
@@ -94,8 +94,7 @@ impl Maker {
         let mut tree = Tree::from_entries(paths.iter().map(|(key, value)| (key, *value)))?;
         tree.flush();
         let commit = Commit::decode(&repository.commit.1)?;
-        let signer = |_: &[u8]| Ok([0; 64]);
-        let (_, first) = Writer::create(MemoryBlockStore::new(), &commit.did, signer)?;
+        let (_, first) = Writer::create(MemoryBlockStore::new(), &commit.did, &key)?;
         Ok(Self {
             key,
             rng: Rng::new(seed),
