@@ -92,14 +92,22 @@ impl Node {
             return Err(parser.fault(DecodeFault::TrailingBytes { len: trailing }));
         }
         for (links, span) in links.iter().zip(&mut spans) {
-            data.extend_from_slice(links.value);
+            match <&[u8; SHA2_256_CID_LEN]>::try_from(links.value) {
+                // Of a length that is known here, which makes it a few moves.
+                Ok(value) => data.extend_from_slice(value),
+                Err(_) => data.extend_from_slice(links.value),
+            }
             span.value = position(data.len());
         }
         for (links, span) in links.iter().zip(&mut spans) {
-            data.extend_from_slice(links.right.map_or(&[], <[u8; DIGEST_LEN]>::as_slice));
+            if let Some(right) = links.right {
+                data.extend_from_slice(right);
+            }
             span.right = position(data.len());
         }
-        data.extend_from_slice(left.map_or(&[], <[u8; DIGEST_LEN]>::as_slice));
+        if let Some(left) = left {
+            data.extend_from_slice(left);
+        }
         // Not worth a second allocation in the ordinary case.
         if data.capacity() > data.len() / 4 * 5 + 64 {
             data.shrink_to_fit();
@@ -114,6 +122,23 @@ struct Links<'b> {
     right: Option<&'b [u8; DIGEST_LEN]>,
 }
 
+/// A key as it stands in the block, and where.
+struct CompressedKey<'b> {
+    suffix_at: usize,
+    suffix: &'b [u8],
+    prefix_at: usize,
+    prefix_len: u64,
+}
+
+struct UsualEntry<'b> {
+    key: CompressedKey<'b>,
+    links: Links<'b>,
+}
+
+/// What comes before a CID of 36 bytes as an entry's value: the field's name, the link's tag,
+/// and the head and first byte of a byte string of 37.
+const USUAL_VALUE_START: [u8; 7] = [0x61, b'v', LINK_TAG[0], LINK_TAG[1], 0x58, 0x25, 0x00];
+
 /// What an entry's key is checked against: the key before it, as a range of `data`.
 #[derive(Default)]
 struct Previous {
@@ -121,6 +146,37 @@ struct Previous {
     key_len: usize,
     /// Length of all keys so far.
     keys_len: usize,
+}
+
+impl Previous {
+    /// Checks a key and appends it to `data`, written out in full.
+    #[inline]
+    fn append_key(
+        &mut self,
+        index: usize,
+        key: &CompressedKey<'_>,
+        data: &mut Vec<u8>,
+        limits: &Limits,
+    ) -> Result<(), DecodeError> {
+        let key_start = data.len();
+        let previous_key = data
+            .get(self.key_start..self.key_start + self.key_len)
+            .unwrap_or_default();
+        let prefix_len = check_prefix(index, previous_key, key.prefix_len, key.suffix)
+            .map_err(|fault| DecodeError::at(key.prefix_at, fault))?;
+        let key_len = prefix_len + key.suffix.len();
+        let keys_len = self.keys_len + key_len;
+        check_key_lens(index, key_len, keys_len, limits)
+            .map_err(|fault| DecodeError::at(key.suffix_at, fault))?;
+        data.extend_from_within(self.key_start..self.key_start + prefix_len);
+        data.extend_from_slice(key.suffix);
+        *self = Self {
+            key_start,
+            key_len,
+            keys_len,
+        };
+        Ok(())
+    }
 }
 
 struct Parser<'b> {
@@ -137,36 +193,66 @@ impl<'b> Parser<'b> {
         previous: &mut Previous,
         limits: &Limits,
     ) -> Result<Links<'b>, DecodeError> {
+        if let Some(entry) = self.usual_entry() {
+            previous.append_key(index, &entry.key, data, limits)?;
+            return Ok(entry.links);
+        }
         self.map_start(ENTRY_START)?;
-        let key_at = self.at;
+        let suffix_at = self.at;
         let suffix = self.bytes()?;
         self.name(b'p')?;
         let prefix_at = self.at;
         let prefix_len = self.head(UNSIGNED)?;
-
-        let key_start = data.len();
-        let previous_key = data
-            .get(previous.key_start..previous.key_start + previous.key_len)
-            .unwrap_or_default();
-        let prefix_len = check_prefix(index, previous_key, prefix_len, suffix)
-            .map_err(|fault| DecodeError::at(prefix_at, fault))?;
-        let key_len = prefix_len + suffix.len();
-        let keys_len = previous.keys_len + key_len;
-        check_key_lens(index, key_len, keys_len, limits)
-            .map_err(|fault| DecodeError::at(key_at, fault))?;
-        data.extend_from_within(previous.key_start..previous.key_start + prefix_len);
-        data.extend_from_slice(suffix);
-        *previous = Previous {
-            key_start,
-            key_len,
-            keys_len,
+        let key = CompressedKey {
+            suffix_at,
+            suffix,
+            prefix_at,
+            prefix_len,
         };
-
+        previous.append_key(index, &key, data, limits)?;
         self.name(b't')?;
         let right = self.subtree()?;
         self.name(b'v')?;
         let value = self.link()?;
         Ok(Links { value, right })
+    }
+
+    /// Steps over an entry that is as nearly all are: its lengths are less than 256, its value a
+    /// CID of a usual form. For every other, right or wrong, `None` sends the caller the way
+    /// where each step knows what is amiss.
+    #[inline]
+    fn usual_entry(&mut self) -> Option<UsualEntry<'b>> {
+        let at = |rest: &[u8]| self.block.len() - rest.len();
+        let rest = self.block.get(self.at..)?.strip_prefix(&ENTRY_START)?;
+        let suffix_at = at(rest);
+        let (suffix_len, rest) = short_head(BYTES, rest)?;
+        let (suffix, rest) = rest.split_at_checked(suffix_len)?;
+        let rest = rest.strip_prefix(&[0x61, b'p'])?;
+        let prefix_at = at(rest);
+        let (prefix_len, rest) = short_head(UNSIGNED, rest)?;
+        let rest = rest.strip_prefix(&[0x61, b't'])?;
+        let (right, rest) = if let Some(rest) = rest.strip_prefix(&[NULL]) {
+            (None, rest)
+        } else {
+            let rest = rest.strip_prefix(&SUBTREE_START)?;
+            let (digest, rest) = rest.split_first_chunk()?;
+            (Some(digest), rest)
+        };
+        let rest = rest.strip_prefix(&USUAL_VALUE_START)?;
+        let (value, rest) = rest.split_first_chunk::<SHA2_256_CID_LEN>()?;
+        if !is_common_cid(value) {
+            return None;
+        }
+        self.at = at(rest);
+        Some(UsualEntry {
+            key: CompressedKey {
+                suffix_at,
+                suffix,
+                prefix_at,
+                prefix_len: prefix_len as u64,
+            },
+            links: Links { value, right },
+        })
     }
 
     /// The head of a map and the name of its first field.
@@ -343,6 +429,21 @@ impl DecodeError {
     #[cold]
     fn at(offset: usize, fault: DecodeFault) -> Self {
         Self { offset, fault }
+    }
+}
+
+/// The number in the head of an item of type `major`, if it is less than 256 and in its shortest
+/// form, and what comes behind it.
+#[inline]
+fn short_head(major: u8, bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (initial, rest) = bytes.split_first()?;
+    match initial ^ (major << 5) {
+        short @ 0..24 => Some((short.into(), rest)),
+        24 => {
+            let (len, rest) = rest.split_first()?;
+            (*len >= 24).then_some(((*len).into(), rest))
+        }
+        _ => None,
     }
 }
 
