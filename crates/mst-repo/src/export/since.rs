@@ -41,7 +41,7 @@ impl<S: BlockStore> Repository<S> {
     /// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
     /// use mst_repo::{Repository, Write, Writer};
     ///
-    /// # let sign = |_: &[u8]| Ok([0; 64]);
+    /// # let key = |_: &[u8]| Ok([1; 64]);
     /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
     /// # let record = |text: &[u8; 5]| [b"\xa1\x64text\x65".as_slice(), text].concat().into();
     /// # let write = |rkey: &str, text| [Write::Create {
@@ -49,9 +49,9 @@ impl<S: BlockStore> Repository<S> {
     /// #     record: record(text),
     /// # }];
     /// let store = MemoryBlockStore::new();
-    /// let (mut writer, _) = Writer::create(&store, did, sign)?;
-    /// let old = writer.write(&write("1", b"Hello"), sign)?;
-    /// let new = writer.write(&write("2", b"World"), sign)?;
+    /// let (mut writer, _) = Writer::create(&store, did, &key)?;
+    /// let old = writer.write(&write("1", b"Hello"), &key)?;
+    /// let new = writer.write(&write("2", b"World"), &key)?;
     ///
     /// let repository = Repository::open(&store, &new.cid)?;
     /// let blocks = repository.export_since(repository.nodes(), &old.commit.data)?;
