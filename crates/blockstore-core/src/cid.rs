@@ -2,6 +2,7 @@
 
 use cid::Cid;
 use multihash_codetable::{Code, MultihashDigest};
+use sha2::{Digest, Sha256};
 
 use crate::StoreError;
 
@@ -38,14 +39,13 @@ pub fn raw_cid(block: &[u8]) -> Cid {
 
 /// Returns the CID of `block` as bytes of multicodec `codec`: CIDv1, `codec`, sha2-256.
 pub fn cid_of(codec: u64, block: &[u8]) -> Cid {
-    Cid::new_v1(codec, Code::Sha2_256.digest(block))
+    let hash = Code::Sha2_256.wrap(&sha2_256(block));
+    Cid::new_v1(codec, hash.expect("SHA-256 gives 32 bytes"))
 }
 
 /// Returns the SHA-256 of `block`: the digest in each of the CIDs above.
 pub fn sha2_256(block: &[u8]) -> [u8; 32] {
-    let hash = Code::Sha2_256.digest(block);
-    let digest = hash.digest().try_into();
-    digest.expect("SHA-256 gives 32 bytes")
+    Sha256::digest(block).into()
 }
 
 /// Returns whether [`check_block`] can decide about blocks of this CID: its hash is
