@@ -151,6 +151,7 @@ impl BlockStoreMut for MemoryBlockStore {
             .map(|(cid, block)| checked_key(cid, block))
             .collect::<Result<_, _>>()?;
         let mut held = self.write();
+        held.reserve(keys.len());
         for (key, (_, block)) in keys.into_iter().zip(blocks) {
             held.entry(key).or_insert_with(|| block.clone());
         }
