@@ -50,6 +50,11 @@ fn or_nothing(value: Option<&Cid>) -> String {
     value.map_or_else(|| "nothing".to_owned(), ToString::to_string)
 }
 
+/// How many entries taking operations back one by one may move, as each change of a node does
+/// with all of its entries. Real nodes have a few dozen at most; a stranger's may have as many as
+/// fit into a message.
+const MAX_MOVED: usize = 100_000;
+
 impl<N: NodeSource> Tree<N> {
     /// Returns the root of the tree before `operations`, which are in any order, led to this
     /// one.
@@ -115,17 +120,13 @@ impl<N: NodeSource> Tree<N> {
                 });
             }
         }
-        self.check_present()?;
-        if let Some(root) = self.take_back(&operations) {
+        let largest = self.check_present()?;
+        if operations.len().saturating_mul(largest) <= MAX_MOVED
+            && let Some(root) = self.take_back(&operations)
+        {
             return Ok(root);
         }
-        let mut inversion = Inversion {
-            nodes: &self.nodes,
-            operations: &operations,
-            levels: Vec::new(),
-        };
-        inversion.take_node(View::of_top(&self.top))?;
-        Ok(node_cid(&inversion.finish()?))
+        self.rebuild(&operations)
     }
 
     /// Takes the operations back one after the other, as changes, if all that these need is
@@ -155,10 +156,24 @@ impl<N: NodeSource> Tree<N> {
         Some(before.root())
     }
 
-    /// Loads all nodes that are there, and so holds them to the rules.
-    fn check_present(&self) -> Result<(), Error> {
+    /// Builds the tree before the operations, sorted ones, of the sequence that this tree is.
+    fn rebuild(&self, operations: &[&Operation]) -> Result<Cid, InvertError> {
+        let mut inversion = Inversion {
+            nodes: &self.nodes,
+            operations,
+            levels: Vec::new(),
+        };
+        inversion.take_node(View::of_top(&self.top))?;
+        Ok(node_cid(&inversion.finish()?))
+    }
+
+    /// Loads all nodes that are there, and so holds them to the rules. Returns how many entries
+    /// the largest has.
+    fn check_present(&self) -> Result<usize, Error> {
+        let mut largest = 0;
         let mut views = vec![View::of_top(&self.top)];
         while let Some(view) = views.pop() {
+            largest = largest.max(view.branch.node.len());
             for slot in 0..=view.branch.node.len() {
                 match view.child(&self.nodes, slot) {
                     Ok(below) => views.extend(below),
@@ -167,7 +182,7 @@ impl<N: NodeSource> Tree<N> {
                 }
             }
         }
-        Ok(())
+        Ok(largest)
     }
 }
 
@@ -396,4 +411,63 @@ fn check_value(operation: &Operation, found: Option<Cid>) -> Result<(), InvertEr
 
 fn lossy(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a panic in a test is the report"
+)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mst_testkit::{Rng, SampleRepository};
+
+    use crate::{Operation, Tree};
+
+    /// Mostly one of the two ways would do, so that a fault of the other could hide behind it.
+    #[test]
+    fn both_ways_lead_back() {
+        let mut rng = Rng::new(41);
+        for round in 0..200 {
+            let sample = SampleRepository::generate(round, 1 + rng.below(60));
+            let before = sample.paths;
+            let entries = before.iter().map(|(key, value)| (key, *value));
+            let mut tree = Tree::from_entries(entries).unwrap();
+            let root = tree.root();
+            let keys: Vec<_> = before.keys().cloned().collect();
+            let mut operations = BTreeMap::new();
+            for _ in 0..=rng.below(12) {
+                let near = &keys[rng.below(keys.len())];
+                let (key, new) = match rng.below(3) {
+                    0 => (near.clone(), None),
+                    1 => (near.clone(), Some(root)),
+                    _ => (format!("{near}{}", rng.below(9)), Some(root)),
+                };
+                let old = match &new {
+                    Some(value) => tree.insert(key.as_bytes(), value).unwrap(),
+                    None => tree.remove(key.as_bytes()).unwrap(),
+                };
+                let old = match operations.remove(&key) {
+                    Some(Operation { old, .. }) => old,
+                    None => old,
+                };
+                let bytes = key.clone().into_bytes();
+                operations.insert(
+                    key,
+                    Operation {
+                        key: bytes,
+                        old,
+                        new,
+                    },
+                );
+            }
+            let operations: Vec<_> = operations.values().collect();
+            let effective = operations.iter().filter(|one| one.old != one.new);
+            let effective: Vec<_> = effective.copied().collect();
+            assert_eq!(tree.take_back(&effective), Some(root), "round {round}");
+            assert_eq!(tree.rebuild(&effective).unwrap(), root, "round {round}");
+        }
+    }
 }
