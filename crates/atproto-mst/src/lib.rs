@@ -23,8 +23,8 @@ pub use mst_ops::{
     verify as verify_tree,
 };
 pub use mst_repo::{
-    self, Action, Collections, Commit, CommitEvent, Error, Export, Fault, Faults, Frame,
-    InvalidCommit, InvalidFrame, InvalidPath, InvalidTid, Place, Reachable, Record, Records,
+    self, Action, Collections, Commit, CommitEvent, Error, Export, ExportSince, Fault, Faults,
+    Frame, InvalidCommit, InvalidFrame, InvalidPath, InvalidTid, Place, Reachable, Record, Records,
     RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SyncEvent, Tid, is_record,
     reachable,
 };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use atproto_mst::mst_repo::check_nsid;
-use atproto_mst::{Cid, RepoPath};
+use atproto_mst::{Cid, PublicKey, RepoPath};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::chain;
@@ -12,8 +12,8 @@ use crate::failure::chain;
 ///
 /// A repository CAR is the file in which an atproto account's records travel: what
 /// `com.atproto.sync.getRepo` gives, or a slice of it. cartool reads such files, writes
-/// changed ones, and keeps repositories in an SQLite database. It asks nobody on the network,
-/// and it signs nothing.
+/// changed ones, signs them with a key that it is given, and keeps repositories in an SQLite
+/// database. It asks nobody on the network.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -56,7 +56,10 @@ Examples:
   cartool tree repo.car --format svg --depth 2 > tree.svg
   cartool proof make repo.car app.bsky.actor.profile/self -o proof.car
   cartool proof check proof.car app.bsky.actor.profile/self --commit $CID
+  cartool keygen my.key
+  cartool sign changed.car --key-file my.key -o signed.car
   cartool import repo.car repos.sqlite
+  cartool commit repos.sqlite writes.jsonl --key-file my.key --slice slice.car
   curl -s \"https://$PDS/xrpc/com.atproto.sync.getRepo?did=$DID\" | cartool verify -
 
 Exit codes:
@@ -64,7 +67,8 @@ Exit codes:
   1  the CAR, or the repository or record in it or for it, is damaged, invalid or incomplete
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output
-  4  there is no such record, or no such repository in the database
+  4  there is no such record, or no such repository in the database; commit: none to update or
+     delete
   5  diff: the two differ
   6  proof check, verify --ops: a block is missing, so that something is neither proven nor
      refuted";
@@ -76,6 +80,7 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     Get(GetArgs),
     Verify(VerifyArgs),
+    Slice(SliceArgs),
     Tree(TreeArgs),
     Diff(DiffArgs),
     /// Prove to others which records there are, or check such a proof
@@ -88,6 +93,9 @@ pub(crate) enum Command {
     },
     Put(PutArgs),
     Rm(RmArgs),
+    Keygen(KeygenArgs),
+    Sign(SignArgs),
+    Commit(CommitArgs),
     Salvage(SalvageArgs),
     Compact(CompactArgs),
     Import(ImportArgs),
@@ -103,6 +111,7 @@ impl Command {
             Self::Dump(args) => &args.source.file,
             Self::Get(args) => &args.source.file,
             Self::Verify(args) => &args.source.file,
+            Self::Slice(args) => &args.file,
             Self::Tree(args) => &args.source.file,
             Self::Diff(args) => &args.old,
             Self::Proof { command } => match command {
@@ -111,10 +120,13 @@ impl Command {
             },
             Self::Put(args) => &args.source.file,
             Self::Rm(args) => &args.source.file,
+            Self::Keygen(args) => &args.file,
+            Self::Sign(args) => &args.source.file,
+            Self::Commit(args) => &args.source.file,
             Self::Salvage(args) => &args.source.file,
             Self::Compact(args) => &args.file,
             Self::Import(args) => &args.source.file,
-            Self::Export(args) => &args.database,
+            Self::Export(args) => &args.file,
         }
     }
 }
@@ -229,8 +241,10 @@ pub(crate) struct GetArgs {
 /// fault if that is another. That needs no more than a commit of the firehose brings along; where
 /// a node is missing for it, exit code 6.
 ///
-/// Not checked in this version: the commit's signature; what the records contain (`dump`
-/// does that); blocks that nothing refers to.
+/// With --key, also checks the commit's signature, which must be by this key. Which key is the
+/// account's, its DID document says, as the verification method `#atproto`; it is not fetched.
+///
+/// Not checked: without --key the signature; what the records contain (`dump` does that); blocks that nothing refers to.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
@@ -247,6 +261,32 @@ pub(crate) struct VerifyArgs {
     /// The tree's root before the operations
     #[arg(long, value_name = "CID", requires = "ops", value_parser = parse_cid)]
     pub(crate) since_root: Option<Cid>,
+
+    /// The account's public key, which must have signed the commit
+    #[arg(long, value_name = "DID:KEY", value_parser = parse_key)]
+    pub(crate) key: Option<PublicKey>,
+}
+
+/// Look into what the firehose sends of a commit: a slice, or the message around it
+///
+/// FILE is a slice, which is a CAR, or a message of `com.atproto.sync.subscribeRepos`, as one
+/// WebSocket frame holds it. Of a message, its fields are printed, and the operations as `diff`
+/// prints them. Then comes the commit; a line for each block, in the order in which they lie there:
+/// what it is (`commit`, `node`, `record`, `other`), its CID, its length, and its height or path;
+/// and what is missing of the tree, which from a slice most of it is, and no fault.
+///
+/// A message is then checked as its receiver should: limits, fields, blocks, and that the
+/// operations, taken back, lead to the tree that it names. The last line says `ok`, or what is
+/// `invalid` (exit code 1). That it follows the message before is not checked. For the operations
+/// of a slice alone there is `verify --partial --ops`. Without --key the signature is NOT CHECKED.
+#[derive(Debug, Args)]
+pub(crate) struct SliceArgs {
+    /// The slice or the message, or `-` for standard input; read into memory whole
+    pub(crate) file: PathBuf,
+
+    /// The account's public key, which must have signed the commit
+    #[arg(long, value_name = "DID:KEY", value_parser = parse_key)]
+    pub(crate) key: Option<PublicKey>,
 }
 
 /// Show the tree: its layers, keys and subtrees, and what is missing of it
@@ -316,7 +356,7 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProofCommand {
     Make(ProofMakeArgs),
-    Check(ProofCheckArgs),
+    Check(Box<ProofCheckArgs>),
 }
 
 /// Prove what a repository says about some paths
@@ -358,12 +398,13 @@ pub(crate) struct ProofMakeArgs {
 /// is missing. That a block is missing proves nothing. For each --prefix, lines `present`, then
 /// `complete "prefix" N keys`, or `incomplete` with lines `unproven` before.
 ///
-/// The signature is NOT CHECKED. A proof proves what is in the tree of its commit; that this is
-/// the account's commit is known only to who has its CID from elsewhere, and says so with
-/// --commit, or has the tree's root, for --root.
+/// A proof proves what is in the tree of its commit. That this is the account's commit is known
+/// only to who has its CID from elsewhere, and says so with --commit, or the tree's root, for
+/// --root; or who has the account's public key, for --key. Without --key the signature is NOT
+/// CHECKED. With it, that there is no later commit is still not said.
 ///
 /// Exit code 0 if all paths are present; 4 if all is proven, but some path to be absent; 6 if
-/// something is unproven; 1 if the proof is bad, or about another commit.
+/// something is unproven; 1 if the proof is bad, about another commit, or not signed by --key.
 #[derive(Debug, Args)]
 pub(crate) struct ProofCheckArgs {
     /// The proof, a CAR, or `-` for standard input
@@ -384,6 +425,10 @@ pub(crate) struct ProofCheckArgs {
     /// The root of the tree that it must be about, whatever the commit
     #[arg(long, value_name = "CID", conflicts_with = "commit", value_parser = parse_cid)]
     pub(crate) root: Option<Cid>,
+
+    /// The account's public key, which must have signed the commit
+    #[arg(long, value_name = "DID:KEY", conflicts_with = "root", value_parser = parse_key)]
+    pub(crate) key: Option<PublicKey>,
 }
 
 /// Put a record into a copy of a repository
@@ -433,6 +478,92 @@ pub(crate) struct RmArgs {
     /// The CAR to write, or `-` for standard output
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+}
+
+/// Make a private key, and print its public key
+///
+/// FILE must not be there, is readable by its owner alone, and is the only place where the private
+/// key goes: one line, the key as a multikey, in base58btc with the prefix of its curve. Standard
+/// output has the public key, a `did:key`.
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// The file to make
+    pub(crate) file: PathBuf,
+
+    /// The curve of the key
+    #[arg(long, default_value = "k256")]
+    pub(crate) curve: KeyCurve,
+
+    /// Make no key: print the public key of the one that is in FILE
+    #[arg(long, conflicts_with = "curve")]
+    pub(crate) public: bool,
+}
+
+/// The curves that atproto knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyCurve {
+    /// secp256k1
+    K256,
+    /// secp256r1
+    P256,
+}
+
+/// Sign the commit of a repository, in a copy
+///
+/// OUT is the whole repository, as for `put`, with the commit as it is but for its signature; so
+/// it has another CID, and the revision that it had. A signature that is there is replaced. What
+/// `put`, `rm` and `salvage` write is what this is for.
+///
+/// Whether the key is the account's is not checked: its DID document says.
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// The private key, as `keygen` makes it, or `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+
+    /// The CAR to write, or `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
+/// Make one signed commit of several writes
+///
+/// WRITES has one write a line, each to another path, as JSON:
+/// {"action":"create","path":"...","value":{...}}, the same with "update", or
+/// {"action":"delete","path":"..."}, with values as `put` takes them. All of them are made, or
+/// none: if a record to be created is there, or one to be updated or deleted is not, nothing is
+/// written. Limits are those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000
+/// bytes in all.
+///
+/// With -o, OUT is a whole repository, as for `put`, with the new commit. Without it FILE must be a
+/// database, and the commit is made there, in one transaction; what only the commit before needed
+/// stays until `compact`.
+///
+/// The commit is checked by taking it back before anybody hears of it. Whether the key is the
+/// account's is not checked.
+#[derive(Debug, Args)]
+pub(crate) struct CommitArgs {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// The file with the writes, or `-` for standard input
+    pub(crate) writes: PathBuf,
+
+    /// The private key, as `keygen` makes it, or `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+
+    /// The CAR to write, or `-` for standard output; for a database it may be left out
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write what the firehose sends of the commit, a CAR: the commit, the new records, the nodes
+    /// that show what was done
+    #[arg(long, value_name = "FILE")]
+    pub(crate) slice: Option<PathBuf>,
 }
 
 /// Make a whole repository of what is left of a damaged one
@@ -494,18 +625,33 @@ pub(crate) struct ImportArgs {
     pub(crate) force: bool,
 }
 
-/// Copy a repository out of an SQLite database into a CAR
+/// Copy a repository out of an SQLite database into a CAR, or a part of any repository
 ///
 /// OUT has the commit, its tree and its records, in streamable order. The repository is
 /// verified first.
+///
+/// With --collection, the commit, the records of one collection, and the nodes that show that these
+/// are all of them: whoever opens it can `list` that collection, and is told of nothing else. With
+/// --since, the commit, and the nodes and records that an older tree does not have: together with
+/// the old repository, the new one whole. Only these are read then, once to see that they are
+/// there, once to be written; what is missing is reported, and nothing is written.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The database
-    pub(crate) database: PathBuf,
+    /// The database; for a part, a CAR or `-` as well
+    pub(crate) file: PathBuf,
 
     /// Which repository; may be left out if there is just one
     #[arg(value_name = "DID")]
     pub(crate) repo: Option<String>,
+
+    /// Only this collection, such as app.bsky.feed.post, with its proof
+    #[arg(short, long, value_name = "NSID", value_parser = parse_nsid)]
+    pub(crate) collection: Option<String>,
+
+    /// Only what this older repository does not have: a CAR, or the CID of a commit or of a
+    /// tree's root that is in FILE
+    #[arg(long, value_name = "OLD", conflicts_with = "collection")]
+    pub(crate) since: Option<PathBuf>,
 
     /// The CAR to write, or `-` for standard output
     #[arg(short, long, value_name = "OUT")]
@@ -521,6 +667,11 @@ fn parse_path(text: &str) -> Result<String, String> {
 
 fn parse_cid(text: &str) -> Result<Cid, String> {
     Cid::try_from(text).map_err(|error| format!("not a CID: {}", chain(&error)))
+}
+
+fn parse_key(text: &str) -> Result<PublicKey, String> {
+    let parsed = text.parse::<PublicKey>();
+    parsed.map_err(|error| format!("not a public key: {}", chain(&error)))
 }
 
 fn parse_nsid(text: &str) -> Result<String, String> {

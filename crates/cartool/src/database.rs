@@ -33,8 +33,8 @@ pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid
     let begun = database.with_connection(|connection| connection.execute_batch("BEGIN"));
     begun.map_err(|error| failure(SqliteError::from(error)))?;
     let heads = database.heads()?;
-    let head = choose(&heads, source.repo.as_deref())?;
-    Ok((database, head))
+    let (_, head) = choose(&heads, source.repo.as_deref())?;
+    Ok((database, *head))
 }
 
 /// Opens the database at `path`.
@@ -60,13 +60,17 @@ pub(crate) fn shrink(database: &SqliteBlockStore) -> Result<(), Failure> {
     shrunk.map_err(|error| failure(error.into()))
 }
 
-fn choose(heads: &[(String, Cid)], wanted: Option<&str>) -> Result<Cid, Failure> {
+/// The head whose name is `wanted`, or the only one there is.
+pub(crate) fn choose<'h>(
+    heads: &'h [(String, Cid)],
+    wanted: Option<&str>,
+) -> Result<&'h (String, Cid), Failure> {
     let found = match (wanted, heads) {
         (_, []) => {
             let what = "there is no repository in the database";
             return Err(Failure::NotFound(what.to_owned()));
         }
-        (None, [(_, head)]) => Some(head),
+        (None, [head]) => Some(head),
         (None, _) => {
             let count = heads.len();
             return Err(Failure::Usage(format!(
@@ -74,12 +78,9 @@ fn choose(heads: &[(String, Cid)], wanted: Option<&str>) -> Result<Cid, Failure>
                 list(heads)
             )));
         }
-        (Some(wanted), _) => {
-            let found = heads.iter().find(|(name, _)| name == wanted);
-            found.map(|(_, head)| head)
-        }
+        (Some(wanted), _) => heads.iter().find(|(name, _)| name == wanted),
     };
-    found.copied().ok_or_else(|| {
+    found.ok_or_else(|| {
         let wanted = wanted.unwrap_or_default();
         let there = list(heads);
         Failure::NotFound(format!(

@@ -70,7 +70,7 @@ pub(crate) fn write(
 }
 
 /// The revision of the present, or if `old` is of the future, as clocks go, one after that.
-fn rev_after(old: &str) -> Result<String, Failure> {
+pub(crate) fn rev_after(old: &str) -> Result<String, Failure> {
     // Clocks of other tools, that might tell the same microsecond, have other numbers.
     let now = Tid::now(Tid::random_clock());
     let new = old.parse().ok().and_then(|old: Tid| {
@@ -83,7 +83,9 @@ fn rev_after(old: &str) -> Result<String, Failure> {
     })
 }
 
-fn write_at(
+/// Writes `repository` at the commit `commit` as a CAR to `target`. The commit, nodes and records
+/// that it may not have yet are in `new`.
+pub(crate) fn write_at(
     repository: &Repository,
     new: MemoryBlockStore,
     commit: &Cid,

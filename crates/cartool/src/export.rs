@@ -1,5 +1,7 @@
 //! `cartool export`
 
+mod part;
+
 use crate::cli::{ExportArgs, Source};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -11,14 +13,22 @@ use crate::whole::{self, Keys};
 use crate::{database, input};
 
 pub(crate) fn run(args: &ExportArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    if !database::is_at(&args.database)? {
+    let source = Source {
+        file: args.file.clone(),
+        repo: args.repo.clone(),
+    };
+    match (&args.collection, &args.since) {
+        (Some(collection), _) => {
+            return part::collection(&source, collection, &args.output, out, report);
+        }
+        (None, Some(old)) => return part::since(&source, old, &args.output, out, report),
+        (None, None) => {}
+    }
+    if !database::is_at(&source.file)? {
         let what = "not an SQLite database; to put a CAR in order there is `cartool compact`";
         return Err(Failure::Invalid(what.to_owned()));
     }
-    let opened = input::open_blocks(&Source {
-        file: args.database.clone(),
-        repo: args.repo.clone(),
-    })?;
+    let opened = input::open_blocks(&source)?;
     let commit = opened.commit()?;
     let blocks = opened.blocks;
     report.show(Progress::of_silent_work(blocks.count()));

@@ -13,6 +13,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::report::Report;
 
+pub(crate) use as_text::{line, write_commit};
 use contents::Contents;
 
 /// All that `info` tells.

@@ -179,7 +179,8 @@ fn read_car(mut input: impl Read) -> Result<(CarBlockStore, u64), Failure> {
     Ok((CarBlockStore::from_bytes_with(bytes, car_options())?, size))
 }
 
-fn car_options() -> CarOptions {
+/// How CARs are opened.
+pub(crate) fn car_options() -> CarOptions {
     let mut options = CarOptions::default();
     // One bad block must not hide the others.
     options.verify = Some(Verify::OnRead);

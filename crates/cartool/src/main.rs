@@ -6,6 +6,7 @@
 )]
 
 mod cli;
+mod commit;
 mod compact;
 mod dag_cbor;
 mod database;
@@ -22,6 +23,8 @@ mod info;
 mod input;
 mod json;
 mod json_reader;
+mod key_file;
+mod keygen;
 mod list;
 mod look_up;
 mod new_car;
@@ -37,11 +40,15 @@ mod record;
 mod report;
 mod rm;
 mod salvage;
+mod sign;
+mod signature;
+mod slice;
 mod tree;
 mod verify;
 mod walk;
 mod watched;
 mod whole;
+mod writes;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -66,11 +73,15 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::run(args, &mut out, &mut report),
         Command::Get(args) => get::run(args, &mut out, &mut report),
         Command::Verify(args) => verify::run(args, &mut out, &mut report),
+        Command::Slice(args) => slice::run(args, &mut out, &mut report),
         Command::Tree(args) => tree::run(args, &mut out, &mut report),
         Command::Diff(args) => diff::run(args, &mut out, &mut report),
         Command::Proof { command } => proof::run(command, &mut out, &mut report),
         Command::Put(args) => put::run(args, &mut out, &mut report),
         Command::Rm(args) => rm::run(args, &mut out, &mut report),
+        Command::Keygen(args) => keygen::run(args, &mut out, &mut report),
+        Command::Sign(args) => sign::run(args, &mut out, &mut report),
+        Command::Commit(args) => commit::run(args, &mut out, &mut report),
         Command::Salvage(args) => salvage::run(args, &mut out, &mut report),
         Command::Compact(args) => compact::run(args, &mut out, &mut report),
         Command::Import(args) => import::run(args, &mut report),

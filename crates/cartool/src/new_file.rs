@@ -56,6 +56,16 @@ impl NewFile {
         Ok(Self::new(file, place))
     }
 
+    /// Sees to it that the disk has all that was written so far, so that hardly anything can keep
+    /// [`finish`](Self::finish) from putting it in its place.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.to.flush()?;
+        match self.place {
+            Place::Target => Ok(()),
+            _ => self.to.get_ref().sync_all(),
+        }
+    }
+
     /// Puts the file where it belongs, once the disk has all of it.
     pub(crate) fn finish(self) -> io::Result<()> {
         let file = self

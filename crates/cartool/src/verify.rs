@@ -12,6 +12,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::quote::Counted;
 use crate::report::Report;
+use crate::signature;
 use crate::watched::Watched;
 
 pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
@@ -27,6 +28,15 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> R
     let counts = print_faults(&repository, args.partial, out, report)?;
     report.progress().clear();
     out.line(format_args!("{counts}"))?;
+    if let Some(key) = &args.key {
+        match signature::fault(repository.commit(), key) {
+            None => out.line(format_args!("ok: signed by {key}"))?,
+            Some(fault) => {
+                report.count_fault();
+                out.line(format_args!("bad signature: {fault}"))?;
+            }
+        }
+    }
     if let Some(operations) = operations {
         let since = args.since_root.as_ref();
         inversion::check(&repository, &operations, since, out, report)?;

@@ -2,7 +2,7 @@
 
 use cid::Cid;
 
-use crate::link::{NODE_CID_START, push_cid};
+use crate::link::{NODE_CID_START, SHA2_256_CID_LEN, push_cid};
 use crate::prefix::shared_prefix_len;
 use crate::{DIGEST_LEN, Node};
 
@@ -39,35 +39,38 @@ impl Node {
     /// assert_eq!(mst_node::Node::empty().encode(), b"\xa2\x61e\x80\x61l\xf6");
     /// ```
     pub fn encode(&self) -> Vec<u8> {
-        // Beside what `data` holds, an entry takes at most 22 bytes and a link 9.
-        let mut block = Vec::with_capacity(self.data.len() + self.len() * 32 + 16);
-        self.encode_linking(&mut block, |_| None);
+        let mut block = Vec::new();
+        self.encode_linking(&mut block, |_, own| own);
         block
     }
 
-    /// Appends the node's block to `block`, with other subtrees than its own: `digest_of` is
-    /// asked for each slot that has one, and where it has no answer the node's own stays.
+    /// Appends the node's block to `block`, with subtrees in place of its own: `link` gets the
+    /// slot and the digest of each that there is, and says which digest to write.
     ///
     /// For a tree that is being changed, which learns what its nodes link to from the bottom
     /// up.
     pub fn encode_linking<'d>(
         &'d self,
         block: &mut Vec<u8>,
-        digest_of: impl Fn(usize) -> Option<&'d [u8; DIGEST_LEN]>,
+        link: impl Fn(usize, &'d [u8; DIGEST_LEN]) -> &'d [u8; DIGEST_LEN],
     ) {
-        let digest = |slot| {
-            let own = self.subtree_digest(slot)?;
-            Some(digest_of(slot).unwrap_or(own))
-        };
-        put_node_start(block, self.len());
-        let mut previous: &[u8] = &[];
-        for (index, entry) in self.entries().enumerate() {
-            let key = entry.key();
-            let value = self.value_bytes(index).unwrap_or_default();
-            put_entry(block, previous, key, digest(index + 1), value);
-            previous = key;
-        }
-        put_node_end(block, digest(0));
+        let max_len = MAX_FRAME_LEN + self.data.len() + self.len() * MAX_ENTRY_LEN;
+        write(block, max_len, |room| {
+            room.put_node_start(self.len());
+            let mut start = self.sections();
+            let mut previous: &[u8] = &[];
+            for (index, span) in self.spans.iter().enumerate() {
+                let key = self.part(start.key, span.key);
+                let shared_len = if index == 0 { 0 } else { self.prefix_len() };
+                let own = self.part(start.right, span.right).try_into();
+                let right = own.ok().map(|own| link(index + 1, own));
+                let value = self.part(start.value, span.value);
+                room.put_entry(previous, key, shared_len, right, value);
+                previous = key;
+                start = *span;
+            }
+            room.put_node_end(self.subtree_digest(0).map(|own| link(0, own)));
+        });
     }
 }
 
@@ -144,10 +147,17 @@ impl NodeEncoder {
     /// Returns the block, and begins the next.
     pub fn finish(&mut self) -> Vec<u8> {
         self.put_last();
-        let mut block = Vec::with_capacity(self.entries.len() + 64);
-        put_node_start(&mut block, self.len);
-        block.extend_from_slice(&self.entries);
-        put_node_end(&mut block, self.left.as_ref());
+        // As much as it takes, so that nothing is left over to be kept with it.
+        let digest_len = self
+            .left
+            .map_or(1, |digest| SUBTREE_START.len() + digest.len());
+        let len = NODE_START.len() + head_len(self.len) + self.entries.len() + 2 + digest_len;
+        let mut block = Vec::with_capacity(len);
+        write(&mut block, len, |room| {
+            room.put_node_start(self.len);
+            room.put_slice(&self.entries);
+            room.put_node_end(self.left.as_ref());
+        });
         self.len = 0;
         self.left = None;
         self.entries.clear();
@@ -159,83 +169,151 @@ impl NodeEncoder {
             // The key before the first entry is one of the node before.
             let previous = if self.len > 1 { &*self.previous } else { &[] };
             let right = self.right.as_ref();
-            put_entry(&mut self.entries, previous, &self.key, right, &self.value);
+            let max_len = MAX_ENTRY_LEN + self.key.len() + DIGEST_LEN + self.value.len();
+            write(&mut self.entries, max_len, |room| {
+                room.put_entry(previous, &self.key, 0, right, &self.value);
+            });
         }
     }
 }
 
-fn put_node_start(block: &mut Vec<u8>, len: usize) {
-    block.extend_from_slice(&NODE_START);
-    put_head(block, ARRAY, len);
+/// The most bytes that a node takes beside its entries and the digest of its first subtree.
+const MAX_FRAME_LEN: usize = NODE_START.len() + MAX_HEAD_LEN + 2 + SUBTREE_START.len();
+/// The most bytes that an entry takes beside its key, its value and the digest of its subtree.
+const MAX_ENTRY_LEN: usize =
+    ENTRY_START.len() + 3 * MAX_HEAD_LEN + 3 * 2 + SUBTREE_START.len() + LINK_TAG.len() + 1;
+/// The most bytes that the head of a CBOR item takes.
+const MAX_HEAD_LEN: usize = 9;
+
+/// Appends what `put` puts, at most `max_len` bytes.
+#[inline]
+fn write(bytes: &mut Vec<u8>, max_len: usize, put: impl FnOnce(&mut Room<'_>)) {
+    let start = bytes.len();
+    bytes.resize(start + max_len, 0);
+    let rest = bytes.get_mut(start..).unwrap_or_default();
+    let mut room = Room { rest };
+    put(&mut room);
+    let left = room.rest.len();
+    bytes.truncate(bytes.len() - left);
 }
 
-fn put_entry(
-    block: &mut Vec<u8>,
-    previous: &[u8],
-    key: &[u8],
-    right: Option<&[u8; DIGEST_LEN]>,
-    value: &[u8],
-) {
-    let prefix_len = shared_prefix_len(previous, key);
-    block.extend_from_slice(&ENTRY_START);
-    put_bytes(block, key.get(prefix_len..).unwrap_or_default());
-    put_name(block, b'p');
-    put_head(block, UNSIGNED, prefix_len);
-    put_name(block, b't');
-    put_subtree(block, right);
-    put_name(block, b'v');
-    put_link(block, value);
+/// Where a node is written: space that is there, so that no step has to ask for more.
+struct Room<'b> {
+    rest: &'b mut [u8],
 }
 
-fn put_node_end(block: &mut Vec<u8>, left: Option<&[u8; DIGEST_LEN]>) {
-    put_name(block, b'l');
-    put_subtree(block, left);
-}
+impl Room<'_> {
+    /// A constant or a digest. Its length is known where the call is compiled, which makes it
+    /// a few moves.
+    #[inline]
+    fn put<const LEN: usize>(&mut self, bytes: &[u8; LEN]) {
+        let rest = std::mem::take(&mut self.rest);
+        let (place, rest) = rest.split_first_chunk_mut().expect(ROOM);
+        *place = *bytes;
+        self.rest = rest;
+    }
 
-/// Appends the head of a CBOR item: its major type and a length or number, in the
-/// shortest form.
-fn put_head(block: &mut Vec<u8>, major: u8, value: usize) {
-    let major = major << 5;
-    if let Ok(value) = u8::try_from(value) {
-        if value < 24 {
-            block.push(major | value);
+    #[inline]
+    fn put_slice(&mut self, bytes: &[u8]) {
+        let rest = std::mem::take(&mut self.rest);
+        let (place, rest) = rest.split_at_mut_checked(bytes.len()).expect(ROOM);
+        place.copy_from_slice(bytes);
+        self.rest = rest;
+    }
+
+    fn put_node_start(&mut self, len: usize) {
+        let [map, name @ ..] = NODE_START;
+        self.put(&[map]);
+        self.put_head(name, ARRAY, len);
+    }
+
+    /// An entry behind one of the key `previous`, with which `key` shares at least
+    /// `shared_len` bytes.
+    #[inline]
+    fn put_entry(
+        &mut self,
+        previous: &[u8],
+        key: &[u8],
+        shared_len: usize,
+        right: Option<&[u8; DIGEST_LEN]>,
+        value: &[u8],
+    ) {
+        let [previous, rest] = [previous, key].map(|key| key.get(shared_len..).unwrap_or_default());
+        let prefix_len = shared_len + shared_prefix_len(previous, rest);
+        let rest = key.get(prefix_len..).unwrap_or_default();
+        let [map, name @ ..] = ENTRY_START;
+        self.put(&[map]);
+        self.put_head(name, BYTES, rest.len());
+        self.put_slice(rest);
+        self.put_head([0x61, b'p'], UNSIGNED, prefix_len);
+        self.put_subtree(b't', right);
+        self.put(&[0x61, b'v']);
+        self.put_head(LINK_TAG, BYTES, value.len() + 1);
+        self.put(&[0]);
+        match <&[u8; SHA2_256_CID_LEN]>::try_from(value) {
+            Ok(value) => self.put(value),
+            Err(_) => self.put_slice(value),
+        }
+    }
+
+    fn put_node_end(&mut self, left: Option<&[u8; DIGEST_LEN]>) {
+        self.put_subtree(b'l', left);
+    }
+
+    #[inline]
+    fn put_subtree(&mut self, name: u8, digest: Option<&[u8; DIGEST_LEN]>) {
+        match digest {
+            Some(digest) => {
+                self.put(&[0x61, name]);
+                self.put(&SUBTREE_START);
+                self.put(digest);
+            }
+            None => self.put(&[0x61, name, NULL]),
+        }
+    }
+
+    /// Two bytes that come before an item, such as a field's name, and the item's head: its
+    /// major type and a length or number, in the shortest form.
+    #[inline]
+    fn put_head(&mut self, [one, two]: [u8; 2], major: u8, value: usize) {
+        let major = major << 5;
+        if let Ok(value) = u8::try_from(value) {
+            if value < 24 {
+                self.put(&[one, two, major | value]);
+            } else {
+                self.put(&[one, two, major | 0x18, value]);
+            }
         } else {
-            block.extend_from_slice(&[major | 0x18, value]);
+            self.put(&[one, two]);
+            self.put_long_head(major, value);
         }
-    } else if let Ok(value) = u16::try_from(value) {
-        block.push(major | 0x19);
-        block.extend_from_slice(&value.to_be_bytes());
-    } else if let Ok(value) = u32::try_from(value) {
-        block.push(major | 0x1a);
-        block.extend_from_slice(&value.to_be_bytes());
-    } else {
-        block.push(major | 0x1b);
-        block.extend_from_slice(&(value as u64).to_be_bytes());
+    }
+
+    #[cold]
+    fn put_long_head(&mut self, major: u8, value: usize) {
+        if let Ok(value) = u16::try_from(value) {
+            self.put(&[major | 0x19]);
+            self.put(&value.to_be_bytes());
+        } else if let Ok(value) = u32::try_from(value) {
+            self.put(&[major | 0x1a]);
+            self.put(&value.to_be_bytes());
+        } else {
+            self.put(&[major | 0x1b]);
+            self.put(&(value as u64).to_be_bytes());
+        }
     }
 }
 
-fn put_bytes(block: &mut Vec<u8>, bytes: &[u8]) {
-    put_head(block, BYTES, bytes.len());
-    block.extend_from_slice(bytes);
-}
+/// Why there is room.
+const ROOM: &str = "the room was measured for the longest of all spellings";
 
-fn put_name(block: &mut Vec<u8>, name: u8) {
-    block.extend_from_slice(&[0x61, name]);
-}
-
-fn put_subtree(block: &mut Vec<u8>, digest: Option<&[u8; DIGEST_LEN]>) {
-    match digest {
-        Some(digest) => {
-            block.extend_from_slice(&SUBTREE_START);
-            block.extend_from_slice(digest);
-        }
-        None => block.push(NULL),
+/// How many bytes the head of a CBOR item takes.
+fn head_len(value: usize) -> usize {
+    match value {
+        0..24 => 1,
+        24..=0xff => 2,
+        0x100..=0xffff => 3,
+        0x1_0000..=0xffff_ffff => 5,
+        _ => MAX_HEAD_LEN,
     }
-}
-
-fn put_link(block: &mut Vec<u8>, cid: &[u8]) {
-    block.extend_from_slice(&LINK_TAG);
-    put_head(block, BYTES, cid.len() + 1);
-    block.push(0);
-    block.extend_from_slice(cid);
 }

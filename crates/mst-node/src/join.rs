@@ -181,6 +181,17 @@ impl Node {
             span.right = span.right - old_len + new_len;
         }
     }
+
+    /// Puts another digest into the link to the subtree in slot `slot`. Without effect if there
+    /// is none.
+    pub fn set_subtree_digest(&mut self, slot: usize, digest: &[u8; DIGEST_LEN]) {
+        let link = self.link_range(slot);
+        if let Some(link) = self.data.get_mut(link)
+            && link.len() == digest.len()
+        {
+            link.copy_from_slice(digest);
+        }
+    }
 }
 
 /// The first or the last entries of a node, without the subtree at the cut.

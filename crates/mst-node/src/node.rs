@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::Range;
 
 use cid::Cid;
 use smallvec::SmallVec;
@@ -180,17 +181,26 @@ impl Node {
     /// does its CID.
     #[inline]
     pub fn subtree_digest(&self, slot: usize) -> Option<&[u8; DIGEST_LEN]> {
-        let link = if let Some(index) = slot.checked_sub(1) {
+        self.data.get(self.link_range(slot))?.try_into().ok()
+    }
+
+    /// Where the digest of the subtree in slot `slot` lies; nowhere, if there is none.
+    #[inline]
+    pub(crate) fn link_range(&self, slot: usize) -> Range<usize> {
+        let (start, end) = if let Some(index) = slot.checked_sub(1) {
             let start = match self.before(index) {
                 Some(span) => span.right,
-                None => self.spans.last()?.value,
+                None => self.sections().right,
             };
-            self.part(start, self.spans.get(index)?.right)
+            (
+                start as usize,
+                self.spans.get(index).map_or(start, |span| span.right) as usize,
+            )
         } else {
-            let entries_end = self.spans.last().map_or(0, |span| span.right);
-            self.data.get(entries_end as usize..)?
+            let start = self.spans.last().map_or(0, |span| span.right);
+            (start as usize, self.data.len())
         };
-        link.try_into().ok()
+        start..end
     }
 
     /// Returns the entries in key order.
@@ -294,6 +304,11 @@ impl Node {
     #[inline]
     fn before(&self, index: usize) -> Option<&Span> {
         self.spans.get(index.checked_sub(1)?)
+    }
+
+    /// How many bytes all keys have in common at their start.
+    pub(crate) fn prefix_len(&self) -> usize {
+        self.prefix_len as usize
     }
 
     /// Where the keys, the values and the digests of the subtrees begin.

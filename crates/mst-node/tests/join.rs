@@ -175,16 +175,25 @@ proptest! {
             }
         }
         let mut block = before.clone();
-        node.encode_linking(&mut block, |slot| {
-            assert!(node.subtree_digest(slot).is_some(), "asked for slot {slot}, which is empty");
-            links[slot].as_ref()
+        node.encode_linking(&mut block, |slot, own| {
+            assert_eq!(node.subtree_digest(slot), Some(own), "slot {slot}");
+            links[slot].as_ref().unwrap_or(own)
         });
         prop_assert_eq!(&block[..before.len()], &before);
         prop_assert_eq!(&block[before.len()..], expected.build().encode());
 
         let mut same = Vec::new();
-        node.encode_linking(&mut same, |_| None);
+        node.encode_linking(&mut same, |_, own| own);
         prop_assert_eq!(same, node.encode());
+
+        // And so it is where the node itself gets them.
+        let mut changed = node.clone();
+        for (slot, link) in links.iter().enumerate() {
+            if let Some(link) = link {
+                changed.set_subtree_digest(slot, link);
+            }
+        }
+        prop_assert_eq!(changed, expected.build());
     }
 
     #[test]

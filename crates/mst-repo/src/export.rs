@@ -1,13 +1,20 @@
-//! All blocks of a repository, in the order in which a reader wants them.
+//! The blocks of a repository, all or some, in the order in which a reader wants them.
+
+mod range;
+mod since;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
+use std::ops::RangeBounds;
 
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 use mst_ops::NodeWalker;
 
-use crate::{Error, Repository, RepositorySummary};
+use crate::{Error, Repository, RepositorySummary, check_nsid};
+use range::KeyRange;
+
+pub use since::ExportSince;
 
 impl<S: BlockStore> Repository<S> {
     /// Returns all blocks of the repository, which are the commit, the nodes and the records,
@@ -55,10 +62,94 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn export(&self) -> Result<Export<'_, S>, Error> {
+        self.export_within(KeyRange::ALL)
+    }
+
+    /// Returns the blocks of one collection: the commit, its records, and the nodes that lead to
+    /// them and show that there are no others, in streamable order. In a store with no more than
+    /// these, [`collection`](Self::collection) gives all of it, from either end, as it is proven
+    /// by the tree that the commit names.
+    ///
+    /// The nodes hold some keys of other collections too, and no records of theirs. Of a
+    /// collection without records, the commit and the nodes that prove it come.
+    ///
+    /// Nothing else is read, so that it works also where the rest is not there. What is missing or
+    /// wrong is an item, as for [`export`](Self::export).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidPath`] if `collection` is not an NSID, otherwise as for
+    /// [`export`](Self::export).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    /// use mst_repo::Repository;
+    /// # let sample = mst_testkit::SampleRepository::generate(7, 100);
+    /// # let blocks = MemoryBlockStore::new();
+    /// # blocks.put_many(&sample.blocks())?;
+    /// # let commit = sample.commit.0;
+    ///
+    /// let repository = Repository::open(blocks, &commit)?;
+    /// let part = MemoryBlockStore::new();
+    /// for block in repository.export_collection("app.bsky.feed.post")? {
+    ///     let (cid, bytes) = block?;
+    ///     part.put(&cid, bytes)?;
+    /// }
+    ///
+    /// let part = Repository::open(part, &commit)?;
+    /// let posts = part.collection("app.bsky.feed.post")?.collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(posts.len(), repository.collection("app.bsky.feed.post")?.count());
+    /// assert!(part.get("app.bsky.actor.profile/self").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn export_collection(&self, collection: &str) -> Result<Export<'_, S>, Error> {
+        let name = collection.as_bytes();
+        check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
+        // '0' is what follows '/', so this is behind all that begins with the name and '/'.
+        let (start, end) = (format!("{collection}/"), format!("{collection}0"));
+        self.export_range(start..end)
+    }
+
+    /// Returns the blocks of a range of keys, in streamable order: the commit, the records whose
+    /// keys lie in `bounds`, and the nodes that lead to them and show that there are no others,
+    /// as for [`export_collection`](Self::export_collection). Keys need not be paths. With the
+    /// start behind the end there are no records, and nothing is proven.
+    ///
+    /// # Errors
+    ///
+    /// As for [`export`](Self::export).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_repo::Repository;
+    /// # use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    /// # let sample = mst_testkit::SampleRepository::generate(7, 100);
+    /// # let blocks = MemoryBlockStore::new();
+    /// # blocks.put_many(&sample.blocks())?;
+    /// # let commit = sample.commit.0;
+    ///
+    /// let repository = Repository::open(blocks, &commit)?;
+    /// // One record, its proof, and that there is none before it.
+    /// let blocks = repository.export_range(..="app.bsky.actor.profile/self")?;
+    /// assert!(blocks.count() < 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn export_range<K: AsRef<[u8]> + ?Sized>(
+        &self,
+        bounds: impl RangeBounds<K>,
+    ) -> Result<Export<'_, S>, Error> {
+        self.export_within(KeyRange::of(&bounds))
+    }
+
+    fn export_within(&self, range: KeyRange) -> Result<Export<'_, S>, Error> {
         Ok(Export {
             commit: Some((self.commit_cid(), self.commit().encode().into())),
             blocks: self.blocks(),
             walker: self.walker()?,
+            range,
             at: At::Start,
             ready: VecDeque::new(),
             batch: 1,
@@ -112,12 +203,15 @@ impl<S: BlockStore> Repository<S> {
     }
 }
 
-/// An iterator over the blocks of a repository, from [`Repository::export`].
+/// An iterator over the blocks of a repository, or of a range of its keys, from
+/// [`Repository::export`], [`export_collection`](Repository::export_collection) or
+/// [`export_range`](Repository::export_range).
 pub struct Export<'r, S> {
     /// The first block, until it is given.
     commit: Option<(Cid, Bytes)>,
     blocks: &'r S,
     walker: NodeWalker<'r, S>,
+    range: KeyRange,
     at: At,
     /// What was read ahead, since a store gives many blocks at once for less.
     ready: VecDeque<Result<(Cid, Bytes), Box<Error>>>,
@@ -180,11 +274,30 @@ impl<S: BlockStore> Export<'_, S> {
         }
     }
 
+    /// Takes a step through the nodes that the range reaches into, and its records.
+    fn step_within(&mut self) -> Option<Step> {
+        if self.range.is_all() {
+            return self.step();
+        }
+        loop {
+            let walker = &self.walker;
+            let (left, right) = (walker.left_key(), walker.right_key());
+            if self.at == At::Left && !self.range.reaches_between(left, right) {
+                self.at = At::Right;
+            }
+            let step = self.step()?;
+            let key = self.walker.left_key();
+            if !matches!(step, Step::Record(_)) || key.is_none_or(|key| self.range.holds(key)) {
+                return Some(step);
+            }
+        }
+    }
+
     /// Takes steps until there are records enough to be read at once, and reads them.
-    fn read_ahead(&mut self) {
+    fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
         let (mut steps, mut records) = (Vec::new(), Vec::new());
         while records.len() < self.batch && steps.len() < 2 * MAX_BATCH {
-            let Some(step) = self.step() else {
+            let Some(step) = next(self) else {
                 break;
             };
             if let Step::Record(cid) = step {
@@ -217,19 +330,27 @@ impl<S: BlockStore> Export<'_, S> {
             _ => 1,
         };
     }
+
+    /// The commit, and then the blocks of the steps that `next` takes.
+    fn next_of(
+        &mut self,
+        next: impl FnMut(&mut Self) -> Option<Step>,
+    ) -> Option<Result<(Cid, Bytes), Error>> {
+        if let Some(commit) = self.commit.take() {
+            return Some(Ok(commit));
+        }
+        if self.ready.is_empty() {
+            self.read_ahead(next);
+        }
+        Some(self.ready.pop_front()?.map_err(|error| *error))
+    }
 }
 
 impl<S: BlockStore> Iterator for Export<'_, S> {
     type Item = Result<(Cid, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(commit) = self.commit.take() {
-            return Some(Ok(commit));
-        }
-        if self.ready.is_empty() {
-            self.read_ahead();
-        }
-        Some(self.ready.pop_front()?.map_err(|error| *error))
+        self.next_of(Self::step_within)
     }
 }
 

@@ -25,7 +25,7 @@ pub use commit::{Commit, InvalidCommit, is_record};
 pub use error::Error;
 #[cfg(feature = "car")]
 pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSync, RepoState};
-pub use export::Export;
+pub use export::{Export, ExportSince};
 pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
 pub use ipld_core::ipld::Ipld;
 pub use path::{

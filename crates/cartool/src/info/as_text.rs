@@ -36,7 +36,8 @@ fn write_file(name: &str, file: &FileFacts, out: &mut impl Write) -> io::Result<
     Ok(())
 }
 
-fn write_commit(commit: &Commit, out: &mut impl Write) -> io::Result<()> {
+/// Writes the fields of a commit, each as a line.
+pub(crate) fn write_commit(commit: &Commit, out: &mut impl Write) -> io::Result<()> {
     line(out, "Version", commit.version)?;
     line(out, "Repo", &commit.did)?;
     line(out, "Rev", &commit.rev)?;
@@ -76,6 +77,7 @@ fn write_contents(contents: &Contents, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn line(out: &mut impl Write, name: &str, value: impl Display) -> io::Result<()> {
+/// Writes a name and its value as a line.
+pub(crate) fn line(out: &mut impl Write, name: &str, value: impl Display) -> io::Result<()> {
     writeln!(out, "{:<14}{value}", format_args!("{name}:").to_string())
 }

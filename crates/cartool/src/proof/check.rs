@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use atproto_mst::{
-    BlockStore, Cid, NodeStore, NodeStoreOptions, NodeWalker, ProofError, Prover, mst_ops,
+    BlockStore, Cid, NodeStore, NodeStoreOptions, NodeWalker, ProofError, Prover, PublicKey,
+    mst_ops,
 };
 
 use crate::cli::{ProofCheckArgs, Source};
@@ -13,6 +14,7 @@ use crate::input::{self, Blocks};
 use crate::output::Output;
 use crate::quote::{Counted, Quoted};
 use crate::report::Report;
+use crate::signature;
 
 pub(crate) fn run(
     args: &ProofCheckArgs,
@@ -28,7 +30,7 @@ pub(crate) fn run(
             );
             (opened.blocks, *root, basis)
         }
-        (None, expected) => of_commit(opened, expected.as_ref())?,
+        (None, expected) => of_commit(opened, expected.as_ref(), args.key.as_ref())?,
     };
     let mut options = NodeStoreOptions::default();
     options.cache_bytes = 0;
@@ -72,6 +74,7 @@ pub(crate) fn run(
 fn of_commit(
     opened: input::Opened,
     expected: Option<&Cid>,
+    key: Option<&PublicKey>,
 ) -> Result<(Blocks, Cid, String), Failure> {
     let named = opened.commit();
     let commit = match expected {
@@ -94,8 +97,14 @@ fn of_commit(
         Some(_) => "which is taken to be the account's as you say so",
         None => "which the proof names itself",
     };
-    let basis =
-        format!("about {did}, rev {rev}, commit {commit}, {basis}; its signature was NOT CHECKED");
+    let signed = match key {
+        None => "its signature was NOT CHECKED".to_owned(),
+        Some(key) => match signature::fault(repository.commit(), key) {
+            None => format!("signed by {key}"),
+            Some(fault) => return Err(Failure::Invalid(format!("commit {commit}: {fault}"))),
+        },
+    };
+    let basis = format!("about {did}, rev {rev}, commit {commit}, {basis}; {signed}");
     Ok((opened.blocks, root, basis))
 }
 

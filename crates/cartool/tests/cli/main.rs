@@ -7,16 +7,20 @@
 // Also in helpers of tests a panic is the report.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
+mod commit;
 mod compact;
 mod database;
 mod diff;
+mod export;
 mod faults;
 mod formats;
+mod keys;
 mod proof;
 mod put;
 mod replacement;
 mod rm;
 mod salvage;
+mod slice;
 mod slices;
 mod streams;
 mod support;

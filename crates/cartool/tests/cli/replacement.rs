@@ -2,6 +2,7 @@
 
 use mst_testkit::SampleRepository;
 
+use crate::keys::new_key;
 use crate::support::{Folder, command};
 
 /// A CAR far longer than what may be written below, and its compact form.
@@ -29,17 +30,24 @@ fn killed_half_way_the_old_file_is_there_and_nothing_else() {
         folder.write("in.car", large().0),
         folder.write("out.car", "as it was"),
     );
+    let (key, _) = new_key(&folder, "key", "k256");
     for out in [&out, &car] {
-        // A file that gets too long kills its writer, if nobody says otherwise.
-        let output = run_limited(&["compact", &car, "-o", out], "");
-        assert!(output.status.signal().is_some(), "{output:?}");
+        for args in [
+            ["compact", &car, "-o", out].as_slice(),
+            &["sign", &car, "-k", &key, "-o", out],
+            &["export", &car, "-c", "app.bsky.feed.like", "-o", out],
+        ] {
+            // A file that gets too long kills its writer, if nobody says otherwise.
+            let output = run_limited(args, "");
+            assert!(output.status.signal().is_some(), "{output:?}");
+        }
     }
     assert_eq!(folder.read("out.car"), b"as it was");
     assert_eq!(folder.read("in.car"), large().0);
     let left: Vec<_> = folder.names();
     // On a file system that has no nameless files, one with a name is left.
     let left = left.iter().filter(|name| !name.starts_with(".cartool-"));
-    assert_eq!(left.collect::<Vec<_>>(), ["in.car", "out.car"]);
+    assert_eq!(left.collect::<Vec<_>>(), ["in.car", "key", "out.car"]);
 }
 
 #[cfg(target_os = "linux")]
@@ -100,11 +108,22 @@ fn what_is_no_file_is_written_to_and_stays_what_it_is() {
 fn a_full_disk_is_an_error_by_the_name_of_the_output() {
     let folder = Folder::new();
     let car = folder.write("in.car", SampleRepository::generate(54, 10).car());
+    let (key, _) = new_key(&folder, "key", "p256");
     let path = "app.bsky.actor.profile/self";
     for args in [
         ["compact", &car, "-o", "/dev/full"].as_slice(),
         &["rm", &car, path, "-o", "/dev/full"],
         &["put", &car, path, "-", "-o", "/dev/full"],
+        &["sign", &car, "-k", &key, "-o", "/dev/full"],
+        &[
+            "export",
+            &car,
+            "-c",
+            "app.bsky.feed.post",
+            "-o",
+            "/dev/full",
+        ],
+        &["export", &car, "--since", &car, "-o", "/dev/full"],
     ] {
         let run = folder.run(args, b"{}");
         let start = "cartool: /dev/full: No space left";
@@ -128,10 +147,16 @@ fn a_closed_pipe_is_no_error() {
     use std::io::Read;
     let folder = Folder::new();
     let car = folder.write("in.car", large().0);
+    let small = folder.write("small.car", SampleRepository::generate(55, 10).car());
+    let (key, _) = new_key(&folder, "key", "k256");
     let path = "app.bsky.actor.profile/self";
     for args in [
         ["compact", &car, "-o", "-"].as_slice(),
         &["rm", &car, path, "-o", "-"],
+        &["sign", &car, "-k", &key, "-o", "-"],
+        &["export", &car, "-c", "app.bsky.feed.like", "-o", "-"],
+        &["export", &car, "--since", &small, "-o", "-"],
+        &["slice", &car],
     ] {
         let mut child = command(args).spawn().unwrap();
         let mut out = child.stdout.take().unwrap();

@@ -9,8 +9,9 @@ use crate::{Error, NodeSource, TreeNode, place};
 
 /// A node in memory.
 ///
-/// Its [`Node`] says which slots have subtrees. Which node such a subtree has for its top says
-/// `children`, if that node was loaded or changed, and only else the link in the `Node`.
+/// Its [`Node`] says which slots have subtrees, and which node such a subtree has for its top.
+/// Only where that node was changed and not handed out since, the link is [`UNKNOWN`], and
+/// there is just the node in `children`.
 #[derive(Debug, Clone)]
 pub(super) struct Branch {
     pub(super) node: Node,
@@ -36,8 +37,8 @@ pub(super) enum Subtree {
     Loaded(Arc<Branch>),
 }
 
-/// Stands for the digest of a node that has none yet.
-const UNKNOWN: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
+/// Stands for the digest of a node that was not handed out yet.
+pub(super) const UNKNOWN: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 
 impl Branch {
     pub(super) fn empty() -> Self {
@@ -76,7 +77,7 @@ impl Branch {
     pub(super) fn over(below: Arc<Self>) -> Self {
         let height = below.height + 1;
         let none = Node::empty();
-        let joint = Joint::subtree(Some(&UNKNOWN));
+        let joint = Joint::subtree(Some(below.link()));
         let node = Node::join(&none, 0, joint, &none, 0).expect("it has no keys");
         Self::new(node, height, vec![Child::from(below)])
     }
@@ -111,6 +112,33 @@ impl Branch {
         self.node.is_empty() && !self.has_subtree(0)
     }
 
+    /// The digest for the link to this node.
+    fn link(&self) -> &[u8; DIGEST_LEN] {
+        match self.digest.get() {
+            Some(digest) if self.saved => digest,
+            _ => &UNKNOWN,
+        }
+    }
+
+    /// The node below slot `slot`, if it was changed and not handed out since.
+    pub(super) fn changed(&self, slot: usize) -> Option<&Arc<Self>> {
+        let link = self.node.subtree_digest(slot)?;
+        if *link == UNKNOWN {
+            self.loaded(slot)
+        } else {
+            None
+        }
+    }
+
+    /// The node below slot `slot`, which is in memory and about to be changed.
+    pub(super) fn change(&mut self, slot: usize) -> Option<&mut Arc<Self>> {
+        let below = self.children.get_mut(slot)?.get_mut()?;
+        if below.saved {
+            self.node.set_subtree_digest(slot, &UNKNOWN);
+        }
+        Some(below)
+    }
+
     pub(super) fn has_subtree(&self, slot: usize) -> bool {
         self.node.subtree_digest(slot).is_some()
     }
@@ -119,10 +147,6 @@ impl Branch {
     #[inline]
     pub(super) fn loaded(&self, slot: usize) -> Option<&Arc<Self>> {
         self.children.get(slot)?.get()
-    }
-
-    pub(super) fn loaded_mut(&mut self, slot: usize) -> Option<&mut Arc<Self>> {
-        self.children.get_mut(slot)?.get_mut()
     }
 
     /// Takes the subtree out of slot `slot`, whose link stays until the node is joined anew.
@@ -157,7 +181,7 @@ impl Subtree {
         match self {
             Self::None => None,
             Self::Stored(digest) => Some(digest),
-            Self::Loaded(_) => Some(&UNKNOWN),
+            Self::Loaded(branch) => Some(branch.link()),
         }
     }
 

@@ -298,7 +298,7 @@ fn own(branch: Arc<Branch>, retired: &mut Retired) -> Branch {
 fn descend<'t>(top: &'t mut Arc<Branch>, path: &[usize], retired: &mut Retired) -> &'t mut Branch {
     let mut branch = touch(top, retired);
     for slot in path {
-        let below = branch.loaded_mut(*slot).expect(LOADED);
+        let below = branch.change(*slot).expect(LOADED);
         branch = touch(below, retired);
     }
     branch
@@ -385,7 +385,7 @@ fn remove_entry(
 ) -> bool {
     let branch = touch(branch, retired);
     if let Some((slot, path)) = path.split_first() {
-        let below = branch.loaded_mut(*slot).expect(LOADED);
+        let below = branch.change(*slot).expect(LOADED);
         if remove_entry(below, path, index, retired) {
             branch.set_subtree(*slot, Subtree::None);
         }

@@ -6,7 +6,7 @@ use blockstore_core::{Bytes, Cid, sha2_256};
 use mst_node::{DIGEST_LEN, node_cid};
 
 use super::Tree;
-use super::branch::Branch;
+use super::branch::{Branch, UNKNOWN};
 
 /// What [`Tree::flush`] returns: all that a store has to learn of the changes since the tree
 /// was opened or flushed last.
@@ -53,36 +53,39 @@ impl<N> Tree<N> {
     /// # Ok::<(), mst_ops::Error>(())
     /// ```
     pub fn flush(&mut self) -> Changes {
-        let mut retired = std::mem::take(&mut self.retired);
-        retired.sort_unstable();
+        self.retired.sort_unstable();
         let mut save = Save {
-            back: vec![false; retired.len()],
-            retired,
-            new: Vec::new(),
-            block: Vec::new(),
+            new: Vec::with_capacity(self.retired.len()),
+            block: Vec::with_capacity(TYPICAL_LEN),
+            retired: &self.retired,
+            back: Vec::new(),
         };
         let digest = save.save(&mut self.top);
-        let removed = save.retired.iter().zip(save.back);
-        let removed = removed.filter(|(_, back)| !back);
+        let (new, back) = (save.new, save.back);
+        let removed = self.retired.drain(..).enumerate();
+        let removed = removed.filter(|(at, _)| back.get(*at) != Some(&true));
         Changes {
             root: node_cid(&digest),
-            new: save.new,
-            removed: removed.map(|(digest, _)| node_cid(digest)).collect(),
+            new,
+            removed: removed.map(|(_, digest)| node_cid(&digest)).collect(),
         }
     }
 }
 
-struct Save {
+/// Room for the block of most nodes, in bytes.
+const TYPICAL_LEN: usize = 1024;
+
+struct Save<'t> {
     /// The nodes that were changed or dropped, sorted.
-    retired: Vec<[u8; DIGEST_LEN]>,
-    /// Which of them came back: a change was undone.
+    retired: &'t [[u8; DIGEST_LEN]],
+    /// Which of them came back, as a change was undone; empty if none did.
     back: Vec<bool>,
     new: Vec<(Cid, Bytes)>,
     /// Where nodes are encoded.
     block: Vec<u8>,
 }
 
-impl Save {
+impl Save<'_> {
     /// Collects the changed nodes from `branch` down, and returns the digest of `branch`. The
     /// depth is that of a tree, at most 129.
     fn save(&mut self, branch: &mut Arc<Branch>) -> [u8; DIGEST_LEN] {
@@ -90,17 +93,21 @@ impl Save {
             return branch.digest();
         }
         let branch = Arc::make_mut(branch);
-        for child in &mut branch.children {
-            if let Some(below) = child.get_mut() {
-                self.save(below);
+        for slot in 0..branch.children.len() {
+            if branch.changed(slot).is_some() {
+                let below = branch.change(slot).expect("a changed node is in memory");
+                let digest = self.save(below);
+                branch.node.set_subtree_digest(slot, &digest);
             }
         }
         branch.saved = true;
         branch.encode(&mut self.block);
         let digest = *branch.digest.get_or_init(|| sha2_256(&self.block));
-        let was_there = self.retired.binary_search(&digest).ok();
-        if let Some(back) = was_there.and_then(|at| self.back.get_mut(at)) {
-            *back = true;
+        if let Ok(at) = self.retired.binary_search(&digest) {
+            self.back.resize(self.retired.len(), false);
+            if let Some(back) = self.back.get_mut(at) {
+                *back = true;
+            }
         } else {
             let block = Bytes::copy_from_slice(&self.block);
             self.new.push((node_cid(&digest), block));
@@ -120,8 +127,8 @@ impl Branch {
 
     /// Computes the digests of the changed nodes from here down.
     fn hash(&self, block: &mut Vec<u8>) -> [u8; DIGEST_LEN] {
-        for child in &self.children {
-            if let Some(below) = child.get()
+        for slot in 0..self.children.len() {
+            if let Some(below) = self.changed(slot)
                 && below.digest.get().is_none()
             {
                 below.hash(block);
@@ -134,9 +141,15 @@ impl Branch {
     /// Puts the node's block into `block`. The digests of the nodes below must be known.
     pub(super) fn encode(&self, block: &mut Vec<u8>) {
         block.clear();
-        self.node.encode_linking(block, |slot| {
-            let below = self.loaded(slot)?;
-            Some(below.digest.get().expect("it was hashed before"))
+        self.node.encode_linking(block, |slot, link| {
+            let below = if *link == UNKNOWN {
+                self.loaded(slot)
+            } else {
+                None
+            };
+            below.map_or(link, |below| {
+                below.digest.get().expect("it was hashed before")
+            })
         });
     }
 }

@@ -1,0 +1,199 @@
+//! `cartool commit`
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use atproto_mst::{
+    BlockStore, BlockStoreMut, MemoryBlockStore, NewCommit, RepoPath, Signer, SigningKey, Write,
+    WriteError, Writer,
+};
+use blockstore_sqlite::Access;
+
+use crate::cli::CommitArgs;
+use crate::failure::{Failure, chain};
+use crate::new_file::NewFile;
+use crate::output::Output;
+use crate::quote::{Counted, Quoted};
+use crate::report::Report;
+use crate::{database, edit, input, key_file, new_record, writes};
+
+pub(crate) fn run(args: &CommitArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    check_files(args)?;
+    let key = key_file::read(&args.key_file, report)?;
+    let writes = writes::read(&args.writes)?;
+    let new = match &args.output {
+        Some(output) => into_copy(args, output, &writes, &key, out, report)?,
+        None => in_place(args, &writes, &key, out)?,
+    };
+    tell(&new, &writes, &key, report);
+    Ok(())
+}
+
+/// Refuses arguments of which one file would be two things.
+fn check_files(args: &CommitArgs) -> Result<(), Failure> {
+    let usage = |what: &str| Err(Failure::Usage(what.to_owned()));
+    let dash = Path::new("-");
+    let inputs = [&args.source.file, &args.writes, &args.key_file];
+    if inputs.iter().filter(|file| ***file == dash).count() > 1 {
+        return usage("only one of the repository, the writes and the key can be standard input");
+    }
+    if args.output.is_none() && !database::is_at(&args.source.file)? {
+        return usage("a CAR is not changed in its place: say with -o where the copy goes");
+    }
+    if let (Some(slice), Some(output)) = (&args.slice, &args.output)
+        && is_same(slice, output)
+    {
+        return usage("the slice and the repository cannot go to the same place");
+    }
+    if let Some(slice) = &args.slice
+        && slice != dash
+        && inputs.iter().any(|file| is_same(slice, file))
+    {
+        return usage("the slice would take the place of what it is made from");
+    }
+    if let Some(output) = &args.output
+        && output != dash
+        && is_same(output, &args.key_file)
+    {
+        return usage("the repository would take the place of the key");
+    }
+    Ok(())
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let canonical = |path| fs::canonicalize(path).ok();
+    one == other || canonical(one).is_some_and(|one| Some(one) == canonical(other))
+}
+
+/// Makes the commit in a copy of the repository.
+fn into_copy(
+    args: &CommitArgs,
+    output: &Path,
+    writes: &[Write],
+    key: &SigningKey,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<NewCommit, Failure> {
+    let repository = input::open(&args.source)?;
+    let mut writer = Writer::open(repository.blocks(), &repository.commit_cid())?;
+    let new = write(&mut writer, writes, key)?;
+    let slice = Slice::prepare(args, &new)?;
+    let blocks = MemoryBlockStore::new();
+    blocks.put_many(&new.new_blocks)?;
+    edit::write_at(&repository, blocks, &new.cid, output, out, report)?;
+    slice.finish(out)?;
+    Ok(new)
+}
+
+/// Makes the commit in a database: the blocks and the head, or nothing.
+fn in_place(
+    args: &CommitArgs,
+    writes: &[Write],
+    key: &SigningKey,
+    out: &mut Output,
+) -> Result<NewCommit, Failure> {
+    let database = database::open(&args.source.file, Access::ReadWrite)?;
+    let (new, slice) = database.transaction(|transaction| {
+        let heads = transaction.heads()?;
+        let (name, head) = database::choose(&heads, args.source.repo.as_deref())?;
+        let mut writer = Writer::open(transaction, head)?;
+        let new = write(&mut writer, writes, key)?;
+        transaction.put_many(&new.new_blocks)?;
+        transaction.set_head(name, &new.cid)?;
+        // What of it can fail, fails before the commit is there.
+        let slice = Slice::prepare(args, &new)?;
+        Ok::<_, Failure>((new, slice))
+    })?;
+    slice.finish(out)?;
+    Ok(new)
+}
+
+/// Makes the commit, and leaves storing it to the caller.
+fn write<S: BlockStore>(
+    writer: &mut Writer<S>,
+    writes: &[Write],
+    key: &SigningKey,
+) -> Result<NewCommit, Failure> {
+    // Behind the last revision there is none, and the writer would not say so.
+    edit::rev_after(&writer.commit().rev)?;
+    let sign = |message: &[u8]| Ok(key.sign(message)?);
+    let written = writer.write_with(writes, sign, |_, _| Ok(()));
+    written.map_err(|error| match error {
+        WriteError::Repository(error) => error.into(),
+        WriteError::Store(error) => error.into(),
+        WriteError::NotFound { .. } => Failure::NotFound(chain(&error)),
+        error => Failure::Invalid(chain(&error)),
+    })
+}
+
+/// Where the slice goes once the commit is there.
+enum Slice {
+    Nowhere,
+    StandardOutput(Vec<u8>),
+    /// It is on the disk already, but not yet under its name.
+    File(NewFile, PathBuf),
+}
+
+impl Slice {
+    fn prepare(args: &CommitArgs, new: &NewCommit) -> Result<Self, Failure> {
+        let Some(target) = &args.slice else {
+            return Ok(Self::Nowhere);
+        };
+        if target == Path::new("-") {
+            return Ok(Self::StandardOutput(new.slice.clone()));
+        }
+        let prepare = || {
+            let mut file = NewFile::create(target)?;
+            file.write_all(&new.slice)?;
+            file.sync()?;
+            Ok(file)
+        };
+        let file = prepare().map_err(|error| Failure::Output(error).of(target))?;
+        Ok(Self::File(file, target.clone()))
+    }
+
+    fn finish(self, out: &mut Output) -> Result<(), Failure> {
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::StandardOutput(bytes) => {
+                out.bytes(&bytes)?;
+                out.flush()
+            }
+            Self::File(file, target) => file
+                .finish()
+                .map_err(|error| Failure::Output(error).of(&target)),
+        }
+    }
+}
+
+fn tell(new: &NewCommit, writes: &[Write], key: &SigningKey, report: &Report) {
+    for write in writes {
+        let (Write::Create { path, record } | Write::Update { path, record }) = write else {
+            continue;
+        };
+        let collection = RepoPath::parse(path.as_bytes()).map(|path| path.collection().to_owned());
+        let oddity = collection.map(|collection| new_record::oddity(record, &collection));
+        if let Ok(Some(oddity)) = oddity {
+            let path = Quoted(path.as_bytes());
+            report.note(&format_args!("note: {path}: {oddity}"));
+        }
+    }
+    for operation in &new.operations {
+        let path = Quoted(&operation.key);
+        match (operation.old, operation.new) {
+            (None, Some(cid)) => report.note(&format_args!("created {path} -> {cid}")),
+            (Some(old), Some(cid)) => {
+                report.note(&format_args!("updated {path} -> {cid}, which was {old}"));
+            }
+            (Some(old), None) => report.note(&format_args!("removed {path} -> {old}")),
+            (None, None) => {}
+        }
+    }
+    let operations = Counted(new.operations.len() as u64, "operation");
+    let (cid, rev, key) = (new.cid, &new.commit.rev, key.public_key());
+    report.note(&format_args!("commit {cid}, rev {rev}, is signed by {key}"));
+    if let Some(root) = new.prev_data {
+        report.note(&format_args!("{operations} since the tree {root}"));
+    }
+}

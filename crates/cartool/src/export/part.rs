@@ -1,0 +1,179 @@
+//! Parts of repositories: a collection with its proof, or what is new since an older tree.
+
+use std::path::Path;
+
+use atproto_mst::{BlockStore, Bytes, Cid, Commit, Error};
+
+use crate::cli::Source;
+use crate::database;
+use crate::failure::{Failure, name_of};
+use crate::fault::Fault;
+use crate::input::{self, Repository};
+use crate::new_car;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::quote::Counted;
+use crate::report::Report;
+use crate::walk::{Step, Walk};
+
+/// Writes the commit, the records of `collection`, and the nodes that prove that these are all.
+pub(super) fn collection(
+    source: &Source,
+    collection: &str,
+    target: &Path,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let repository = input::open(source)?;
+    report.show(Progress::of_silent_work(None));
+    let records = check_collection(&repository, collection, report)?;
+    let blocks = repository.export_collection(collection)?;
+    let (count, bytes) = write(&repository, blocks, target, out)?;
+
+    let (did, rev) = (&repository.commit().did, &repository.commit().rev);
+    let nodes = Counted(count - 1 - records, "node");
+    let records = Counted(records, "record");
+    report.note(&format_args!(
+        "{did}, rev {rev}, {collection}: {records}, shown by {nodes}; {bytes} bytes"
+    ));
+    Ok(())
+}
+
+/// Reads a collection and counts its records. What is missing or wrong is reported, and then it
+/// is refused.
+fn check_collection(
+    repository: &Repository,
+    collection: &str,
+    report: &mut Report,
+) -> Result<u64, Failure> {
+    let (mut records, mut whole) = (0, true);
+    for step in Walk::new(repository, Some(collection), false)? {
+        let fault = match step? {
+            Step::Fault(fault) => *fault,
+            Step::Entry(entry) => {
+                report.tick();
+                let value = entry.value();
+                let error = match repository.blocks().get(&value) {
+                    Ok(Some(_)) => {
+                        records += 1;
+                        continue;
+                    }
+                    Ok(None) => Error::MissingBlock(value),
+                    Err(error) => error.into(),
+                };
+                Fault::of_record(entry.key(), value, error)?
+            }
+        };
+        report.fault(&fault);
+        whole = false;
+    }
+    if whole {
+        return Ok(records);
+    }
+    let what = "the collection is not whole, so nothing was written";
+    Err(Failure::Invalid(what.to_owned()))
+}
+
+/// Writes the commit, and the nodes and records that the tree of `old` does not have.
+pub(super) fn since(
+    source: &Source,
+    old: &Path,
+    target: &Path,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let dash = Path::new("-");
+    if source.file == dash && old == dash {
+        let what = "only one of the two repositories can be standard input";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    let repository = input::open(source)?;
+    let other;
+    let (nodes, root) = if let Some(Ok(cid)) = old.to_str().map(Cid::try_from) {
+        (repository.nodes(), tree_of(&repository, &cid)?)
+    } else {
+        other = open_old(source, old).map_err(|failure| failure.of(old))?;
+        let (old, new) = (&other.commit().did, &repository.commit().did);
+        if old != new {
+            report.note(&format_args!("note: of two repositories, {old} and {new}"));
+        }
+        (other.nodes(), other.commit().data)
+    };
+    let unknown = |error: Error| match Failure::from(error) {
+        Failure::Invalid(what) => {
+            let old = name_of(old);
+            Failure::Invalid(format!("what {old} does not have cannot be known: {what}"))
+        }
+        failure => failure,
+    };
+    let difference = || repository.export_since(nodes, &root).map_err(unknown);
+    report.show(Progress::of_silent_work(None));
+    let mut whole = true;
+    for block in difference()? {
+        report.tick();
+        match block {
+            Ok(_) => {}
+            Err(Error::MissingBlock(cid)) => {
+                report.fault(&format_args!("missing block {cid}"));
+                whole = false;
+            }
+            Err(error) => match Failure::from(error) {
+                Failure::Invalid(what) => {
+                    report.fault(&what);
+                    whole = false;
+                }
+                failure => return Err(failure),
+            },
+        }
+    }
+    if !whole {
+        let what = "not all that is new is there, so nothing was written";
+        return Err(Failure::Invalid(what.to_owned()));
+    }
+    let (count, bytes) = write(&repository, difference()?, target, out)?;
+
+    let (did, rev) = (&repository.commit().did, &repository.commit().rev);
+    let blocks = Counted(count, "block");
+    report.note(&format_args!(
+        "{did}, rev {rev}, since the tree {root}: {blocks}; {bytes} bytes"
+    ));
+    Ok(())
+}
+
+/// Opens the older repository at `old`: if that is a database, the one of the same choice.
+fn open_old(source: &Source, old: &Path) -> Result<Repository, Failure> {
+    let mut source = Source {
+        file: old.to_owned(),
+        repo: source.repo.clone(),
+    };
+    if !database::is_at(old)? {
+        source.repo = None;
+    }
+    input::open(&source)
+}
+
+/// The root of the tree that `cid` stands for: that of a commit, or itself.
+fn tree_of(repository: &Repository, cid: &Cid) -> Result<Cid, Failure> {
+    let Some(block) = repository.blocks().get(cid)? else {
+        let what = format!("block {cid}, to begin from, is missing; OLD may be a file as well");
+        return Err(Failure::Invalid(what));
+    };
+    let commit = Commit::decode_version_2(&block);
+    Ok(commit.map_or(*cid, |commit| commit.data))
+}
+
+/// Writes blocks as a CAR, and returns how many there are, and how many bytes.
+fn write(
+    repository: &Repository,
+    blocks: impl Iterator<Item = Result<(Cid, Bytes), Error>>,
+    target: &Path,
+    out: &mut Output,
+) -> Result<(u64, u64), Failure> {
+    let mut count = 0;
+    let blocks = blocks.map(|block| {
+        count += 1;
+        block.map_err(Failure::from)
+    });
+    let bytes = new_car::write(&repository.commit_cid(), blocks, target, out)?;
+    Ok((count, bytes))
+}

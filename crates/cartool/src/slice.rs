@@ -1,0 +1,110 @@
+//! `cartool slice`
+
+mod blocks;
+mod message;
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use atproto_mst::{Bytes, EventCheck, EventError, Frame, PublicKey};
+
+use crate::cli::SliceArgs;
+use crate::failure::{Failure, chain};
+use crate::output::Output;
+use crate::quote::Counted;
+use crate::report::Report;
+use crate::signature;
+
+pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    let given = read(&args.file).map_err(|error| Failure::Input(error.into()))?;
+    let key = args.key.as_ref();
+    if !is_frame(&given) {
+        let commit = blocks::write(&given, out, report)?;
+        match key {
+            None => {}
+            Some(key) => match signature::fault(&commit, key) {
+                None => out.line(format_args!("ok: signed by {key}"))?,
+                Some(fault) => {
+                    report.count_fault();
+                    out.line(format_args!("bad signature: {fault}"))?;
+                }
+            },
+        }
+        return tell_unchecked(key, out, report);
+    }
+    let frame = Frame::decode(&given);
+    let frame =
+        frame.map_err(|error| Failure::Invalid(format!("no message: {}", chain(&error))))?;
+    message::write(&frame, out.writer()).map_err(Failure::Output)?;
+    let mut check = EventCheck::default();
+    check.key = key;
+    let (car, checked) = match &frame {
+        Frame::Commit(event) => {
+            let checked = check.commit(event).map(|checked| {
+                let count = Counted(checked.operations.len() as u64, "operation");
+                match event.prev_data {
+                    Some(root) => format!("{count} lead here from the tree {root}"),
+                    None => format!("{count} lead here from an empty tree"),
+                }
+            });
+            (&event.blocks, checked)
+        }
+        Frame::Sync(event) => {
+            let checked = check.sync(event);
+            let said = checked.map(|state| format!("the repository is at the tree {}", state.data));
+            (&event.blocks, said)
+        }
+        _ => return Ok(()),
+    };
+    out.line(format_args!(""))?;
+    let looked_into = blocks::write(car, out, report);
+    match looked_into {
+        // What is wrong with the blocks is what is wrong with the message, and said better below.
+        Err(Failure::Invalid(_)) if checked.is_err() => {}
+        looked_into => drop(looked_into?),
+    }
+    match (checked, key) {
+        (Ok(ok), None) => out.line(format_args!("ok: {ok}"))?,
+        (Ok(ok), Some(key)) => out.line(format_args!("ok: {ok}; signed by {key}"))?,
+        (Err(error), _) => {
+            report.count_fault();
+            let what = match &error {
+                EventError::Invalid(fault) => chain(fault),
+                error => chain(error),
+            };
+            out.line(format_args!("invalid: {what}"))?;
+        }
+    }
+    tell_unchecked(key, out, report)
+}
+
+fn tell_unchecked(
+    key: Option<&PublicKey>,
+    out: &mut Output,
+    report: &Report,
+) -> Result<(), Failure> {
+    out.flush()?;
+    if key.is_none() {
+        report.note(&"the signature was NOT CHECKED");
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> io::Result<Bytes> {
+    if path != Path::new("-") {
+        return fs::read(path).map(Bytes::from);
+    }
+    let mut given = Vec::new();
+    io::stdin().lock().read_to_end(&mut given)?;
+    Ok(given.into())
+}
+
+/// Whether it is a message rather than a CAR: a map of one or two fields, of which the first is
+/// `t` or `op`. A CAR begins with the length of its header, and then a map with `roots`.
+fn is_frame(given: &[u8]) -> bool {
+    matches!(
+        given,
+        [0xa1 | 0xa2, 0x61, b't', ..] | [0xa1 | 0xa2, 0x62, b'o', ..]
+    )
+}

@@ -1,0 +1,171 @@
+//! The blocks of a repository that an older tree does not have.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::iter::FusedIterator;
+
+use blockstore_core::{BlockStore, Bytes, Cid};
+use mst_node::{DIGEST_LEN, node_digest};
+use mst_ops::{Diff, NodeStore, NodeWalker, Operation};
+
+use super::{At, Export, Step};
+use crate::{Error, Repository};
+
+impl<S: BlockStore> Repository<S> {
+    /// Returns the blocks that lead from the tree of `old_root` in `old` to this repository: the
+    /// commit, the nodes that the old tree does not have, and the records that were created or
+    /// updated, in streamable order. A store that holds the old repository, and gains these,
+    /// holds this one: it is what `com.atproto.sync.getRepo` gives for `since`.
+    ///
+    /// `old_root` is the root of a tree, a commit's [`data`](crate::Commit::data). `old` may be
+    /// the store of this repository, [`nodes`](Self::nodes), or another that has the old tree. Its
+    /// records are not needed.
+    ///
+    /// A record that was put where another was comes also if the old tree had it elsewhere. A
+    /// record that only came to have another path comes, one that lost a path does not.
+    ///
+    /// Only nodes that not both trees have are read, as by a [`Diff`], whose memory this takes:
+    /// the CIDs of all these nodes. That what both have is there, or sound, is not looked at.
+    ///
+    /// A record that is missing is an item, an error, as for [`export`](Self::export). Without a
+    /// node it is not known what differs: then the error is the last item.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Diff::new`]: a node that only one of the trees has is missing, or is none. What
+    /// goes wrong later is an item of the iterator.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    /// use mst_repo::{Repository, Write, Writer};
+    ///
+    /// # let sign = |_: &[u8]| Ok([0; 64]);
+    /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
+    /// # let record = |text: &[u8; 5]| [b"\xa1\x64text\x65".as_slice(), text].concat().into();
+    /// # let write = |rkey: &str, text| [Write::Create {
+    /// #     path: format!("app.bsky.feed.post/{rkey}"),
+    /// #     record: record(text),
+    /// # }];
+    /// let store = MemoryBlockStore::new();
+    /// let (mut writer, _) = Writer::create(&store, did, sign)?;
+    /// let old = writer.write(&write("1", b"Hello"), sign)?;
+    /// let new = writer.write(&write("2", b"World"), sign)?;
+    ///
+    /// let repository = Repository::open(&store, &new.cid)?;
+    /// let blocks = repository.export_since(repository.nodes(), &old.commit.data)?;
+    /// let blocks: Vec<_> = blocks.collect::<Result<_, _>>()?;
+    /// // The commit, the only node, the new post.
+    /// assert_eq!(blocks.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn export_since<'r, A: BlockStore>(
+        &'r self,
+        old: &'r NodeStore<A>,
+        old_root: &Cid,
+    ) -> Result<ExportSince<'r, A, S>, Error> {
+        let root = self.commit().data;
+        let diff = Diff::new(old, old_root, self.nodes(), &root)?;
+        let digests = diff.created().iter().filter_map(node_digest);
+        let new: HashSet<_> = digests.copied().collect();
+        // Where the top is an old node, so is all below it.
+        let ended = node_digest(&root).is_none_or(|digest| !new.contains(digest));
+        Ok(ExportSince {
+            export: self.export()?,
+            difference: Difference {
+                diff,
+                new,
+                next: None,
+                ended,
+            },
+        })
+    }
+}
+
+/// An iterator over the blocks of a repository that an older tree does not have, from
+/// [`Repository::export_since`].
+pub struct ExportSince<'r, A, S> {
+    export: Export<'r, S>,
+    difference: Difference<'r, A, S>,
+}
+
+/// What tells new from old, on a walk through the new tree.
+struct Difference<'r, A, S> {
+    diff: Diff<'r, A, S>,
+    /// The nodes that the old tree does not have.
+    new: HashSet<[u8; DIGEST_LEN]>,
+    /// The first operation that the walk is not past.
+    next: Option<Operation>,
+    /// Whether an error or the end has come.
+    ended: bool,
+}
+
+impl<'r, A: BlockStore, S: BlockStore> Difference<'r, A, S> {
+    /// Takes a step of `export` through the new nodes and the new records.
+    fn step(&mut self, export: &mut Export<'r, S>) -> Option<Step> {
+        while !self.ended {
+            if export.at == At::Left && !self.has_new_subtree(&export.walker) {
+                export.at = At::Right;
+            }
+            let step = export.step();
+            let failed = match &step {
+                Some(Step::Node(..)) => return step,
+                Some(Step::Record(_)) => match self.is_new_at(export.walker.left_key()) {
+                    Ok(true) => return step,
+                    Ok(false) => continue,
+                    Err(error) => Some(Step::Failed(error)),
+                },
+                Some(Step::Failed(_)) => step,
+                // Behind the last record there may be deletions, and then faults.
+                None => self.is_new_at(None).err().map(Step::Failed),
+            };
+            self.ended = true;
+            return failed;
+        }
+        None
+    }
+
+    fn has_new_subtree(&self, walker: &NodeWalker<'_, S>) -> bool {
+        let digest = walker.node().subtree_digest(walker.slot());
+        digest.is_some_and(|digest| self.new.contains(digest))
+    }
+
+    /// Whether the record at `key` was created or updated; no key is behind all others. Keys
+    /// come in their order, here as in the diff.
+    fn is_new_at(&mut self, key: Option<&[u8]>) -> Result<bool, Box<Error>> {
+        loop {
+            if let Some(operation) = &self.next
+                && key.is_some_and(|key| *operation.key >= *key)
+            {
+                // What was deleted is at no key that the walk comes to.
+                return Ok(key == Some(&operation.key));
+            }
+            let next = self.diff.next().transpose();
+            self.next = next.map_err(|error| Box::new(error.into()))?;
+            if self.next.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+impl<A: BlockStore, S: BlockStore> Iterator for ExportSince<'_, A, S> {
+    type Item = Result<(Cid, Bytes), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let difference = &mut self.difference;
+        self.export.next_of(|export| difference.step(export))
+    }
+}
+
+impl<A: BlockStore, S: BlockStore> FusedIterator for ExportSince<'_, A, S> {}
+
+impl<A, S: BlockStore> fmt::Debug for ExportSince<'_, A, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportSince")
+            .field("export", &self.export)
+            .field("diff", &self.difference.diff)
+            .finish_non_exhaustive()
+    }
+}
