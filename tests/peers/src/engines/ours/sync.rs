@@ -44,7 +44,7 @@ pub(super) fn diff(input: &Input, options: NodeStoreOptions, warm: bool) -> Resu
 
     let start = Instant::now();
     let diff = Diff::new(&nodes, &old, &nodes, &new)?;
-    let operations: Vec<Operation> = diff.collect::<std::result::Result<_, _>>()?;
+    let operations: Vec<Operation> = diff.collect();
     let elapsed = start.elapsed();
 
     let changes: Result<Vec<Change>> = operations
