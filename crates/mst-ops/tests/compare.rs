@@ -241,6 +241,25 @@ proptest! {
         prop_assert_eq!(root, old.tree.root);
     }
 
+    #[test]
+    fn beside_what_is_new_there_is_the_rest_of_a_cover((old, new) in pairs()) {
+        let input = Input::new(old.clone());
+        let mut tree = Tree::open(&input.nodes, &input.tree.root).unwrap();
+        let operations = operations(&old, &new);
+        for operation in &operations {
+            match &operation.new {
+                Some(value) => tree.insert(&operation.key, value).unwrap(),
+                None => tree.remove(&operation.key).unwrap(),
+            };
+        }
+        let changes = tree.flush();
+        let keys = || operations.iter().rev().map(|operation| operation.key.as_slice());
+        let mut cover = tree.cover(keys()).unwrap();
+        let beside = tree.cover_beside(&changes.new, keys().chain(keys())).unwrap();
+        cover.retain(|node| !changes.new.contains(node));
+        prop_assert_eq!(cover, beside);
+    }
+
     /// Without one of its blocks an inversion ends in an error that names a block, or it did not
     /// need that block.
     #[test]
