@@ -102,7 +102,6 @@ fn compare(
         ..Counts::default()
     };
     for operation in diff.by_ref() {
-        let operation = operation?;
         counts.add(&operation);
         if let Err(error) = std::str::from_utf8(&operation.key)
             && let Some(cid) = operation.new.or(operation.old)

@@ -3,11 +3,16 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::iter::FusedIterator;
+use std::mem;
+use std::sync::Arc;
+use std::vec;
 
 use blockstore_core::{BlockStore, Cid};
-use mst_node::{DIGEST_LEN, node_cid};
+use hashbrown::{HashMap, HashSet};
+use mst_node::{DIGEST_LEN, MixedHeights, Node, height_of};
 
-use crate::{EntryRef, Error, NodeStore, NodeWalker, place};
+use crate::node_store::DigestKey;
+use crate::{EntryRef, Error, NodeStore, TreeNode, place};
 
 /// The difference between two trees: which nodes only one of them has, and, as an iterator in
 /// key order, the operations on records that lead from the first to the second.
@@ -20,9 +25,10 @@ use crate::{EntryRef, Error, NodeStore, NodeWalker, place};
 /// both have is not read, so a diff says nothing about whether it stands where it must: that a
 /// tree which was sound differs from another in nothing does not make that one sound.
 ///
-/// Each node is read twice, once for its subtrees and once for its entries. The cache of the
-/// node store spares the second time for trees that differ in little; for trees that have
-/// little in common a store without a cache is faster.
+/// All is read, once, before the first operation comes. Nodes with entries that differ stay in
+/// memory until the last has come: where trees have little in common, nearly all of their nodes.
+///
+/// [`NodeWalker`]: crate::NodeWalker
 ///
 /// # Examples
 ///
@@ -37,18 +43,17 @@ use crate::{EntryRef, Error, NodeStore, NodeWalker, place};
 ///
 /// let diff = Diff::new(wrangler.nodes(), &old, wrangler.nodes(), &new)?;
 /// assert_eq!((diff.created(), diff.deleted()), ([new].as_slice(), [old].as_slice()));
-/// let operations: Result<Vec<Operation>, _> = diff.collect();
+/// let operations: Vec<Operation> = diff.collect();
 /// assert_eq!(
-///     operations?,
+///     operations,
 ///     [Operation { key: b"app.bsky.feed.post/2".into(), old: None, new: Some(value) }],
 /// );
 /// # Ok::<(), mst_ops::Error>(())
 /// ```
-pub struct Diff<'s, A, B = A> {
-    old: Side<'s, A>,
-    new: Side<'s, B>,
-    /// Whether an error or the end has come.
-    done: bool,
+pub struct Diff {
+    created: Vec<Cid>,
+    deleted: Vec<Cid>,
+    changes: vec::IntoIter<Change>,
 }
 
 /// A change of one record.
@@ -74,206 +79,402 @@ impl Operation {
     }
 }
 
-/// One of the two trees.
-struct Side<'s, S> {
-    walker: NodeWalker<'s, S>,
-    /// The nodes that the other tree does not have, sorted.
-    own: Vec<[u8; DIGEST_LEN]>,
-    /// The same, from the top down.
-    cids: Vec<Cid>,
-    /// The next entry of these nodes.
-    next: Option<EntryRef>,
-}
-
-/// Nodes of one height.
-type Level = Vec<[u8; DIGEST_LEN]>;
-
-impl<'s, A: BlockStore, B: BlockStore> Diff<'s, A, B> {
+impl Diff {
     /// Compares the tree of `old_root` with the tree of `new_root`, each in its own store or
-    /// both in one, and finds the nodes that only one of them has.
+    /// both in one.
     ///
     /// # Errors
     ///
-    /// Those of [`NodeWalker::new`] and [`NodeWalker::go_down`].
-    pub fn new(
-        old_nodes: &'s NodeStore<A>,
+    /// Those of [`NodeWalker::new`](crate::NodeWalker::new) and
+    /// [`NodeWalker::go_down`](crate::NodeWalker::go_down), for any node that only one tree has.
+    pub fn new<A: BlockStore, B: BlockStore>(
+        old_nodes: &NodeStore<A>,
         old_root: &Cid,
-        new_nodes: &'s NodeStore<B>,
+        new_nodes: &NodeStore<B>,
         new_root: &Cid,
     ) -> Result<Self, Error> {
-        let mut old = Side::new(NodeWalker::new(old_nodes, old_root)?);
-        let mut new = Side::new(NodeWalker::new(new_nodes, new_root)?);
-        if old_root != new_root {
-            old.enter_empty();
-            new.enter_empty();
-        }
+        let mut old = Side::new(old_nodes, old_root)?;
+        let mut new = Side::new(new_nodes, new_root)?;
+        let mut changes = Vec::new();
+        let mut common = Vec::new();
         // Level by level from the top: what both trees have on one is left out there, and with
         // it all below. A node of one tree that the other has as well, but below another
         // parent, is met on its level in both.
-        let top = old.walker.height().max(new.walker.height());
-        let (mut old_level, mut new_level) = (Vec::new(), Vec::new());
-        for height in (0..=top).rev() {
-            old.enter(height, &mut old_level);
-            new.enter(height, &mut new_level);
-            leave_out_common(&mut old_level, &mut new_level);
-            old.read_level(old_nodes, height, &mut old_level)?;
-            new.read_level(new_nodes, height, &mut new_level)?;
+        let top = old.height.max(new.height);
+        let levels = if old_root == new_root { 0 } else { top + 1 };
+        for level in (0..levels).rev() {
+            old.enter(level);
+            new.enter(level);
+            leave_out_common(&mut old, &mut new, &common);
+            old.read_level(level, Node::height)?;
+            new.read_level(level, heights_beside(old.level_keys(), level))?;
+            common = compare_level(&mut old, &mut new, &mut changes);
         }
-        old.own.sort_unstable();
-        new.own.sort_unstable();
+        // Those of one level are in order, which is what a stable sort makes use of.
+        changes.sort_by(|one, other| one.key().cmp(other.key()));
         Ok(Self {
-            old,
-            new,
-            done: false,
+            created: new.into_cids(),
+            deleted: old.into_cids(),
+            changes: changes.into_iter(),
         })
     }
 
-    /// Returns the nodes that only the new tree has, those higher up first. That they are in
-    /// their places is known when the iterator has come to its end.
+    /// Returns the nodes that only the new tree has, those higher up first.
     pub fn created(&self) -> &[Cid] {
-        &self.new.cids
+        &self.created
     }
 
-    /// Returns the nodes that only the old tree has, those higher up first, as for
-    /// [`created`](Self::created).
+    /// Returns the nodes that only the old tree has, those higher up first.
     pub fn deleted(&self) -> &[Cid] {
-        &self.old.cids
+        &self.deleted
+    }
+}
+
+/// The entries of a key where the trees differ, of which there is at least one.
+struct Change {
+    old: Option<EntryRef>,
+    new: Option<EntryRef>,
+}
+
+impl Change {
+    fn key(&self) -> &[u8] {
+        let entry = self.old.as_ref().or(self.new.as_ref());
+        entry.map_or(&[], EntryRef::key)
     }
 
-    /// Merges the entries of the nodes that only one tree has. A key that both trees have is in
-    /// such a node in both or in neither.
-    fn next_operation(&mut self) -> Result<Option<Operation>, Error> {
-        loop {
-            let order = match (self.old.peek()?, self.new.peek()?) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => old.key().cmp(new.key()),
-            };
-            let old = self.old.next.take_if(|_| order.is_le());
-            let new = self.new.next.take_if(|_| order.is_ge());
-            let (old_value, new_value) = (value(old.as_ref()), value(new.as_ref()));
-            if old_value != new_value
-                && let Some(entry) = old.or(new)
-            {
-                return Ok(Some(Operation {
-                    key: entry.key().to_vec(),
-                    old: old_value,
-                    new: new_value,
-                }));
-            }
+    fn into_operation(self) -> Operation {
+        Operation {
+            key: self.key().to_vec(),
+            old: self.old.as_ref().map(EntryRef::value),
+            new: self.new.as_ref().map(EntryRef::value),
         }
     }
+}
+
+/// One of the two trees.
+struct Side<'s, S> {
+    nodes: &'s NodeStore<S>,
+    top: Arc<TreeNode>,
+    height: u8,
+    /// The nodes that the other tree does not have, those higher up first, on each level from
+    /// left to right.
+    own: Vec<Own>,
+    /// Where the last level begins.
+    level: usize,
+    /// What leads to the nodes of the next level, from left to right.
+    below: Vec<Link>,
+}
+
+/// A node that only one tree has.
+struct Own {
+    node: Arc<TreeNode>,
+    link: Link,
+}
+
+/// What leads to a node: the slot that it stands in, or nothing to the top.
+type Link = Option<Slot>;
+
+/// A slot of a node in [`Side::own`], or the entry on its right.
+#[derive(Clone, Copy)]
+struct Slot {
+    node: usize,
+    index: usize,
 }
 
 impl<'s, S: BlockStore> Side<'s, S> {
-    fn new(walker: NodeWalker<'s, S>) -> Self {
-        Self {
-            walker,
+    fn new(nodes: &'s NodeStore<S>, root: &Cid) -> Result<Self, Error> {
+        let top = nodes.node(root)?;
+        Ok(Self {
+            nodes,
+            height: place::top_height(&top)?,
+            top,
             own: Vec::new(),
-            cids: Vec::new(),
-            next: None,
+            level: 0,
+            below: Vec::new(),
+        })
+    }
+
+    /// Puts the top on its level. That of an empty tree has no place in the other tree: where
+    /// that links to such a node, it must be read and refused.
+    fn enter(&mut self, height: u8) {
+        if self.height == height && self.top.is_empty() {
+            let node = Arc::clone(&self.top);
+            self.own.push(Own { node, link: None });
+        } else if self.height == height {
+            self.below.push(None);
         }
     }
 
-    /// Notes the top of an empty tree as its own. It has no place in the other tree: where that
-    /// links to such a node, it must be read and refused.
-    fn enter_empty(&mut self) {
-        let node = self.walker.node();
-        if node.is_empty() {
-            self.own.push(*node.digest());
-            self.cids.push(node.cid());
-        }
-    }
-
-    /// Puts the tree's top on its level, if it has entries.
-    fn enter(&self, height: u8, level: &mut Level) {
-        if self.walker.height() == height && !self.walker.node().is_empty() {
-            level.push(*self.walker.node().digest());
-        }
-    }
-
-    /// Notes the nodes of a level as the tree's own, and replaces them by those below.
+    /// Reads the next level, of nodes whose keys have the heights that `heights` finds.
     fn read_level(
         &mut self,
-        nodes: &NodeStore<S>,
         height: u8,
-        level: &mut Level,
+        mut heights: impl FnMut(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<(), Error> {
-        let mut below = Level::new();
-        for digest in &*level {
-            let node = nodes.node_by_digest(digest)?;
-            if digest != self.walker.root_digest() {
-                place::check_level(&node, height)?;
-            }
+        self.level = self.own.len();
+        let mut keyless = HashSet::new();
+        for link in mem::take(&mut self.below) {
+            let node = match link {
+                Some(slot) => {
+                    let node = self.nodes.node_with(self.digest(link), &mut heights)?;
+                    place::check_level(&node, height)?;
+                    place::check_order(&node, self.left_key(slot), self.right_key(slot))?;
+                    node
+                }
+                None => Arc::clone(&self.top),
+            };
             place::check_bottom(&node, height)?;
-            let links = (0..=node.len()).filter_map(|slot| node.subtree_digest(slot));
-            below.extend(links);
+            // Where a node with keys comes again, they are not in order.
+            if !node.is_empty() || keyless.insert(DigestKey(*node.digest())) {
+                self.own.push(Own { node, link });
+            }
         }
-        self.own.extend_from_slice(level);
-        self.cids.extend(level.iter().map(node_cid));
-        *level = below;
         Ok(())
     }
 
-    /// The next entry of the tree's own nodes.
-    fn peek(&mut self) -> Result<Option<&EntryRef>, Error> {
-        if self.next.is_none() && !self.own.is_empty() {
-            let is_own = |digest: &_| self.own.binary_search(digest).is_ok();
-            self.next = self.walker.next_entry_of(is_own)?;
+    /// The keys of the last level, from left to right, as far as they are known to be on it.
+    fn level_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let trusted = self.nodes.options().trusted;
+        let from = if trusted { self.own.len() } else { self.level };
+        let level = self.own.iter().skip(from);
+        level.flat_map(|own| own.node.entries().map(|entry| entry.key()))
+    }
+
+    fn digest(&self, link: Link) -> &[u8; DIGEST_LEN] {
+        let below = link.and_then(|slot| {
+            let own = self.own.get(slot.node)?;
+            own.node.subtree_digest(slot.index)
+        });
+        below.unwrap_or_else(|| self.top.digest())
+    }
+
+    /// The nearest key on the left of a slot, in its node or above.
+    fn left_key(&self, mut slot: Slot) -> Option<&[u8]> {
+        loop {
+            let own = self.own.get(slot.node)?;
+            if let Some(index) = slot.index.checked_sub(1) {
+                return own.node.key(index);
+            }
+            slot = own.link?;
         }
-        Ok(self.next.as_ref())
+    }
+
+    /// The nearest key on the right of a slot, in its node or above.
+    fn right_key(&self, mut slot: Slot) -> Option<&[u8]> {
+        loop {
+            let own = self.own.get(slot.node)?;
+            let key = own.node.key(slot.index);
+            if key.is_some() {
+                return key;
+            }
+            slot = own.link?;
+        }
+    }
+
+    fn into_cids(self) -> Vec<Cid> {
+        self.own.iter().map(|own| own.node.cid()).collect()
     }
 }
 
-fn value(entry: Option<&EntryRef>) -> Option<Cid> {
-    entry.map(EntryRef::value)
-}
-
-/// Removes from both what both have, and what one has twice.
-fn leave_out_common(old: &mut Level, new: &mut Level) {
-    for level in [&mut *old, &mut *new] {
-        level.sort_unstable();
-        level.dedup();
+/// Removes from both what both have: `common`, and what only shows here.
+fn leave_out_common<A: BlockStore, B: BlockStore>(
+    old: &mut Side<'_, A>,
+    new: &mut Side<'_, B>,
+    common: &[DigestKey],
+) {
+    #[derive(Default)]
+    struct Sides {
+        old: bool,
+        new: bool,
     }
-    let common: Level = {
-        let mut others = new.iter().peekable();
-        let mut in_both = |digest: &&_| {
-            while others.next_if(|other| other < digest).is_some() {}
-            others.peek() == Some(digest)
-        };
-        old.iter()
-            .filter(|digest| in_both(digest))
-            .copied()
-            .collect()
+    let len = old.below.len() + new.below.len();
+    let mut sides: HashMap<DigestKey, Sides> = HashMap::with_capacity(len);
+    for link in &old.below {
+        sides.entry(DigestKey(*old.digest(*link))).or_default().old = true;
+    }
+    for link in &new.below {
+        sides.entry(DigestKey(*new.digest(*link))).or_default().new = true;
+    }
+    for digest in common {
+        if let Some(sides) = sides.get_mut(digest) {
+            (sides.old, sides.new) = (true, true);
+        }
+    }
+    let in_one = |digest: &[u8; DIGEST_LEN]| {
+        let found = sides.get(&DigestKey(*digest));
+        found.is_some_and(|found| found.old != found.new)
     };
-    for level in [old, new] {
-        let mut common = common.iter().peekable();
-        level.retain(|digest| common.next_if_eq(&digest).is_none());
-    }
+    let (mut old_below, mut new_below) = (mem::take(&mut old.below), mem::take(&mut new.below));
+    old_below.retain(|link| in_one(old.digest(*link)));
+    new_below.retain(|link| in_one(new.digest(*link)));
+    (old.below, new.below) = (old_below, new_below);
 }
 
-impl<A: BlockStore, B: BlockStore> Iterator for Diff<'_, A, B> {
-    type Item = Result<Operation, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+/// Compares the entries of the last level. Returns subtrees that both trees have below, and
+/// leaves the others to the next level.
+///
+/// A key that both trees have is in such a node in both or in neither, and on the same level.
+fn compare_level<A, B>(
+    old: &mut Side<'_, A>,
+    new: &mut Side<'_, B>,
+    changes: &mut Vec<Change>,
+) -> Vec<DigestKey> {
+    let mut common = Vec::new();
+    let (mut old_at, mut new_at) = (Cursor::new(old), Cursor::new(new));
+    loop {
+        let order = match (old_at.key(), new_at.key()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.cmp(new),
+        };
+        if order.is_ne() || old_at.value() != new_at.value() {
+            changes.push(Change {
+                old: old_at.entry().filter(|_| order.is_le()),
+                new: new_at.entry().filter(|_| order.is_ge()),
+            });
         }
-        let item = self.next_operation().transpose();
-        // What comes behind a part that cannot be read cannot be compared.
-        self.done = !matches!(item, Some(Ok(_)));
-        item
+        let right = old_at.right().filter(|_| order.is_eq());
+        let common_right = right.filter(|right| new_at.right() == Some(*right));
+        common.extend(common_right.copied().map(DigestKey));
+        if order.is_le() {
+            old_at.go_on(common_right.is_none());
+        }
+        if order.is_ge() {
+            new_at.go_on(common_right.is_none());
+        }
+    }
+    let (old_below, new_below) = (old_at.below, new_at.below);
+    (old.below, new.below) = (old_below, new_below);
+    common
+}
+
+/// A place before an entry of a tree's last level, or at the level's end.
+struct Cursor<'l> {
+    own: &'l [Own],
+    at: Slot,
+    node: Option<&'l Arc<TreeNode>>,
+    /// The subtrees on the left.
+    below: Vec<Link>,
+}
+
+impl<'l> Cursor<'l> {
+    fn new<S>(side: &'l Side<'_, S>) -> Self {
+        let mut cursor = Self {
+            own: &side.own,
+            at: Slot { node: 0, index: 0 },
+            node: None,
+            below: Vec::new(),
+        };
+        cursor.go_to_node(side.level);
+        cursor
+    }
+
+    fn key(&self) -> Option<&'l [u8]> {
+        self.node?.key(self.at.index)
+    }
+
+    fn value(&self) -> Option<&'l [u8]> {
+        self.node?.value_bytes(self.at.index)
+    }
+
+    fn entry(&self) -> Option<EntryRef> {
+        Some(EntryRef::new(Arc::clone(self.node?), self.at.index))
+    }
+
+    /// The subtree on the right of the entry.
+    fn right(&self) -> Option<&'l [u8; DIGEST_LEN]> {
+        self.node?.subtree_digest(self.at.index + 1)
+    }
+
+    /// Goes past the entry, and past the subtree on its right, which is noted if it is `wanted`.
+    fn go_on(&mut self, wanted: bool) {
+        self.at.index += 1;
+        if wanted {
+            self.note_subtree();
+        }
+        if self.node.is_none_or(|node| self.at.index >= node.len()) {
+            self.go_to_node(self.at.node + 1);
+        }
+    }
+
+    /// Goes to the first entry of a node or of those behind it.
+    fn go_to_node(&mut self, mut index: usize) {
+        loop {
+            self.node = self.own.get(index).map(|own| &own.node);
+            self.at = Slot {
+                node: index,
+                index: 0,
+            };
+            self.note_subtree();
+            if self.node.is_none_or(|node| !node.is_empty()) {
+                return;
+            }
+            index += 1;
+        }
+    }
+
+    fn note_subtree(&mut self) {
+        let subtree = self
+            .node
+            .and_then(|node| node.subtree_digest(self.at.index));
+        if subtree.is_some() {
+            self.below.push(Some(self.at));
+        }
     }
 }
 
-impl<A: BlockStore, B: BlockStore> FusedIterator for Diff<'_, A, B> {}
+/// Finds the height of each of some nodes, which come from left to right. It takes no hash for
+/// keys that are among `known`, which were found to have the height `level`.
+fn heights_beside<'k>(
+    known: impl Iterator<Item = &'k [u8]>,
+    level: u8,
+) -> impl FnMut(&Node) -> Result<Option<u8>, MixedHeights> {
+    let mut known = known.peekable();
+    move |node| {
+        let mut first = None;
+        for (index, entry) in node.entries().enumerate() {
+            let key = entry.key();
+            while known.next_if(|known| *known < key).is_some() {}
+            let height = match known.next_if_eq(&key) {
+                Some(_) => level,
+                None => height_of(key),
+            };
+            let first = *first.get_or_insert(height);
+            if height != first {
+                return Err(MixedHeights {
+                    index,
+                    height,
+                    first,
+                });
+            }
+        }
+        Ok(first)
+    }
+}
 
-impl<A, B> fmt::Debug for Diff<'_, A, B> {
+impl Iterator for Diff {
+    type Item = Operation;
+
+    fn next(&mut self) -> Option<Operation> {
+        self.changes.next().map(Change::into_operation)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.changes.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Diff {}
+
+impl FusedIterator for Diff {}
+
+impl fmt::Debug for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Diff")
-            .field("created", &self.new.cids.len())
-            .field("deleted", &self.old.cids.len())
+            .field("created", &self.created.len())
+            .field("deleted", &self.deleted.len())
+            .field("operations", &self.changes.len())
             .finish_non_exhaustive()
     }
 }

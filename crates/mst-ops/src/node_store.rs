@@ -1,11 +1,12 @@
 //! Decoded nodes over any block store.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, Weak};
 
 use blockstore_core::{BlockStore, Cid};
-use mst_node::{DIGEST_LEN, Limits, Node, height_of, node_cid};
+use mst_node::{DIGEST_LEN, Limits, MixedHeights, Node, height_of, node_cid};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -44,7 +45,7 @@ use crate::{Error, InvalidNode, NodeWalker, TreeFault};
 pub struct NodeStore<S> {
     blocks: S,
     options: NodeStoreOptions,
-    cache: Option<Cache<[u8; DIGEST_LEN], Arc<TreeNode>, MemoryLen>>,
+    cache: Option<Cache<DigestKey, Arc<TreeNode>, MemoryLen>>,
 }
 
 /// How a [`NodeStore`] caches and checks.
@@ -68,6 +69,21 @@ impl Default for NodeStoreOptions {
             limits: Limits::default(),
             trusted: false,
         }
+    }
+}
+
+/// A digest in a hash table.
+///
+/// Its first bytes stand for all: it takes too many hashes to find digests that agree in 64 bits
+/// for a table to get many of them. And where in a table they lead to, nobody knows before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DigestKey(pub(crate) [u8; DIGEST_LEN]);
+
+impl Hash for DigestKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let start = self.0.first_chunk().copied();
+        state.write_u64(u64::from_ne_bytes(start.unwrap_or_default()));
     }
 }
 
@@ -228,18 +244,33 @@ impl<S: BlockStore> NodeStore<S> {
 
     /// The node whose SHA-256 is `digest`.
     pub(crate) fn node_by_digest(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+        self.node_with(digest, Node::height)
+    }
+
+    /// The node whose SHA-256 is `digest`, with `height` for [`Node::height`] where it has to be
+    /// known: for a caller who knows that of some keys.
+    pub(crate) fn node_with(
+        &self,
+        digest: &[u8; DIGEST_LEN],
+        height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
+    ) -> Result<Arc<TreeNode>, Error> {
         let Some(cache) = &self.cache else {
-            return self.load(digest);
+            return self.load(digest, height);
         };
-        if let Some(node) = cache.get(digest) {
+        let key = DigestKey(*digest);
+        if let Some(node) = cache.get(&key) {
             return Ok(node);
         }
-        let node = self.load(digest)?;
-        cache.insert(*digest, Arc::clone(&node));
+        let node = self.load(digest, height)?;
+        cache.insert(key, Arc::clone(&node));
         Ok(node)
     }
 
-    fn load(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+    fn load(
+        &self,
+        digest: &[u8; DIGEST_LEN],
+        height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
+    ) -> Result<Arc<TreeNode>, Error> {
         let cid = node_cid(digest);
         let block = self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?;
         let invalid = |fault: InvalidNode| Error::InvalidNode {
@@ -251,7 +282,7 @@ impl<S: BlockStore> NodeStore<S> {
         let height = if self.options.trusted {
             node.key(0).map(height_of)
         } else {
-            node.height().map_err(|error| invalid(error.into()))?
+            height(&node).map_err(|error| invalid(error.into()))?
         };
         let inner = (0..=node.len()).any(|slot| node.subtree_digest(slot).is_some());
         let slots = if self.cache.is_some() && inner {
@@ -280,8 +311,8 @@ impl<S> fmt::Debug for NodeStore<S> {
 #[derive(Debug, Clone)]
 struct MemoryLen;
 
-impl Weighter<[u8; DIGEST_LEN], Arc<TreeNode>> for MemoryLen {
-    fn weight(&self, _: &[u8; DIGEST_LEN], node: &Arc<TreeNode>) -> u64 {
+impl Weighter<DigestKey, Arc<TreeNode>> for MemoryLen {
+    fn weight(&self, _: &DigestKey, node: &Arc<TreeNode>) -> u64 {
         /// The cache's own memory for an item (its documentation says 21 bytes beside key
         /// and value, in a table that may be half empty), and the two counts of an `Arc`.
         const OVERHEAD: usize = 2 * (DIGEST_LEN + 8 + 21) + 16;

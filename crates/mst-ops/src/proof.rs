@@ -1,13 +1,13 @@
 //! What a tree says about some keys, and the nodes that show it.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError};
-use mst_node::DIGEST_LEN;
+use hashbrown::HashSet;
 
 use crate::entries::prefix_end;
+use crate::node_store::DigestKey;
 use crate::{Error, NodeStore, NodeStoreOptions, NodeWalker};
 
 /// Claims about a tree, and the blocks that prove them to someone who has nothing but the
@@ -218,7 +218,9 @@ impl Claim {
 pub struct Prover<'s, S> {
     walker: NodeWalker<'s, S>,
     proof: Proof,
-    seen: HashSet<[u8; DIGEST_LEN]>,
+    seen: HashSet<DigestKey>,
+    /// Where nodes are encoded.
+    block: Vec<u8>,
 }
 
 impl<'s, S: BlockStore> Prover<'s, S> {
@@ -236,6 +238,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
                 blocks: Vec::new(),
             },
             seen: HashSet::new(),
+            block: Vec::new(),
         };
         prover.collect();
         Ok(prover)
@@ -356,8 +359,10 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     /// Adds the nodes on the way to where the walker stands.
     fn collect(&mut self) {
         for node in self.walker.path() {
-            if self.seen.insert(*node.digest()) {
-                let block = Bytes::from(node.encode());
+            if self.seen.insert(DigestKey(*node.digest())) {
+                self.block.clear();
+                node.encode_linking(&mut self.block, |_, own| own);
+                let block = Bytes::copy_from_slice(&self.block);
                 self.proof.blocks.push((node.cid(), block));
             }
         }

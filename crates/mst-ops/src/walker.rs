@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use blockstore_core::{BlockStore, Cid};
-use mst_node::{DIGEST_LEN, height_of};
+use mst_node::height_of;
 
 use crate::entries::{Entries, prefix_end};
 use crate::node_store::{Child, TreeNode};
@@ -320,23 +320,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Those of [`go_down`](Self::go_down). The walker then stands in front of the subtree
     /// at fault, as far as it got; [`skip_subtree`](Self::skip_subtree) goes past it.
     pub fn next_entry(&mut self) -> Result<Option<EntryRef>, Error> {
-        self.next_entry_of(|_| true)
-    }
-
-    /// [`next_entry`](Self::next_entry) in a tree without the subtrees for whose top node
-    /// `wanted` says no.
-    #[inline]
-    pub(crate) fn next_entry_of(
-        &mut self,
-        wanted: impl Fn(&[u8; DIGEST_LEN]) -> bool,
-    ) -> Result<Option<EntryRef>, Error> {
         loop {
-            let top = self.top();
-            let ahead = match top.side {
-                Side::Left => top.node.subtree_digest(top.slot),
-                Side::Right => None,
-            };
-            if ahead.is_some_and(&wanted) && self.enter(|_| 0, Side::Left)? {
+            if self.top().side == Side::Left && self.enter(|_| 0, Side::Left)? {
                 continue;
             }
             if self.go_right() {
@@ -394,11 +379,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Checks that the node that the walker stands in has no subtrees if it is on the bottom.
     pub(crate) fn check_bottom(&self) -> Result<(), Error> {
         place::check_bottom(self.node(), self.height())
-    }
-
-    /// The digest of the walker's root.
-    pub(crate) fn root_digest(&self) -> &[u8; DIGEST_LEN] {
-        self.frame(0).node.digest()
     }
 
     /// Goes to the first slot of the next node in preorder; `false` behind the last.

@@ -103,8 +103,8 @@ fn check_diff(old: &Input, new: &Input) {
     );
     assert!(created.iter().eq(after.difference(&before)));
     assert!(deleted.iter().eq(before.difference(&after)));
-    let found: Result<Vec<_>, _> = diff.collect();
-    assert_eq!(found.unwrap(), operations(&old.map, &new.map));
+    assert_eq!(diff.len(), operations(&old.map, &new.map).len());
+    assert!(diff.eq(operations(&old.map, &new.map)));
 }
 
 /// The blocks of what is new and of what covers the operations: what a commit brings along.
@@ -239,6 +239,25 @@ proptest! {
         // And without any gaps.
         let root = invert(&new.tree.nodes, &new.tree.root, &operations).unwrap();
         prop_assert_eq!(root, old.tree.root);
+    }
+
+    #[test]
+    fn beside_what_is_new_there_is_the_rest_of_a_cover((old, new) in pairs()) {
+        let input = Input::new(old.clone());
+        let mut tree = Tree::open(&input.nodes, &input.tree.root).unwrap();
+        let operations = operations(&old, &new);
+        for operation in &operations {
+            match &operation.new {
+                Some(value) => tree.insert(&operation.key, value).unwrap(),
+                None => tree.remove(&operation.key).unwrap(),
+            };
+        }
+        let changes = tree.flush();
+        let keys = || operations.iter().rev().map(|operation| operation.key.as_slice());
+        let mut cover = tree.cover(keys()).unwrap();
+        let beside = tree.cover_beside(&changes.new, keys().chain(keys())).unwrap();
+        cover.retain(|node| !changes.new.contains(node));
+        prop_assert_eq!(cover, beside);
     }
 
     /// Without one of its blocks an inversion ends in an error that names a block, or it did not

@@ -5,9 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use blockstore_car::CarWriter;
-use blockstore_core::{
-    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
-};
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, dag_cbor_cid};
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
 use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_record};
@@ -356,13 +354,12 @@ impl<S: BlockStore> Writer<S> {
         let (cid, block) = signed(&mut commit, key)?;
 
         let keys = operations.iter().map(|operation| operation.key.as_slice());
-        let cover = tree.cover(keys).map_err(Error::from)?;
+        let cover = tree.cover_beside(&changes.new, keys).map_err(Error::from)?;
         let mut nodes = changes.new;
         // The top first, as a reader wants it.
         nodes.reverse();
         let new_len = nodes.len();
-        let new: HashSet<Cid> = nodes.iter().map(|(cid, _)| *cid).collect();
-        nodes.extend(cover.into_iter().filter(|(cid, _)| !new.contains(cid)));
+        nodes.extend(cover);
         match invert(&nodes, &changes.root, &operations) {
             Ok(root) if root == self.commit.data => {}
             Ok(_) => return Err(WriteError::Inversion(None)),
@@ -480,12 +477,32 @@ fn invert(
     root: &Cid,
     operations: &[Operation],
 ) -> Result<Cid, InvertError> {
-    let blocks = MemoryBlockStore::new();
-    blocks.put_many(nodes).map_err(mst_ops::Error::from)?;
     let mut options = NodeStoreOptions::default();
     options.cache_bytes = 0;
-    let nodes = NodeStore::with_options(blocks, options);
+    let nodes = NodeStore::with_options(Encoded::new(nodes), options);
     Tree::open(&nodes, root)?.invert(operations)
+}
+
+/// Blocks that were just encoded and hashed, and need not be hashed again.
+struct Encoded<'b> {
+    /// Sorted.
+    blocks: Vec<&'b (Cid, Bytes)>,
+}
+
+impl<'b> Encoded<'b> {
+    fn new(blocks: &'b [(Cid, Bytes)]) -> Self {
+        let mut blocks: Vec<_> = blocks.iter().collect();
+        blocks.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Self { blocks }
+    }
+}
+
+impl BlockStore for Encoded<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let found = self.blocks.binary_search_by(|(held, _)| held.cmp(cid));
+        let block = found.ok().and_then(|at| self.blocks.get(at));
+        Ok(block.map(|(_, block)| block.clone()))
+    }
 }
 
 fn car<'b>(root: &Cid, blocks: impl IntoIterator<Item = &'b (Cid, Bytes)>) -> Vec<u8> {

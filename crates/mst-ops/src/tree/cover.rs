@@ -1,12 +1,15 @@
 //! The nodes around some keys.
 
-use std::collections::HashSet;
+use std::ops::Range;
 
 use blockstore_core::{Bytes, Cid};
-use mst_node::node_cid;
+use hashbrown::HashSet;
+use mst_node::{node_cid, node_digest};
+use smallvec::SmallVec;
 
 use super::Tree;
-use super::branch::View;
+use super::branch::{Branch, View};
+use crate::node_store::DigestKey;
 use crate::{Error, NodeSource};
 
 impl<N: NodeSource> Tree<N> {
@@ -38,59 +41,153 @@ impl<N: NodeSource> Tree<N> {
         &self,
         keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> Result<Vec<(Cid, Bytes)>, Error> {
-        let mut cover = Cover::default();
-        cover.add(View::of_top(&self.top));
-        for key in keys {
-            let mut view = View::of_top(&self.top);
-            loop {
-                cover.add(view);
-                match view.branch.node.find(key) {
-                    Ok(index) => {
-                        self.add_edge(&mut cover, view, index, |below| below.branch.node.len())?;
-                        self.add_edge(&mut cover, view, index + 1, |_| 0)?;
-                        break;
-                    }
-                    // Where there is nothing below, the neighbours are here or above.
-                    Err(slot) => match view.child(&self.nodes, slot)? {
-                        Some(below) => view = below,
-                        None => break,
-                    },
-                }
-            }
-        }
-        Ok(cover.nodes)
+        Ok(encoded(self.covering(keys)?))
     }
 
-    /// Adds the nodes below a slot on one edge, whose slots `edge` picks.
-    fn add_edge<'t>(
-        &'t self,
-        cover: &mut Cover,
-        view: View<'t>,
-        slot: usize,
-        edge: impl Fn(View<'t>) -> usize,
-    ) -> Result<(), Error> {
-        let mut below = view.child(&self.nodes, slot)?;
-        while let Some(view) = below {
-            cover.add(view);
-            below = view.child(&self.nodes, edge(view))?;
+    /// Returns what [`cover`](Self::cover) does, but for the nodes that are in `new`: the
+    /// [`new`](crate::Changes::new) of the changes that the tree was flushed of just before, whose
+    /// blocks are there.
+    ///
+    /// # Errors
+    ///
+    /// As for `cover`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_ops::{Node, Tree};
+    ///
+    /// let value = Node::empty().cid();
+    /// let mut tree = Tree::from_entries([("a/1", value), ("a/2", value)])?;
+    /// tree.flush();
+    /// tree.insert(b"a/3", &value)?;
+    /// let changes = tree.flush();
+    /// // All that covers the key is new.
+    /// assert_eq!(tree.cover_beside(&changes.new, [b"a/3".as_slice()])?, []);
+    /// # Ok::<(), mst_ops::Error>(())
+    /// ```
+    pub fn cover_beside<'k>(
+        &self,
+        new: &[(Cid, Bytes)],
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<Vec<(Cid, Bytes)>, Error> {
+        let mut cover = self.covering(keys)?;
+        let new = new.iter().filter_map(|(cid, _)| node_digest(cid));
+        let new: HashSet<DigestKey> = new.copied().map(DigestKey).collect();
+        cover.retain(|branch| !new.contains(&DigestKey(branch.digest())));
+        Ok(encoded(cover))
+    }
+
+    /// The nodes that cover `keys`, each before those below it, from left to right.
+    fn covering<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<Vec<&Branch>, Error> {
+        let mut keys: SmallVec<[&[u8]; 8]> = keys.into_iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut cover = Cover {
+            nodes: &self.nodes,
+            keys: &keys,
+            found: Vec::with_capacity(USUAL_LEN),
+        };
+        let all = Wanted {
+            keys: 0..keys.len(),
+            first: false,
+            last: false,
+        };
+        cover.add(View::of_top(&self.top), &all)?;
+        Ok(cover.found)
+    }
+}
+
+/// Room for the nodes that cover the operations of most commits.
+const USUAL_LEN: usize = 32;
+
+struct Cover<'t, 'k, N> {
+    nodes: &'t N,
+    /// In order, each once.
+    keys: &'k [&'k [u8]],
+    found: Vec<&'t Branch>,
+}
+
+/// What of a tree is wanted.
+#[derive(Default)]
+struct Wanted {
+    /// What covers these keys, as a range of [`Cover::keys`].
+    keys: Range<usize>,
+    /// The way to the first entry.
+    first: bool,
+    /// The way to the last.
+    last: bool,
+}
+
+impl<'t, N: NodeSource> Cover<'t, '_, N> {
+    /// Adds a node, and below it what is wanted. The depth is that of a tree, at most 129.
+    fn add(&mut self, view: View<'t>, wanted: &Wanted) -> Result<(), Error> {
+        self.found.push(view.branch);
+        let node = &view.branch.node;
+        let mut slots = Slots::default();
+        if wanted.first {
+            slots.at(0).first = true;
+        }
+        for index in wanted.keys.clone() {
+            let Some(key) = self.keys.get(index) else {
+                break;
+            };
+            match node.find(key) {
+                Ok(entry) => {
+                    slots.at(entry).last = true;
+                    slots.at(entry + 1).first = true;
+                }
+                // Where there is nothing below, the neighbours are here or above.
+                Err(slot) => slots.at(slot).add_key(index),
+            }
+        }
+        if wanted.last {
+            slots.at(node.len()).last = true;
+        }
+        for (slot, wanted) in &slots.0 {
+            if let Some(below) = view.child(self.nodes, *slot)? {
+                self.add(below, wanted)?;
+            }
         }
         Ok(())
     }
 }
 
+/// The slots of a node of which something is wanted, from left to right.
 #[derive(Default)]
-struct Cover {
-    nodes: Vec<(Cid, Bytes)>,
-    seen: HashSet<Cid>,
-    block: Vec<u8>,
+struct Slots(SmallVec<[(usize, Wanted); 4]>);
+
+impl Slots {
+    /// What is wanted of a slot, which is the last so far or comes behind it.
+    fn at(&mut self, slot: usize) -> &mut Wanted {
+        if self.0.last().is_none_or(|(last, _)| *last != slot) {
+            self.0.push((slot, Wanted::default()));
+        }
+        let (_, wanted) = self.0.last_mut().expect("it was added if it was not there");
+        wanted
+    }
 }
 
-impl Cover {
-    fn add(&mut self, view: View<'_>) {
-        let cid = node_cid(&view.branch.digest());
-        if self.seen.insert(cid) {
-            view.branch.encode(&mut self.block);
-            self.nodes.push((cid, Bytes::copy_from_slice(&self.block)));
+impl Wanted {
+    fn add_key(&mut self, index: usize) {
+        if self.keys.is_empty() {
+            self.keys.start = index;
         }
+        self.keys.end = index + 1;
     }
+}
+
+/// Nodes with their blocks.
+fn encoded(branches: Vec<&Branch>) -> Vec<(Cid, Bytes)> {
+    let mut block = Vec::new();
+    let encoded = branches.into_iter().map(|branch| {
+        // Where the tree was changed since the last flush, this hashes what the node links to.
+        let cid = node_cid(&branch.digest());
+        branch.encode(&mut block);
+        (cid, Bytes::copy_from_slice(&block))
+    });
+    encoded.collect()
 }

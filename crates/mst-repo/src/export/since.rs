@@ -25,15 +25,15 @@ impl<S: BlockStore> Repository<S> {
     /// record that only came to have another path comes, one that lost a path does not.
     ///
     /// Only nodes that not both trees have are read, as by a [`Diff`], whose memory this takes:
-    /// the CIDs of all these nodes. That what both have is there, or sound, is not looked at.
+    /// the CIDs of all these nodes, and those nodes that have entries that differ. That what both
+    /// have is there, or sound, is not looked at.
     ///
-    /// A record that is missing is an item, an error, as for [`export`](Self::export). Without a
-    /// node it is not known what differs: then the error is the last item.
+    /// A record that is missing is an item, an error, as for [`export`](Self::export).
     ///
     /// # Errors
     ///
-    /// Those of [`Diff::new`]: a node that only one of the trees has is missing, or is none. What
-    /// goes wrong later is an item of the iterator.
+    /// Those of [`Diff::new`]: a node that only one of the trees has is missing, is none, or not in
+    /// its place.
     ///
     /// # Examples
     ///
@@ -60,11 +60,11 @@ impl<S: BlockStore> Repository<S> {
     /// assert_eq!(blocks.len(), 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn export_since<'r, A: BlockStore>(
-        &'r self,
-        old: &'r NodeStore<A>,
+    pub fn export_since<A: BlockStore>(
+        &self,
+        old: &NodeStore<A>,
         old_root: &Cid,
-    ) -> Result<ExportSince<'r, A, S>, Error> {
+    ) -> Result<ExportSince<'_, S>, Error> {
         let root = self.commit().data;
         let diff = Diff::new(old, old_root, self.nodes(), &root)?;
         let digests = diff.created().iter().filter_map(node_digest);
@@ -85,72 +85,60 @@ impl<S: BlockStore> Repository<S> {
 
 /// An iterator over the blocks of a repository that an older tree does not have, from
 /// [`Repository::export_since`].
-pub struct ExportSince<'r, A, S> {
+pub struct ExportSince<'r, S> {
     export: Export<'r, S>,
-    difference: Difference<'r, A, S>,
+    difference: Difference,
 }
 
 /// What tells new from old, on a walk through the new tree.
-struct Difference<'r, A, S> {
-    diff: Diff<'r, A, S>,
+struct Difference {
+    diff: Diff,
     /// The nodes that the old tree does not have.
     new: HashSet<[u8; DIGEST_LEN]>,
     /// The first operation that the walk is not past.
     next: Option<Operation>,
-    /// Whether an error or the end has come.
+    /// Whether the end has come, or an error that nothing comes behind.
     ended: bool,
 }
 
-impl<'r, A: BlockStore, S: BlockStore> Difference<'r, A, S> {
+impl Difference {
     /// Takes a step of `export` through the new nodes and the new records.
-    fn step(&mut self, export: &mut Export<'r, S>) -> Option<Step> {
+    fn step<S: BlockStore>(&mut self, export: &mut Export<'_, S>) -> Option<Step> {
         while !self.ended {
             if export.at == At::Left && !self.has_new_subtree(&export.walker) {
                 export.at = At::Right;
             }
             let step = export.step();
-            let failed = match &step {
-                Some(Step::Node(..)) => return step,
-                Some(Step::Record(_)) => match self.is_new_at(export.walker.left_key()) {
-                    Ok(true) => return step,
-                    Ok(false) => continue,
-                    Err(error) => Some(Step::Failed(error)),
-                },
-                Some(Step::Failed(_)) => step,
-                // Behind the last record there may be deletions, and then faults.
-                None => self.is_new_at(None).err().map(Step::Failed),
-            };
-            self.ended = true;
-            return failed;
+            match &step {
+                Some(Step::Record(_)) if !self.is_new_at(export.walker.left_key()) => continue,
+                Some(Step::Node(..) | Step::Record(_)) => {}
+                Some(Step::Failed(_)) | None => self.ended = true,
+            }
+            return step;
         }
         None
     }
 
-    fn has_new_subtree(&self, walker: &NodeWalker<'_, S>) -> bool {
+    fn has_new_subtree<S: BlockStore>(&self, walker: &NodeWalker<'_, S>) -> bool {
         let digest = walker.node().subtree_digest(walker.slot());
         digest.is_some_and(|digest| self.new.contains(digest))
     }
 
-    /// Whether the record at `key` was created or updated; no key is behind all others. Keys
-    /// come in their order, here as in the diff.
-    fn is_new_at(&mut self, key: Option<&[u8]>) -> Result<bool, Box<Error>> {
-        loop {
-            if let Some(operation) = &self.next
-                && key.is_some_and(|key| *operation.key >= *key)
-            {
-                // What was deleted is at no key that the walk comes to.
-                return Ok(key == Some(&operation.key));
-            }
-            let next = self.diff.next().transpose();
-            self.next = next.map_err(|error| Box::new(error.into()))?;
+    /// Whether the record at `key` was created or updated. Keys come in their order, here as in
+    /// the diff.
+    fn is_new_at(&mut self, key: Option<&[u8]>) -> bool {
+        // What was deleted is at no key that the walk comes to.
+        while self.next.as_ref().map(|next| next.key.as_slice()) < key {
+            self.next = self.diff.next();
             if self.next.is_none() {
-                return Ok(false);
+                return false;
             }
         }
+        self.next.as_ref().map(|next| next.key.as_slice()) == key
     }
 }
 
-impl<A: BlockStore, S: BlockStore> Iterator for ExportSince<'_, A, S> {
+impl<S: BlockStore> Iterator for ExportSince<'_, S> {
     type Item = Result<(Cid, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -159,9 +147,9 @@ impl<A: BlockStore, S: BlockStore> Iterator for ExportSince<'_, A, S> {
     }
 }
 
-impl<A: BlockStore, S: BlockStore> FusedIterator for ExportSince<'_, A, S> {}
+impl<S: BlockStore> FusedIterator for ExportSince<'_, S> {}
 
-impl<A, S: BlockStore> fmt::Debug for ExportSince<'_, A, S> {
+impl<S: BlockStore> fmt::Debug for ExportSince<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExportSince")
             .field("export", &self.export)

@@ -44,7 +44,7 @@ pub(super) fn diff(input: &Input, options: NodeStoreOptions, warm: bool) -> Resu
 
     let start = Instant::now();
     let diff = Diff::new(&nodes, &old, &nodes, &new)?;
-    let operations: Vec<Operation> = diff.collect::<std::result::Result<_, _>>()?;
+    let operations: Vec<Operation> = diff.collect();
     let elapsed = start.elapsed();
 
     let changes: Result<Vec<Change>> = operations
@@ -91,7 +91,8 @@ pub(super) fn prove(input: &Input) -> Result<Outcome> {
     check_proofs(elapsed, &car, &events, proofs)
 }
 
-/// Through a tree in memory in which the commits are made.
+/// Through a tree in memory in which the commits are made. The new nodes were encoded to be hashed,
+/// and are all in the proof, together with the others that cover the changes.
 pub(super) fn prove_in_tree(input: &Input) -> Result<Outcome> {
     let events = input.read_events()?;
     let bytes = input.read_car()?;
@@ -109,10 +110,12 @@ pub(super) fn prove_in_tree(input: &Input) -> Result<Outcome> {
                 None => tree.remove(op.path.as_bytes())?,
             };
         }
-        tree.flush();
+        let changes = tree.flush();
 
         let start = Instant::now();
-        let proof = tree.cover(event.ops.iter().map(|op| op.path.as_bytes()))?;
+        let keys = event.ops.iter().map(|op| op.path.as_bytes());
+        let mut proof = tree.cover_beside(&changes.new, keys)?;
+        proof.extend(changes.new);
         elapsed += start.elapsed();
 
         proofs.push(proof);
