@@ -492,7 +492,7 @@ struct Encoded<'b> {
 impl<'b> Encoded<'b> {
     fn new(blocks: &'b [(Cid, Bytes)]) -> Self {
         let mut blocks: Vec<_> = blocks.iter().collect();
-        blocks.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        blocks.sort_unstable_by_key(|(cid, _)| *cid);
         Self { blocks }
     }
 }
