@@ -321,7 +321,9 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// at fault, as far as it got; [`skip_subtree`](Self::skip_subtree) goes past it.
     pub fn next_entry(&mut self) -> Result<Option<EntryRef>, Error> {
         loop {
-            if self.top().side == Side::Left && self.enter(|_| 0, Side::Left)? {
+            let top = self.top();
+            let ahead = top.side == Side::Left && top.node.subtree_digest(top.slot).is_some();
+            if ahead && self.enter(|_| 0, Side::Left)? {
                 continue;
             }
             if self.go_right() {
