@@ -486,12 +486,12 @@ fn invert(
 /// Blocks that were just encoded and hashed, and need not be hashed again.
 struct Encoded<'b> {
     /// Sorted.
-    blocks: Vec<&'b (Cid, Bytes)>,
+    blocks: Vec<(&'b Cid, &'b Bytes)>,
 }
 
 impl<'b> Encoded<'b> {
     fn new(blocks: &'b [(Cid, Bytes)]) -> Self {
-        let mut blocks: Vec<_> = blocks.iter().collect();
+        let mut blocks: Vec<_> = blocks.iter().map(|(cid, block)| (cid, block)).collect();
         blocks.sort_unstable_by_key(|(cid, _)| *cid);
         Self { blocks }
     }
@@ -499,9 +499,9 @@ impl<'b> Encoded<'b> {
 
 impl BlockStore for Encoded<'_> {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        let found = self.blocks.binary_search_by(|(held, _)| held.cmp(cid));
+        let found = self.blocks.binary_search_by_key(&cid, |(held, _)| *held);
         let block = found.ok().and_then(|at| self.blocks.get(at));
-        Ok(block.map(|(_, block)| block.clone()))
+        Ok(block.map(|(_, block)| Bytes::clone(block)))
     }
 }
 
