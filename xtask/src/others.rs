@@ -28,7 +28,7 @@ pub(crate) fn install() -> Result<()> {
     let folder = shell::root().join(FOLDER);
     let package = shell::root().join("tests/others/package.json");
     fs::copy(package, folder.join("package.json"))?;
-    let install = "install --prefix target/others --no-audit --no-fund --loglevel=error";
+    let install = format!("install --prefix {FOLDER} --no-audit --no-fund --loglevel=error");
     let install: Vec<&str> = install.split(' ').collect();
     shell::run(&mut command("npm", &install))
 }

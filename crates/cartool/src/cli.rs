@@ -244,7 +244,8 @@ pub(crate) struct GetArgs {
 /// With --key, also checks the commit's signature, which must be by this key. Which key is the
 /// account's, its DID document says, as the verification method `#atproto`; it is not fetched.
 ///
-/// Not checked: without --key the signature; what the records contain (`dump` does that); blocks that nothing refers to.
+/// Not checked: without --key the signature; what the records contain (`dump` does that); blocks
+/// that nothing refers to.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! From the name of a file to the repository in it.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{
@@ -105,7 +105,6 @@ pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repos
     let input = |error: std::io::Error| Failure::Input(error.into());
     let is_file =
         source.file != Path::new("-") && std::fs::metadata(&source.file).map_err(input)?.is_file();
-    let mut bytes = Vec::new();
     if is_file {
         match open(source) {
             Err(Failure::Invalid(_)) if !database::is_at(&source.file)? => {}
@@ -113,17 +112,21 @@ pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repos
         }
     }
     refuse_choice(source)?;
-    if source.file == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        File::open(&source.file).and_then(|mut file| file.read_to_end(&mut bytes))
-    }
-    .map_err(input)?;
-    let bytes = Bytes::from(bytes);
+    let bytes = Bytes::from(read_whole(&source.file).map_err(input)?);
     let car = open_start(&bytes, report)?;
     let none = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
     let commit = car.roots().first().copied().ok_or_else(none)?;
     Ok(open_at(Blocks::Car(car), &commit)?)
+}
+
+/// Reads the file at `path`, or standard input if that is `-`, to its end.
+pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Opens a CAR, or as much from its start as is in order.

@@ -1,8 +1,6 @@
 //! A record that is to be put into a repository.
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{Bytes, CarOptions, Cid, dag_cbor_cid};
@@ -10,6 +8,7 @@ use atproto_mst::{Bytes, CarOptions, Cid, dag_cbor_cid};
 use crate::dag_cbor::{Reader, Token, Unreadable};
 use crate::failure::Failure;
 use crate::from_json::block_of_json;
+use crate::input;
 use crate::record::ReadableRecord;
 
 /// The form in which a record is given.
@@ -22,13 +21,7 @@ pub(crate) enum Form {
 /// Reads the record in the file at `path`, or on standard input if that is `-`, and returns
 /// its CID and its block.
 pub(crate) fn read(path: &Path, form: Form) -> Result<(Cid, Bytes), Failure> {
-    let given = if path == Path::new("-") {
-        let mut given = Vec::new();
-        io::stdin().lock().read_to_end(&mut given).map(|_| given)
-    } else {
-        fs::read(path)
-    };
-    let given = given.map_err(|error| Failure::Input(error.into()).of(path))?;
+    let given = input::read_whole(path).map_err(|error| Failure::Input(error.into()).of(path))?;
     let block = block_of(given, form).map_err(|what| Failure::Invalid(what).of(path))?;
     Ok((dag_cbor_cid(&block), block.into()))
 }

@@ -3,33 +3,25 @@
 mod blocks;
 mod message;
 
-use std::fs;
-use std::io::{self, Read};
-use std::path::Path;
-
 use atproto_mst::{Bytes, EventCheck, EventError, Frame, PublicKey};
 
 use crate::cli::SliceArgs;
 use crate::failure::{Failure, chain};
+use crate::input;
 use crate::output::Output;
 use crate::quote::Counted;
 use crate::report::Report;
 use crate::signature;
 
 pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let given = read(&args.file).map_err(|error| Failure::Input(error.into()))?;
+    let given = input::read_whole(&args.file);
+    let given = Bytes::from(given.map_err(|error| Failure::Input(error.into()))?);
     let key = args.key.as_ref();
     if !is_frame(&given) {
         let commit = blocks::write(&given, out, report)?;
         match key {
             None => {}
-            Some(key) => match signature::fault(&commit, key) {
-                None => out.line(format_args!("ok: signed by {key}"))?,
-                Some(fault) => {
-                    report.count_fault();
-                    out.line(format_args!("bad signature: {fault}"))?;
-                }
-            },
+            Some(key) => signature::tell(&commit, key, out, report)?,
         }
         return tell_unchecked(key, out, report);
     }
@@ -89,15 +81,6 @@ fn tell_unchecked(
         report.note(&"the signature was NOT CHECKED");
     }
     Ok(())
-}
-
-fn read(path: &Path) -> io::Result<Bytes> {
-    if path != Path::new("-") {
-        return fs::read(path).map(Bytes::from);
-    }
-    let mut given = Vec::new();
-    io::stdin().lock().read_to_end(&mut given)?;
-    Ok(given.into())
 }
 
 /// Whether it is a message rather than a CAR: a map of one or two fields, of which the first is

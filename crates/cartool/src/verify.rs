@@ -29,13 +29,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> R
     report.progress().clear();
     out.line(format_args!("{counts}"))?;
     if let Some(key) = &args.key {
-        match signature::fault(repository.commit(), key) {
-            None => out.line(format_args!("ok: signed by {key}"))?,
-            Some(fault) => {
-                report.count_fault();
-                out.line(format_args!("bad signature: {fault}"))?;
-            }
-        }
+        signature::tell(repository.commit(), key, out, report)?;
     }
     if let Some(operations) = operations {
         let since = args.since_root.as_ref();

@@ -1,26 +1,20 @@
 //! Writes to be made in one commit, as JSON lines.
 
-use std::fs;
-use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{Bytes, RepoPath, Write};
 
 use crate::failure::{Failure, chain};
 use crate::from_json::block_of_json;
+use crate::input;
 use crate::json_reader::{InvalidJson, JsonReader, Token};
 use crate::record::ReadableRecord;
 
 /// Reads the writes in the file at `path`, or on standard input if that is `-`. There is at least
 /// one.
 pub(crate) fn read(path: &Path) -> Result<Vec<Write>, Failure> {
-    let mut given = Vec::new();
-    let read = if path == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut given)
-    } else {
-        fs::File::open(path).and_then(|mut file| file.read_to_end(&mut given))
-    };
-    read.map_err(|error| Failure::Input(error.into()).of(path))?;
+    let given = input::read_whole(path);
+    let given = given.map_err(|error| Failure::Input(error.into()).of(path))?;
     let writes = match String::from_utf8(given) {
         Ok(text) => parse(&text),
         Err(error) => {

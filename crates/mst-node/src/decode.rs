@@ -130,11 +130,6 @@ struct CompressedKey<'b> {
     prefix_len: u64,
 }
 
-struct UsualEntry<'b> {
-    key: CompressedKey<'b>,
-    links: Links<'b>,
-}
-
 /// What comes before a CID of 36 bytes as an entry's value: the field's name, the link's tag,
 /// and the head and first byte of a byte string of 37.
 const USUAL_VALUE_START: [u8; 7] = [0x61, b'v', LINK_TAG[0], LINK_TAG[1], 0x58, 0x25, 0x00];
@@ -193,9 +188,9 @@ impl<'b> Parser<'b> {
         previous: &mut Previous,
         limits: &Limits,
     ) -> Result<Links<'b>, DecodeError> {
-        if let Some(entry) = self.usual_entry() {
-            previous.append_key(index, &entry.key, data, limits)?;
-            return Ok(entry.links);
+        if let Some((key, links)) = self.usual_entry() {
+            previous.append_key(index, &key, data, limits)?;
+            return Ok(links);
         }
         self.map_start(ENTRY_START)?;
         let suffix_at = self.at;
@@ -221,7 +216,7 @@ impl<'b> Parser<'b> {
     /// CID of a usual form. For every other, right or wrong, `None` sends the caller the way
     /// where each step knows what is amiss.
     #[inline]
-    fn usual_entry(&mut self) -> Option<UsualEntry<'b>> {
+    fn usual_entry(&mut self) -> Option<(CompressedKey<'b>, Links<'b>)> {
         let at = |rest: &[u8]| self.block.len() - rest.len();
         let rest = self.block.get(self.at..)?.strip_prefix(&ENTRY_START)?;
         let suffix_at = at(rest);
@@ -244,15 +239,13 @@ impl<'b> Parser<'b> {
             return None;
         }
         self.at = at(rest);
-        Some(UsualEntry {
-            key: CompressedKey {
-                suffix_at,
-                suffix,
-                prefix_at,
-                prefix_len: prefix_len as u64,
-            },
-            links: Links { value, right },
-        })
+        let key = CompressedKey {
+            suffix_at,
+            suffix,
+            prefix_at,
+            prefix_len: prefix_len as u64,
+        };
+        Some((key, Links { value, right }))
     }
 
     /// The head of a map and the name of its first field.

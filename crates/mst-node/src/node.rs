@@ -261,6 +261,19 @@ impl Node {
     ///
     /// [`MixedHeights`] if two keys belong on different levels: such a node is in no tree.
     pub fn height(&self) -> Result<Option<u8>, MixedHeights> {
+        self.height_by(height_of)
+    }
+
+    /// Returns what [`height`](Self::height) does, of a caller who knows the heights of some keys
+    /// already: `height_of` gives the height of each key and is asked in their order.
+    ///
+    /// # Errors
+    ///
+    /// As for [`height`](Self::height).
+    pub fn height_by(
+        &self,
+        mut height_of: impl FnMut(&[u8]) -> u8,
+    ) -> Result<Option<u8>, MixedHeights> {
         let Some(first_key) = self.key(0) else {
             return Ok(None);
         };

@@ -432,24 +432,13 @@ fn heights_beside<'k>(
 ) -> impl FnMut(&Node) -> Result<Option<u8>, MixedHeights> {
     let mut known = known.peekable();
     move |node| {
-        let mut first = None;
-        for (index, entry) in node.entries().enumerate() {
-            let key = entry.key();
+        node.height_by(|key| {
             while known.next_if(|known| *known < key).is_some() {}
-            let height = match known.next_if_eq(&key) {
+            match known.next_if_eq(&key) {
                 Some(_) => level,
                 None => height_of(key),
-            };
-            let first = *first.get_or_insert(height);
-            if height != first {
-                return Err(MixedHeights {
-                    index,
-                    height,
-                    first,
-                });
             }
-        }
-        Ok(first)
+        })
     }
 }
 

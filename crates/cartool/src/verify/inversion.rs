@@ -1,6 +1,5 @@
 //! Whether operations are all that lies between a tree and the one before it.
 
-use std::io::Read;
 use std::path::Path;
 
 use atproto_mst::mst_repo::MAX_PATH_LEN;
@@ -10,6 +9,7 @@ use atproto_mst::{
 
 use crate::cli::Source;
 use crate::failure::{self, Failure, chain};
+use crate::input;
 use crate::operations;
 use crate::output::Output;
 use crate::quote::Counted;
@@ -22,13 +22,8 @@ pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Operation>, Failu
         let what = "only one of the CAR and the operations can be standard input";
         return Err(Failure::Usage(what.to_owned()));
     }
-    let mut bytes = Vec::new();
-    let read = if file == dash {
-        std::io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.map_err(|error| Failure::Input(error.into()).of(file))?;
+    let bytes = input::read_whole(file);
+    let bytes = bytes.map_err(|error| Failure::Input(error.into()).of(file))?;
     let text = String::from_utf8(bytes).map_err(|error| error.to_string());
     let parsed = text.and_then(|text| operations::parse(&text).map_err(|wrong| wrong.to_string()));
     parsed.map_err(|wrong| Failure::Invalid(wrong).of(file))
