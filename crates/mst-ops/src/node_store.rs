@@ -108,12 +108,9 @@ impl TreeNode {
         &self.digest
     }
 
-    /// The node itself, taken out where nobody else holds it.
-    pub(crate) fn take_node(self: Arc<Self>) -> Node {
-        match Arc::try_unwrap(self) {
-            Ok(own) => own.node,
-            Err(shared) => shared.node.clone(),
-        }
+    /// The node itself.
+    pub(crate) fn into_node(self) -> Node {
+        self.node
     }
 
     /// Returns the height of the node's keys, or `None` if it has none.
@@ -255,22 +252,36 @@ impl<S: BlockStore> NodeStore<S> {
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<Arc<TreeNode>, Error> {
         let Some(cache) = &self.cache else {
-            return self.load(digest, height);
+            return Ok(Arc::new(self.load(digest, height)?));
         };
         let key = DigestKey(*digest);
         if let Some(node) = cache.get(&key) {
             return Ok(node);
         }
-        let node = self.load(digest, height)?;
+        let node = Arc::new(self.load(digest, height)?);
         cache.insert(key, Arc::clone(&node));
         Ok(node)
+    }
+
+    /// The node whose SHA-256 is `digest`, for a caller who keeps it.
+    pub(crate) fn own_node(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
+        if self.cache.is_none() {
+            return self.load(digest, Node::height);
+        }
+        let cached = self.node_by_digest(digest)?;
+        Ok(TreeNode {
+            node: cached.node.clone(),
+            digest: cached.digest,
+            height: cached.height,
+            links: Box::default(),
+        })
     }
 
     fn load(
         &self,
         digest: &[u8; DIGEST_LEN],
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
-    ) -> Result<Arc<TreeNode>, Error> {
+    ) -> Result<TreeNode, Error> {
         let cid = node_cid(digest);
         let block = self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?;
         let invalid = |fault: InvalidNode| Error::InvalidNode {
@@ -284,18 +295,18 @@ impl<S: BlockStore> NodeStore<S> {
         } else {
             height(&node).map_err(|error| invalid(error.into()))?
         };
-        let inner = (0..=node.len()).any(|slot| node.subtree_digest(slot).is_some());
-        let slots = if self.cache.is_some() && inner {
+        let has_subtree = |slot| node.subtree_digest(slot).is_some();
+        let slots = if self.cache.is_some() && (0..=node.len()).any(has_subtree) {
             node.len() + 1
         } else {
             0
         };
-        Ok(Arc::new(TreeNode {
+        Ok(TreeNode {
             node,
             digest: *digest,
             height,
             links: (0..slots).map(|_| OnceLock::new()).collect(),
-        }))
+        })
     }
 }
 

@@ -11,12 +11,12 @@ use crate::{Error, NodeStore, NodeStoreOptions, TreeNode};
 /// [`NodeStore`], borrowed, owned or in an `Arc`, or nowhere ([`NoNodes`]). Whoever has nodes
 /// elsewhere makes a [`BlockStore`] of that, as only a `NodeStore` makes a [`TreeNode`].
 pub trait NodeSource {
-    /// Returns the node whose SHA-256 is `digest`.
+    /// Returns the node whose SHA-256 is `digest`, for the tree to keep.
     ///
     /// # Errors
     ///
     /// Those of [`NodeStore::node`].
-    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error>;
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error>;
 
     /// Returns what is known of the nodes, and up to which size they may grow.
     fn options(&self) -> NodeStoreOptions;
@@ -27,7 +27,7 @@ pub trait NodeSource {
 pub struct NoNodes;
 
 impl NodeSource for NoNodes {
-    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
         Err(Error::MissingBlock(node_cid(digest)))
     }
 
@@ -37,8 +37,8 @@ impl NodeSource for NoNodes {
 }
 
 impl<S: BlockStore> NodeSource for NodeStore<S> {
-    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
-        self.node_by_digest(digest)
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
+        self.own_node(digest)
     }
 
     fn options(&self) -> NodeStoreOptions {
@@ -49,7 +49,7 @@ impl<S: BlockStore> NodeSource for NodeStore<S> {
 macro_rules! forward_to_target {
     ($($handle:ty),*) => {$(
         impl<N: NodeSource + ?Sized> NodeSource for $handle {
-            fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
+            fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
                 (**self).fetch(digest)
             }
 

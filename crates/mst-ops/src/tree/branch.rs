@@ -93,13 +93,13 @@ impl Branch {
     }
 
     /// `node` below another, whose place there is sound.
-    fn from_store(node: Arc<TreeNode>, height: u8) -> Result<Self, Error> {
+    fn from_store(node: TreeNode, height: u8) -> Result<Self, Error> {
         let digest = OnceLock::from(*node.digest());
         let slots = node.len() + 1;
         place::check_bottom(&node, height)?;
         let children = if height == 0 { 0 } else { slots };
         Ok(Self {
-            node: node.take_node(),
+            node: node.into_node(),
             height,
             children: (0..children).map(|_| Child::new()).collect(),
             digest,

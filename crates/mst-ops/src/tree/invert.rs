@@ -6,7 +6,7 @@ use blockstore_core::{Cid, sha2_256};
 use mst_node::{DIGEST_LEN, Node, NodeEncoder, check_key, height_of, node_cid};
 
 use super::Tree;
-use super::branch::View;
+use super::branch::{Branch, View};
 use super::edit::Retired;
 use crate::{Error, NodeSource, Operation};
 
@@ -68,8 +68,8 @@ impl<N: NodeSource> Tree<N> {
     /// Who wants to rule that out asks [`cover`](Self::cover) for the keys of the operations
     /// first, which reads their neighbours on both sides, and refuses what leaves them out.
     ///
-    /// All that is there stays in memory, and over a complete tree this takes as long as reading
-    /// it. A few bytes can stand for long keys: over blocks from a stranger, set
+    /// All that is there is in memory meanwhile, and over a complete tree this takes as long as
+    /// reading it. A few bytes can stand for long keys: over blocks from a stranger, set
     /// [`Limits::key_len`](crate::Limits::key_len) to what a key can have.
     ///
     /// The result says something only in comparison: if it is the root that is known from
@@ -120,11 +120,15 @@ impl<N: NodeSource> Tree<N> {
                 });
             }
         }
-        let largest = self.check_present()?;
-        if operations.len().saturating_mul(largest) <= MAX_MOVED
-            && let Some(root) = self.take_back(&operations)
-        {
-            return Ok(root);
+        // Its own, so that changing it copies no node: what it loads, nobody else has.
+        let mut before = Tree {
+            nodes: &self.nodes,
+            top: Arc::new(Branch::clone(&self.top)),
+            retired: Retired::new(),
+        };
+        let largest = before.check_present()?;
+        if operations.len().saturating_mul(largest) <= MAX_MOVED && before.take_back(&operations) {
+            return Ok(before.root());
         }
         self.rebuild(&operations)
     }
@@ -134,26 +138,25 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// A proof can do with less, since one change may undo what another needs: where a key takes
     /// the place of another, whole subtrees beside them may stay closed.
-    fn take_back(&self, operations: &[&Operation]) -> Option<Cid> {
-        let mut before = Tree {
-            nodes: &self.nodes,
-            top: Arc::clone(&self.top),
-            retired: Retired::new(),
-        };
+    ///
+    /// Returns whether it has; if not, the tree is somewhere on the way.
+    fn take_back(&mut self, operations: &[&Operation]) -> bool {
         // What was there first, since more of the tree is near while the created keys are.
         for operation in operations {
             if let Some(value) = &operation.old
-                && before.insert(&operation.key, value).ok()? != operation.new
+                && !matches!(self.insert(&operation.key, value), Ok(found) if found == operation.new)
             {
-                return None;
+                return false;
             }
         }
         for operation in operations {
-            if operation.old.is_none() && before.remove(&operation.key).ok()? != operation.new {
-                return None;
+            if operation.old.is_none()
+                && !matches!(self.remove(&operation.key), Ok(found) if found == operation.new)
+            {
+                return false;
             }
         }
-        Some(before.root())
+        true
     }
 
     /// Builds the tree before the operations, sorted ones, of the sequence that this tree is.
@@ -466,8 +469,9 @@ mod tests {
             let operations: Vec<_> = operations.values().collect();
             let effective = operations.iter().filter(|one| one.old != one.new);
             let effective: Vec<_> = effective.copied().collect();
-            assert_eq!(tree.take_back(&effective), Some(root), "round {round}");
             assert_eq!(tree.rebuild(&effective).unwrap(), root, "round {round}");
+            assert!(tree.take_back(&effective), "round {round}");
+            assert_eq!(tree.root(), root, "round {round}");
         }
     }
 }
