@@ -184,6 +184,37 @@ impl Node {
         self.data.get(self.link_range(slot))?.try_into().ok()
     }
 
+    /// Returns the slots that have a subtree, in order, each with the subtree's digest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_node::{Joint, Node};
+    ///
+    /// let (value, none) = (Node::empty().cid(), Node::empty());
+    /// let joint = Joint::entry(None, b"2a92d355", &value, Some(&[7; 32]));
+    /// let node = Node::join(&none, 0, joint, &none, 0)?;
+    /// assert!(node.has_subtrees());
+    /// assert_eq!(node.subtree_digests().collect::<Vec<_>>(), [(1, &[7; 32])]);
+    /// # Ok::<(), mst_node::BuildError>(())
+    /// ```
+    pub fn subtree_digests(&self) -> impl Iterator<Item = (usize, &[u8; DIGEST_LEN])> {
+        let left = self.subtree_digest(0).map(|digest| (0, digest));
+        let mut start = self.sections().right;
+        let right = self.spans.iter().zip(1..).filter_map(move |(span, slot)| {
+            let digest = self.part(start, span.right);
+            start = span.right;
+            Some((slot, digest.try_into().ok()?))
+        });
+        left.into_iter().chain(right)
+    }
+
+    /// Returns whether any slot has a subtree.
+    #[inline]
+    pub fn has_subtrees(&self) -> bool {
+        self.data.len() > self.sections().right as usize
+    }
+
     /// Where the digest of the subtree in slot `slot` lies; nowhere, if there is none.
     #[inline]
     pub(crate) fn link_range(&self, slot: usize) -> Range<usize> {

@@ -251,39 +251,46 @@ impl<S: BlockStore> NodeStore<S> {
         digest: &[u8; DIGEST_LEN],
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<Arc<TreeNode>, Error> {
+        let missing = || Error::MissingBlock(node_cid(digest));
         let Some(cache) = &self.cache else {
-            return Ok(Arc::new(self.load(digest, height)?));
+            let node = self.load(digest, height)?;
+            return node.map(Arc::new).ok_or_else(missing);
         };
         let key = DigestKey(*digest);
         if let Some(node) = cache.get(&key) {
             return Ok(node);
         }
-        let node = Arc::new(self.load(digest, height)?);
+        let node = Arc::new(self.load(digest, height)?.ok_or_else(missing)?);
         cache.insert(key, Arc::clone(&node));
         Ok(node)
     }
 
-    /// The node whose SHA-256 is `digest`, for a caller who keeps it.
-    pub(crate) fn own_node(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
+    /// The node whose SHA-256 is `digest`, if it is there, for a caller who keeps it.
+    pub(crate) fn own_node(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
         if self.cache.is_none() {
             return self.load(digest, Node::height);
         }
-        let cached = self.node_by_digest(digest)?;
-        Ok(TreeNode {
-            node: cached.node.clone(),
-            digest: cached.digest,
-            height: cached.height,
-            links: Box::default(),
-        })
+        match self.node_by_digest(digest) {
+            Ok(cached) => Ok(Some(TreeNode {
+                node: cached.node.clone(),
+                digest: cached.digest,
+                height: cached.height,
+                links: Box::default(),
+            })),
+            Err(Error::MissingBlock(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn load(
         &self,
         digest: &[u8; DIGEST_LEN],
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
-    ) -> Result<TreeNode, Error> {
+    ) -> Result<Option<TreeNode>, Error> {
         let cid = node_cid(digest);
-        let block = self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?;
+        let Some(block) = self.blocks.get(&cid)? else {
+            return Ok(None);
+        };
         let invalid = |fault: InvalidNode| Error::InvalidNode {
             cid,
             source: Box::new(fault),
@@ -295,18 +302,17 @@ impl<S: BlockStore> NodeStore<S> {
         } else {
             height(&node).map_err(|error| invalid(error.into()))?
         };
-        let has_subtree = |slot| node.subtree_digest(slot).is_some();
-        let slots = if self.cache.is_some() && (0..=node.len()).any(has_subtree) {
+        let slots = if self.cache.is_some() && node.has_subtrees() {
             node.len() + 1
         } else {
             0
         };
-        Ok(TreeNode {
+        Ok(Some(TreeNode {
             node,
             digest: *digest,
             height,
             links: (0..slots).map(|_| OnceLock::new()).collect(),
-        })
+        }))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Error, TreeFault, TreeNode};
 pub(crate) fn top_height(node: &TreeNode) -> Result<u8, Error> {
     match node.key_height() {
         Some(height) => Ok(height),
-        None if node.subtree_digest(0).is_none() => Ok(0),
+        None if !node.has_subtrees() => Ok(0),
         None => Err(invalid(node, TreeFault::TopWithoutKeys)),
     }
 }
@@ -21,15 +21,14 @@ pub(crate) fn check_level(node: &TreeNode, expected: u8) -> Result<(), Error> {
         Some(found) if found != expected => {
             Err(invalid(node, TreeFault::Height { expected, found }))
         }
-        None if node.subtree_digest(0).is_none() => Err(invalid(node, TreeFault::Empty)),
+        None if !node.has_subtrees() => Err(invalid(node, TreeFault::Empty)),
         _ => Ok(()),
     }
 }
 
 /// Checks that `node`, if it stands on the bottom, has no subtrees.
 pub(crate) fn check_bottom(node: &TreeNode, height: u8) -> Result<(), Error> {
-    let has_subtree = |slot| node.subtree_digest(slot).is_some();
-    if height == 0 && (0..=node.len()).any(has_subtree) {
+    if height == 0 && node.has_subtrees() {
         return Err(invalid(node, TreeFault::BelowBottom));
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blockstore_core::BlockStore;
-use mst_node::{DIGEST_LEN, node_cid};
+use mst_node::DIGEST_LEN;
 
 use crate::{Error, NodeStore, NodeStoreOptions, TreeNode};
 
@@ -11,12 +11,13 @@ use crate::{Error, NodeStore, NodeStoreOptions, TreeNode};
 /// [`NodeStore`], borrowed, owned or in an `Arc`, or nowhere ([`NoNodes`]). Whoever has nodes
 /// elsewhere makes a [`BlockStore`] of that, as only a `NodeStore` makes a [`TreeNode`].
 pub trait NodeSource {
-    /// Returns the node whose SHA-256 is `digest`, for the tree to keep.
+    /// Returns the node whose SHA-256 is `digest`, for the tree to keep; `None` if it is not
+    /// there.
     ///
     /// # Errors
     ///
-    /// Those of [`NodeStore::node`].
-    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error>;
+    /// Those of [`NodeStore::node`], without that for a missing block.
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error>;
 
     /// Returns what is known of the nodes, and up to which size they may grow.
     fn options(&self) -> NodeStoreOptions;
@@ -27,8 +28,8 @@ pub trait NodeSource {
 pub struct NoNodes;
 
 impl NodeSource for NoNodes {
-    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
-        Err(Error::MissingBlock(node_cid(digest)))
+    fn fetch(&self, _: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
+        Ok(None)
     }
 
     fn options(&self) -> NodeStoreOptions {
@@ -37,7 +38,7 @@ impl NodeSource for NoNodes {
 }
 
 impl<S: BlockStore> NodeSource for NodeStore<S> {
-    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
+    fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
         self.own_node(digest)
     }
 
@@ -49,7 +50,7 @@ impl<S: BlockStore> NodeSource for NodeStore<S> {
 macro_rules! forward_to_target {
     ($($handle:ty),*) => {$(
         impl<N: NodeSource + ?Sized> NodeSource for $handle {
-            fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<TreeNode, Error> {
+            fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
                 (**self).fetch(digest)
             }
 

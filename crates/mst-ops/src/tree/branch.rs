@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use blockstore_core::Cid;
-use mst_node::{DIGEST_LEN, Joint, Node};
+use mst_node::{DIGEST_LEN, Joint, Node, node_cid};
 
 use crate::{Error, NodeSource, TreeNode, place};
 
@@ -87,7 +87,7 @@ impl Branch {
         nodes: &impl NodeSource,
         digest: &[u8; DIGEST_LEN],
     ) -> Result<Self, Error> {
-        let node = nodes.fetch(digest)?;
+        let node = nodes.fetch(digest)?.ok_or_else(|| missing(digest))?;
         let height = place::top_height(&node)?;
         Self::from_store(node, height)
     }
@@ -120,14 +120,11 @@ impl Branch {
         }
     }
 
-    /// The node below slot `slot`, if it was changed and not handed out since.
-    pub(super) fn changed(&self, slot: usize) -> Option<&Arc<Self>> {
-        let link = self.node.subtree_digest(slot)?;
-        if *link == UNKNOWN {
-            self.loaded(slot)
-        } else {
-            None
-        }
+    /// The slots whose nodes were changed and not handed out since.
+    pub(super) fn changed_slots(&self) -> impl Iterator<Item = usize> {
+        let links = self.node.subtree_digests();
+        let changed = links.filter(|(_, link)| **link == UNKNOWN);
+        changed.map(|(slot, _)| slot)
     }
 
     /// The node below slot `slot`, which is in memory and about to be changed.
@@ -199,6 +196,10 @@ impl From<Option<Arc<Branch>>> for Subtree {
     }
 }
 
+fn missing(digest: &[u8; DIGEST_LEN]) -> Error {
+    Error::MissingBlock(node_cid(digest))
+}
+
 /// A node in memory, seen from above: with the keys that enclose it.
 #[derive(Clone, Copy)]
 pub(super) struct View<'t> {
@@ -238,16 +239,29 @@ impl<'t> View<'t> {
         nodes: &impl NodeSource,
         slot: usize,
     ) -> Result<Option<Self>, Error> {
-        let branch = self.branch;
-        let node = &branch.node;
-        let Some(digest) = node.subtree_digest(slot) else {
+        let Some(digest) = self.branch.node.subtree_digest(slot) else {
             return Ok(None);
         };
+        match self.child_if_there(nodes, slot, digest)? {
+            Some(below) => Ok(Some(below)),
+            None => Err(missing(digest)),
+        }
+    }
+
+    /// The node below slot `slot`, as [`child`](Self::child) gives it, or `None` if it is not
+    /// there. `digest` must be what that slot links to.
+    pub(super) fn child_if_there(
+        &self,
+        nodes: &impl NodeSource,
+        slot: usize,
+        digest: &[u8; DIGEST_LEN],
+    ) -> Result<Option<Self>, Error> {
+        let branch = self.branch;
         let left = match slot.checked_sub(1) {
             Some(index) => Some((branch, index)),
             None => self.left,
         };
-        let right = if slot < node.len() {
+        let right = if slot < branch.node.len() {
             Some((branch, slot))
         } else {
             self.right
@@ -259,7 +273,9 @@ impl<'t> View<'t> {
         let branch = if let Some(loaded) = child.get() {
             loaded
         } else {
-            let node = nodes.fetch(digest)?;
+            let Some(node) = nodes.fetch(digest)? else {
+                return Ok(None);
+            };
             let height = branch.height - 1;
             // Also where trees are trusted: what follows relies on it.
             place::check_level(&node, height)?;

@@ -176,13 +176,10 @@ impl<N: NodeSource> Tree<N> {
         let mut largest = 0;
         let mut views = vec![View::of_top(&self.top)];
         while let Some(view) = views.pop() {
-            largest = largest.max(view.branch.node.len());
-            for slot in 0..=view.branch.node.len() {
-                match view.child(&self.nodes, slot) {
-                    Ok(below) => views.extend(below),
-                    Err(Error::MissingBlock(_)) => {}
-                    Err(error) => return Err(error),
-                }
+            let node = &view.branch.node;
+            largest = largest.max(node.len());
+            for (slot, digest) in node.subtree_digests() {
+                views.extend(view.child_if_there(&self.nodes, slot, digest)?);
             }
         }
         Ok(largest)

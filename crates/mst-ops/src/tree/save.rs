@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use blockstore_core::{Bytes, Cid, sha2_256};
 use mst_node::{DIGEST_LEN, node_cid};
+use smallvec::SmallVec;
 
 use super::Tree;
 use super::branch::{Branch, UNKNOWN};
@@ -72,6 +73,9 @@ impl<N> Tree<N> {
     }
 }
 
+/// Why the node below a slot that was changed can be had.
+const CHANGED: &str = "a changed node is in memory";
+
 /// Room for the block of most nodes, in bytes.
 const TYPICAL_LEN: usize = 1024;
 
@@ -93,12 +97,11 @@ impl Save<'_> {
             return branch.digest();
         }
         let branch = Arc::make_mut(branch);
-        for slot in 0..branch.children.len() {
-            if branch.changed(slot).is_some() {
-                let below = branch.change(slot).expect("a changed node is in memory");
-                let digest = self.save(below);
-                branch.node.set_subtree_digest(slot, &digest);
-            }
+        let changed: SmallVec<[usize; 8]> = branch.changed_slots().collect();
+        for slot in changed {
+            let below = branch.change(slot).expect(CHANGED);
+            let digest = self.save(below);
+            branch.node.set_subtree_digest(slot, &digest);
         }
         branch.saved = true;
         branch.encode(&mut self.block);
@@ -127,10 +130,9 @@ impl Branch {
 
     /// Computes the digests of the changed nodes from here down.
     fn hash(&self, block: &mut Vec<u8>) -> [u8; DIGEST_LEN] {
-        for slot in 0..self.children.len() {
-            if let Some(below) = self.changed(slot)
-                && below.digest.get().is_none()
-            {
+        for slot in self.changed_slots() {
+            let below = self.loaded(slot).expect(CHANGED);
+            if below.digest.get().is_none() {
                 below.hash(block);
             }
         }
