@@ -6,11 +6,15 @@ use std::sync::{Mutex, TryLockError};
 
 use blockstore_core::CidBytes;
 
+use crate::place::{AHEAD, Asked, is_near};
 use crate::section::{self, CutOff, Section, Split};
 use crate::varint;
 
 /// How much is read ahead where reads follow each other through the file.
 const WINDOW: usize = 64 << 10;
+
+/// How far behind a place another one may be for both to be in the window.
+const BEHIND: u64 = 16 << 10;
 
 /// How much is read at first where a section is read alone: most sections, whole.
 const FIRST_READ: usize = 512;
@@ -29,8 +33,17 @@ pub(crate) struct PositionedFile {
 struct Window {
     start: u64,
     bytes: Vec<u8>,
+    one: Place,
+    many: Place,
+}
+
+/// How far a reader has come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
     /// Where the last read ended.
-    last_end: u64,
+    next: u64,
+    /// Whether it began not far behind the one before.
+    in_order: bool,
 }
 
 impl PositionedFile {
@@ -48,6 +61,7 @@ impl PositionedFile {
     /// If no section is there: the file is not what it was when it was opened.
     pub(crate) fn with_section<T>(
         &self,
+        asked: Asked,
         offset: u64,
         limit: u32,
         look: impl FnOnce(&[u8], &[u8]) -> T,
@@ -62,34 +76,45 @@ impl PositionedFile {
                 });
             }
         };
-        let reads_on = window.last_end == offset;
-        if reads_on && window.section(offset, limit).is_none() {
-            self.refill(&mut window, offset)?;
+        if window.place(asked).is_near(offset) && window.section(offset, limit).is_none() {
+            let start = window.refill_from(offset);
+            self.refill(&mut window, start)?;
         }
         if let Some((section, bytes)) = window.section(offset, limit) {
             let seen = look(section.cid(bytes), section.block(bytes));
-            window.last_end = offset + section.end as u64;
+            window.place(asked).come_to(offset, &section);
             return Ok(seen);
         }
-        let last_end = &mut window.last_end;
+        let place = window.place(asked);
         self.section_alone(offset, limit, |section, bytes| {
-            *last_end = offset + section.end as u64;
+            place.come_to(offset, section);
             look(section.cid(bytes), section.block(bytes))
         })
     }
 
-    /// Hands the CID and the block of the section behind the last one to `look`, if it was read
-    /// ahead; and goes past it if `look` found what it looked for.
+    /// Hands the CIDs and the blocks of the sections behind the last one to `look`, if reads
+    /// follow each other and as far as they were read ahead, until it finds what it looks for.
     pub(crate) fn with_next<T>(
         &self,
+        asked: Asked,
         limit: u32,
-        look: impl FnOnce(&[u8], &[u8]) -> Option<T>,
+        look: impl Fn(&[u8], &[u8]) -> Option<T>,
     ) -> Option<T> {
         let mut window = self.window.try_lock().ok()?;
-        let (section, bytes) = window.section(window.last_end, limit)?;
-        let found = look(section.cid(bytes), section.block(bytes))?;
-        window.last_end += section.end as u64;
-        Some(found)
+        let Place { next, in_order } = *window.place(asked);
+        if !in_order {
+            return None;
+        }
+        let mut offset = next;
+        for _ in 0..AHEAD {
+            let (section, bytes) = window.section(offset, limit)?;
+            if let Some(found) = look(section.cid(bytes), section.block(bytes)) {
+                window.place(asked).come_to(offset, &section);
+                return Some(found);
+            }
+            offset += section.end as u64;
+        }
+        None
     }
 
     /// Reads the CID of the section at `offset`, without its block, and hands it to `look`.
@@ -161,7 +186,33 @@ impl PositionedFile {
     }
 }
 
+impl Place {
+    fn is_near(&self, offset: u64) -> bool {
+        offset.checked_sub(self.next).is_some_and(is_near)
+    }
+
+    fn come_to(&mut self, offset: u64, section: &Section) {
+        self.in_order = self.is_near(offset);
+        self.next = offset + section.end as u64;
+    }
+}
+
 impl Window {
+    fn place(&mut self, asked: Asked) -> &mut Place {
+        match asked {
+            Asked::One => &mut self.one,
+            Asked::Many => &mut self.many,
+        }
+    }
+
+    /// Where to read ahead from, if `offset` is not here: as the places of a reader are not far
+    /// from each other, from where the other may go on.
+    fn refill_from(&self, offset: u64) -> u64 {
+        let behind = |place: &Place| offset.checked_sub(place.next).filter(|far| *far < BEHIND);
+        let far = [self.one, self.many].iter().filter_map(behind).max();
+        offset - far.unwrap_or(0)
+    }
+
     /// The section at `offset` and the bytes that begin with it, if it is here whole.
     fn section(&self, offset: u64, limit: u32) -> Option<(Section, &[u8])> {
         let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;

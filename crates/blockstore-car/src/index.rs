@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::hash::BuildHasher;
+use std::hint::black_box;
 
+use blockstore_core::{Cid, CidBytes};
 use hashbrown::DefaultHashBuilder;
 
 /// A table from CIDs to the places of their sections.
@@ -100,12 +102,24 @@ impl Index {
         tag(self.hasher.hash_one(cid)) == tag(self.hasher.hash_one(found))
     }
 
-    /// Returns the offset of a section that may well have the CID `cid`, without looking at
-    /// it. For many CIDs at a time, this lets the processor wait for all of their slots at
-    /// once, and then for all of their sections.
-    pub(crate) fn guess(&self, cid: &[u8]) -> Option<u64> {
-        self.find(cid, |_| Ok::<_, Infallible>(true))
-            .unwrap_or(None)
+    /// Returns the offsets of sections that may well have the CIDs, without looking at these.
+    pub(crate) fn guess(&self, cids: &[Cid]) -> Vec<Option<u64>> {
+        let hash = |cid| self.hasher.hash_one(CidBytes::from(cid).as_ref());
+        let hashes: Vec<u64> = cids.iter().map(hash).collect();
+        for hash in &hashes {
+            // With nothing else to do between, the processor fetches all of them at once.
+            black_box(self.slots.get(self.first_slot(*hash)).copied());
+        }
+        let guess = |hash| {
+            let Ok((_, offset)) = self.probe(hash, |_| Ok::<_, Infallible>(true));
+            offset
+        };
+        hashes.into_iter().map(guess).collect()
+    }
+
+    /// Where the entry of a CID is, unless others took the slot.
+    fn first_slot(&self, hash: u64) -> usize {
+        low_bits(hash) & (self.slots.len() - 1)
     }
 
     /// Goes from slot to slot until there is the entry or an empty slot: which slot, and the
@@ -117,7 +131,7 @@ impl Index {
     ) -> Result<(usize, Option<u64>), E> {
         let mask = self.slots.len() - 1;
         let wanted = tag(hash);
-        let mut slot = low_bits(hash) & mask;
+        let mut slot = self.first_slot(hash);
         loop {
             let entry = self.slots.get(slot).copied().unwrap_or(0);
             if entry == 0 {

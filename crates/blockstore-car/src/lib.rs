@@ -5,6 +5,7 @@ mod file;
 mod header;
 mod index;
 mod options;
+mod place;
 mod reader;
 mod section;
 mod store;

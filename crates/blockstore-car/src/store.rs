@@ -1,10 +1,12 @@
 //! A CAR as a read-only block store.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fs::File;
+use std::hint::black_box;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use blockstore_core::{
     BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
@@ -12,6 +14,7 @@ use blockstore_core::{
 
 use crate::file::PositionedFile;
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
+use crate::place::{AHEAD, Asked, is_near};
 use crate::reader::Buffer;
 use crate::section::{self, Section, Split};
 use crate::{CarError, CarFault, CarOptions, Verify, header};
@@ -68,10 +71,26 @@ enum Source {
 #[derive(Debug)]
 struct CarBytes {
     car: Bytes,
-    /// Where the section begins that follows the block given last. In a CAR whose blocks lie
-    /// in the order in which they are wanted, it holds the next.
-    next: AtomicUsize,
+    one: Place,
+    many: Place,
 }
+
+/// How far a reader has come in a CAR.
+#[derive(Debug, Default)]
+struct Place {
+    /// Where the section begins that follows the block given last.
+    next: AtomicUsize,
+    /// Whether that block lay not far behind the one before.
+    in_order: AtomicBool,
+}
+
+/// How many bytes a processor fetches from memory at once, and how many to fetch of a section
+/// before it is known how long it is.
+const LINE: usize = 64;
+const TYPICAL_LEN: usize = 320;
+
+/// Of a CAR as short as this the whole index is near, so that nothing is gained by doing without.
+const SHORT_CAR: usize = 256 << 10;
 
 impl CarBlockStore {
     /// Opens a CAR in memory.
@@ -102,7 +121,8 @@ impl CarBlockStore {
         }
         let car = CarBytes {
             car,
-            next: AtomicUsize::new(0),
+            one: Place::default(),
+            many: Place::default(),
         };
         Self::finish(Source::Memory(car), roots, sections, verify, options)
     }
@@ -194,29 +214,16 @@ impl CarBlockStore {
         self.sections
     }
 
-    fn find(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+    fn find(&self, asked: Asked, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         let bytes = CidBytes::from(cid);
         let wanted = bytes.as_ref();
         match &self.source {
-            Source::Memory(car) => {
-                if let Some(section) = car.next_section(self.limit)
-                    && section.cid == wanted
-                {
-                    return Ok(Some(car.give(section)));
-                }
-                let found = Cell::new(None);
-                self.index.find(wanted, |offset| {
-                    let section = car.section(offset, self.limit);
-                    found.set(section.filter(|section| section.cid == wanted));
-                    Ok::<_, StoreError>(found.get().is_some())
-                })?;
-                Ok(found.get().map(|section| car.give(section)))
-            }
+            Source::Memory(car) => Ok(self.find_in(car, asked, wanted)),
             Source::File(file) => {
                 let copy_if_wanted = |cid: &[u8], block: &[u8]| {
                     (cid == wanted).then(|| Bytes::copy_from_slice(block))
                 };
-                if let Some(block) = file.with_next(self.limit, copy_if_wanted) {
+                if let Some(block) = file.with_next(asked, self.limit, copy_if_wanted) {
                     return Ok(Some(block));
                 }
                 let found = Cell::new(None);
@@ -226,12 +233,44 @@ impl CarBlockStore {
                             found.set(copy_if_wanted(cid, block));
                             self.is_it(wanted, cid)
                         };
-                        file.with_section(offset, self.limit, look).flatten()
+                        file.with_section(asked, offset, self.limit, look).flatten()
                     })
                     .map_err(StoreError::backend)?;
                 Ok(found.into_inner())
             }
         }
+    }
+
+    /// Finds a block in memory, near where the reader is, or by the index.
+    fn find_in(&self, car: &CarBytes, asked: Asked, wanted: &[u8]) -> Option<Bytes> {
+        let place = car.place(asked);
+        if place.in_order.load(Ordering::Relaxed)
+            && let Some(section) = car.ahead_of(place, wanted, self.limit)
+        {
+            return Some(car.give(asked, section));
+        }
+        let found = Cell::new(None);
+        let look = |offset| {
+            let section = car.section(offset, self.limit);
+            found.set(section.filter(|section| section.cid == wanted));
+            Ok::<_, Infallible>(found.get().is_some())
+        };
+        let Ok(_) = self.index.find(wanted, look);
+        found.get().map(|section| car.give(asked, section))
+    }
+
+    /// Where the blocks of `cids` may well be. The processor waits for all of their slots in the
+    /// index at once, and then for all of their sections.
+    fn guess(&self, car: &CarBytes, cids: &[Cid]) -> Vec<Option<u64>> {
+        let guesses = self.index.guess(cids);
+        for offset in guesses.iter().flatten() {
+            let at = usize::try_from(*offset).unwrap_or(usize::MAX);
+            let rest = car.car.get(at..).unwrap_or_default();
+            for line in rest.chunks(LINE).take(TYPICAL_LEN / LINE) {
+                black_box(line.first().copied());
+            }
+        }
+        guesses
     }
 
     /// Whether `found`, which stands where the index led to, is the CID that is wanted.
@@ -250,6 +289,11 @@ impl CarBlockStore {
         Err(io::Error::new(io::ErrorKind::InvalidData, changed))
     }
 
+    fn find_checked(&self, asked: Asked, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let block = self.find(asked, cid)?;
+        block.map(|block| self.checked(cid, block)).transpose()
+    }
+
     /// Checks a block that is about to leave the store, if that is when blocks are checked.
     fn checked(&self, cid: &Cid, block: Bytes) -> Result<Bytes, StoreError> {
         match self.verify {
@@ -263,34 +307,32 @@ impl CarBlockStore {
 
 impl BlockStore for CarBlockStore {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        let block = self.find(cid)?;
-        block.map(|block| self.checked(cid, block)).transpose()
+        self.find_checked(Asked::One, cid)
     }
 
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let one_by_one = || cids.iter().map(|cid| self.get(cid)).collect();
-        let (Source::Memory(car), Some(first)) = (&self.source, cids.first()) else {
-            return one_by_one();
+        let Source::Memory(car) = &self.source else {
+            let find = |cid| self.find_checked(Asked::Many, cid);
+            return cids.iter().map(find).collect();
         };
-        let next = car.next_section(self.limit);
-        if next.is_some_and(|next| next.cid == CidBytes::from(first).as_ref()) {
-            // They may well lie in this order.
-            return one_by_one();
-        }
-        let guesses: Vec<Option<u64>> = cids
-            .iter()
-            .map(|cid| self.index.guess(CidBytes::from(cid).as_ref()))
-            .collect();
-        let get = |(cid, guess): (&Cid, Option<u64>)| {
-            let section = guess.and_then(|offset| car.section(offset, self.limit));
-            match section {
-                Some(section) if section.cid == CidBytes::from(cid).as_ref() => {
-                    self.checked(cid, car.give(section)).map(Some)
-                }
-                _ => self.get(cid),
-            }
+        let guesses = if car.many.in_order.load(Ordering::Relaxed) {
+            Vec::new()
+        } else {
+            self.guess(car, cids)
         };
-        cids.iter().zip(guesses).map(get).collect()
+        let mut guesses = guesses.into_iter();
+        let get = |cid: &Cid| {
+            let bytes = CidBytes::from(cid);
+            let wanted = bytes.as_ref();
+            let guessed = guesses.next().flatten();
+            let section = guessed.and_then(|offset| car.section(offset, self.limit));
+            let block = match section.filter(|section| section.cid == wanted) {
+                Some(section) => Some(car.give(Asked::Many, section)),
+                None => self.find_in(car, Asked::Many, wanted),
+            };
+            block.map(|block| self.checked(cid, block)).transpose()
+        };
+        cids.iter().map(get).collect()
     }
 
     fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
@@ -321,6 +363,8 @@ impl Source {
 /// A section of a CAR in memory.
 #[derive(Clone, Copy)]
 struct SectionRef<'c> {
+    /// Where it begins.
+    start: usize,
     cid: &'c [u8],
     block: &'c [u8],
     /// Where the next section begins.
@@ -336,19 +380,41 @@ impl CarBytes {
             return None;
         };
         Some(SectionRef {
+            start: at,
             cid: section.cid(rest),
             block: section.block(rest),
             end: at + section.end,
         })
     }
 
-    /// The section behind the block given last.
-    fn next_section(&self, limit: u32) -> Option<SectionRef<'_>> {
-        self.section(self.next.load(Ordering::Relaxed) as u64, limit)
+    /// The section of the block `wanted`, if it is the next one or a few sections ahead.
+    fn ahead_of(&self, place: &Place, wanted: &[u8], limit: u32) -> Option<SectionRef<'_>> {
+        let mut at = place.next.load(Ordering::Relaxed);
+        for _ in 0..AHEAD {
+            let section = self.section(at as u64, limit)?;
+            if section.cid == wanted {
+                return Some(section);
+            }
+            at = section.end;
+        }
+        None
     }
 
-    fn give(&self, section: SectionRef<'_>) -> Bytes {
-        self.next.store(section.end, Ordering::Relaxed);
+    fn place(&self, asked: Asked) -> &Place {
+        match asked {
+            Asked::One => &self.one,
+            Asked::Many => &self.many,
+        }
+    }
+
+    fn give(&self, asked: Asked, section: SectionRef<'_>) -> Bytes {
+        let place = self.place(asked);
+        let expected = place.next.load(Ordering::Relaxed);
+        place.next.store(section.end, Ordering::Relaxed);
+        let ahead = section.start.checked_sub(expected);
+        let in_order =
+            ahead.is_some_and(|ahead| is_near(ahead as u64)) && self.car.len() > SHORT_CAR;
+        place.in_order.store(in_order, Ordering::Relaxed);
         self.car
             .slice(section.end - section.block.len()..section.end)
     }

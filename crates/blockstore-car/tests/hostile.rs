@@ -22,6 +22,7 @@ use blockstore_car::{
     StoreError, Verify,
 };
 use blockstore_core::{cid_of, contract, dag_cbor_cid, raw_cid};
+use mst_testkit::Rng;
 
 // ---- Published vectors.
 
@@ -924,6 +925,56 @@ fn bytes_read() -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix("rchar: "));
     rchar.map_or(0, |count| count.parse().unwrap())
+}
+
+/// A store looks for a block near the last one first, in its own place for each way of asking.
+#[test]
+fn whatever_the_order_they_are_asked_for_the_blocks_are_the_right_ones() {
+    let mut rng = Rng::new(23);
+    // Longer than what a store looks through at once, in memory and in a file.
+    let blocks: Vec<_> = (0..4_000_usize)
+        .map(|n| {
+            let len = rng.below(400);
+            with_cid(&[&n.to_be_bytes()[..], &vec![7; len]].concat())
+        })
+        .collect();
+    let (missing, _) = with_cid(b"not in the CAR");
+    let car = car_of(&blocks);
+    let file = TempFile::new(&car);
+    for store in [
+        CarBlockStore::from_bytes(car.clone()).unwrap(),
+        CarBlockStore::open(&file.0).unwrap(),
+    ] {
+        let mut places = [0; 2];
+        for _ in 0..2_000 {
+            let many = rng.below(2);
+            if rng.below(20) == 0 {
+                places[many] = rng.below(blocks.len());
+            }
+            let mut wanted = Vec::new();
+            for _ in 0..=rng.below(1 + 16 * many) {
+                // On, mostly past some, and sometimes back.
+                let at = places[many] + rng.below(12);
+                let at = at.saturating_sub(rng.below(9) / 8 * 30) % blocks.len();
+                wanted.push((rng.below(50) > 0).then_some(&blocks[at]));
+                places[many] = at + 1;
+            }
+            let cids: Vec<_> = wanted
+                .iter()
+                .map(|block| block.map_or(missing, |(cid, _)| *cid))
+                .collect();
+            let found = match (many, &*cids) {
+                (0, [cid]) => vec![store.get(cid).unwrap()],
+                _ => store.get_many(&cids).unwrap(),
+            };
+            let found: Vec<_> = found.iter().map(Option::as_deref).collect();
+            let wanted: Vec<_> = wanted
+                .iter()
+                .map(|block| block.map(|(_, bytes)| bytes.as_slice()))
+                .collect();
+            assert_eq!(found, wanted);
+        }
+    }
 }
 
 #[test]
