@@ -214,7 +214,7 @@ pub struct Export<'r, S> {
     range: KeyRange,
     at: At,
     /// What was read ahead, since a store gives many blocks at once for less.
-    ready: VecDeque<Result<(Cid, Bytes), Box<Error>>>,
+    ready: VecDeque<Step>,
     /// How many records to read ahead: few at first, for who wants no more.
     batch: usize,
 }
@@ -232,7 +232,7 @@ enum At {
 
 /// A step of the walk through a tree.
 enum Step {
-    Node(Cid, Bytes),
+    Block(Cid, Bytes),
     /// A record, still to be read.
     Record(Cid),
     Failed(Box<Error>),
@@ -257,7 +257,7 @@ impl<S: BlockStore> Export<'_, S> {
                 Ok(true) => {
                     self.at = At::Left;
                     let node = self.walker.node();
-                    return Some(Step::Node(node.cid(), node.encode().into()));
+                    return Some(Step::Block(node.cid(), node.encode().into()));
                 }
                 Ok(false) => {}
                 Err(error) => return Some(Step::Failed(Box::new(error.into()))),
@@ -295,40 +295,41 @@ impl<S: BlockStore> Export<'_, S> {
 
     /// Takes steps until there are records enough to be read at once, and reads them.
     fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
-        let (mut steps, mut records) = (Vec::new(), Vec::new());
-        while records.len() < self.batch && steps.len() < 2 * MAX_BATCH {
+        let mut records = Vec::with_capacity(self.batch);
+        while records.len() < self.batch && self.ready.len() < 2 * MAX_BATCH {
             let Some(step) = next(self) else {
                 break;
             };
             if let Step::Record(cid) = step {
                 records.push(cid);
             }
-            steps.push(step);
+            self.ready.push_back(step);
         }
-        // Which record fails, and that the others do not, takes asking for each.
-        let blocks = self.blocks.get_many(&records).ok();
-        let mut blocks = blocks.map(Vec::into_iter);
         let mut read = 0;
-        for step in steps {
-            let block = match step {
-                Step::Node(cid, block) => Ok((cid, block)),
-                Step::Failed(error) => Err(error),
-                Step::Record(cid) => {
-                    let block = match &mut blocks {
-                        Some(blocks) => Ok(blocks.next().flatten()),
-                        None => self.blocks.get(&cid).map_err(Error::from),
-                    };
-                    let block = block.and_then(|block| block.ok_or(Error::MissingBlock(cid)));
-                    block.map(|block| (cid, block)).map_err(Box::new)
-                }
-            };
-            read += block.as_ref().map_or(0, |(_, block)| block.len());
-            self.ready.push_back(block);
+        let mut blocks = self
+            .blocks
+            .get_many(&records)
+            .unwrap_or_default()
+            .into_iter();
+        for step in &mut self.ready {
+            if let Step::Record(cid) = *step
+                && let Some(block) = blocks.next().flatten()
+            {
+                *step = Step::Block(cid, block);
+            }
+            if let Step::Block(_, block) = step {
+                read += block.len();
+            }
         }
         self.batch = match read {
             0..LARGE_BATCH => (self.batch * 2).min(MAX_BATCH),
             _ => 1,
         };
+    }
+
+    fn record(&self, cid: Cid) -> Result<(Cid, Bytes), Error> {
+        let block = self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?;
+        Ok((cid, block))
     }
 
     /// The commit, and then the blocks of the steps that `next` takes.
@@ -342,7 +343,12 @@ impl<S: BlockStore> Export<'_, S> {
         if self.ready.is_empty() {
             self.read_ahead(next);
         }
-        Some(self.ready.pop_front()?.map_err(|error| *error))
+        match self.ready.pop_front()? {
+            Step::Block(cid, block) => Some(Ok((cid, block))),
+            // One of those read with it could not be read. Which, takes asking for each.
+            Step::Record(cid) => Some(self.record(cid)),
+            Step::Failed(error) => Some(Err(*error)),
+        }
     }
 }
 

@@ -111,7 +111,7 @@ impl Difference {
             let step = export.step();
             match &step {
                 Some(Step::Record(_)) if !self.is_new_at(export.walker.left_key()) => continue,
-                Some(Step::Node(..) | Step::Record(_)) => {}
+                Some(Step::Block(..) | Step::Record(_)) => {}
                 Some(Step::Failed(_)) | None => self.ended = true,
             }
             return step;
