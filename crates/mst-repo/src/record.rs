@@ -75,8 +75,11 @@ impl fmt::Debug for Record {
 pub struct Records<'r, S> {
     blocks: &'r S,
     entries: Entries<'r, S>,
-    /// Records that were read ahead, since a store gives many blocks at once for less.
-    ready: VecDeque<Result<Record, Box<Error>>>,
+    /// Entries with their blocks, read ahead since a store gives many blocks at once for less.
+    /// Those whose blocks could not be read like this have none yet.
+    ready: VecDeque<(EntryRef, Option<Bytes>)>,
+    /// What ended that, behind them.
+    failed: Option<Box<Error>>,
     /// How many records to read ahead: few at first, for who wants no more.
     batch: usize,
     /// The collection of the record before, as many records share one, and its slash.
@@ -95,6 +98,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
             blocks,
             entries,
             ready: VecDeque::new(),
+            failed: None,
             batch: 1,
             checked: Vec::new(),
         }
@@ -102,51 +106,41 @@ impl<'r, S: BlockStore> Records<'r, S> {
 
     /// Reads records ahead, up to the first entry that cannot be read.
     fn read_ahead(&mut self) {
-        let mut entries = Vec::with_capacity(self.batch);
-        let mut failed = None;
-        while entries.len() < self.batch && failed.is_none() {
+        let mut cids = Vec::with_capacity(self.batch);
+        while cids.len() < self.batch {
             match self.entries.next() {
-                Some(Ok(entry)) => entries.push(entry),
-                Some(Err(error)) => failed = Some(error),
+                Some(Ok(entry)) => {
+                    cids.push(entry.value());
+                    self.ready.push_back((entry, None));
+                }
+                Some(Err(error)) => {
+                    self.failed = Some(Box::new(error.into()));
+                    break;
+                }
                 None => break,
             }
         }
-        let cids: Vec<Cid> = entries.iter().map(EntryRef::value).collect();
-        if let Ok(blocks) = self.blocks.get_many(&cids) {
-            for ((entry, cid), block) in entries.into_iter().zip(cids).zip(blocks) {
-                let record = self.record(entry, cid, block);
-                self.ready.push_back(record.map_err(Box::new));
-            }
-        } else {
-            // Which of them fails, and that the others do not, takes asking for each.
-            for entry in entries {
-                let record = self.record_alone(entry);
-                self.ready.push_back(record.map_err(Box::new));
-            }
+        let mut read = 0;
+        let blocks = self.blocks.get_many(&cids).unwrap_or_default();
+        for ((_, ready), block) in self.ready.iter_mut().zip(blocks) {
+            read += block.as_ref().map_or(0, Bytes::len);
+            *ready = block;
         }
-        let read: usize = self
-            .ready
-            .iter()
-            .flatten()
-            .map(|record| record.bytes.len())
-            .sum();
         self.batch = match read {
             0..LARGE_BATCH => (self.batch * 2).min(MAX_BATCH),
             _ => 1,
         };
-        self.ready
-            .extend(failed.map(|error| Err(Box::new(error.into()))));
     }
 
-    fn record_alone(&mut self, entry: EntryRef) -> Result<Record, Error> {
-        let cid = entry.value();
-        let block = self.blocks.get(&cid)?;
-        self.record(entry, cid, block)
-    }
-
-    fn record(&mut self, entry: EntryRef, cid: Cid, block: Option<Bytes>) -> Result<Record, Error> {
+    fn record(&mut self, entry: EntryRef, read: Option<Bytes>) -> Result<Record, Error> {
         self.check_path(entry.key())?;
-        let bytes = block.ok_or(Error::MissingBlock(cid))?;
+        let bytes = if let Some(bytes) = read {
+            bytes
+        } else {
+            // One of those read with it could not be read. Which, takes asking for each.
+            let cid = entry.value();
+            self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?
+        };
         Ok(Record::new(entry, bytes))
     }
 
@@ -167,20 +161,27 @@ impl<S: BlockStore> Iterator for Records<'_, S> {
     type Item = Result<Record, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.failed.is_none() {
             self.read_ahead();
         }
-        Some(self.ready.pop_front()?.map_err(|error| *error))
+        match self.ready.pop_front() {
+            Some((entry, read)) => Some(self.record(entry, read)),
+            None => Some(Err(*self.failed.take()?)),
+        }
     }
 }
 
 impl<S: BlockStore> DoubleEndedIterator for Records<'_, S> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match self.entries.next_back() {
-            Some(Ok(entry)) => Some(self.record_alone(entry)),
+            Some(Ok(entry)) => Some(self.record(entry, None)),
             Some(Err(error)) => Some(Err(error.into())),
             // What is left is what was read ahead from the front.
-            None => Some(self.ready.pop_back()?.map_err(|error| *error)),
+            None if self.failed.is_some() => self.failed.take().map(|error| Err(*error)),
+            None => {
+                let (entry, read) = self.ready.pop_back()?;
+                Some(self.record(entry, read))
+            }
         }
     }
 }
