@@ -213,16 +213,20 @@ impl<'s, S: BlockStore> Side<'s, S> {
     ) -> Result<(), Error> {
         self.level = self.own.len();
         let mut keyless = HashSet::new();
-        for link in mem::take(&mut self.below) {
-            let node = match link {
-                Some(slot) => {
-                    let node = self.nodes.node_with(self.digest(link), &mut heights)?;
-                    place::check_level(&node, height)?;
-                    place::check_order(&node, self.left_key(slot), self.right_key(slot))?;
-                    node
-                }
-                None => Arc::clone(&self.top),
-            };
+        let below = mem::take(&mut self.below);
+        // First all, then a look into each: while one is on its way from memory, others are too.
+        let nodes: Vec<Arc<TreeNode>> = below
+            .iter()
+            .map(|link| match link {
+                Some(_) => self.nodes.node_with(self.digest(*link), &mut heights),
+                None => Ok(Arc::clone(&self.top)),
+            })
+            .collect::<Result<_, _>>()?;
+        for (link, node) in below.into_iter().zip(nodes) {
+            if let Some(slot) = link {
+                place::check_level(&node, height)?;
+                place::check_order(&node, self.left_key(slot), self.right_key(slot))?;
+            }
             place::check_bottom(&node, height)?;
             // Where a node with keys comes again, they are not in order.
             if !node.is_empty() || keyless.insert(DigestKey(*node.digest())) {
