@@ -223,7 +223,9 @@ impl CarBlockStore {
                 let copy_if_wanted = |cid: &[u8], block: &[u8]| {
                     (cid == wanted).then(|| Bytes::copy_from_slice(block))
                 };
-                if let Some(block) = file.with_next(asked, self.limit, copy_if_wanted) {
+                if self.can_look_ahead()
+                    && let Some(block) = file.with_next(asked, self.limit, copy_if_wanted)
+                {
                     return Ok(Some(block));
                 }
                 let found = Cell::new(None);
@@ -241,10 +243,17 @@ impl CarBlockStore {
         }
     }
 
+    /// Whether a block may be looked for without the index: only the index knows which section
+    /// is the first of those with the same CID.
+    fn can_look_ahead(&self) -> bool {
+        self.sections == self.index.len()
+    }
+
     /// Finds a block in memory, near where the reader is, or by the index.
     fn find_in(&self, car: &CarBytes, asked: Asked, wanted: &[u8]) -> Option<Bytes> {
         let place = car.place(asked);
-        if place.in_order.load(Ordering::Relaxed)
+        if self.can_look_ahead()
+            && place.in_order.load(Ordering::Relaxed)
             && let Some(section) = car.ahead_of(place, wanted, self.limit)
         {
             return Some(car.give(asked, section));
@@ -315,7 +324,8 @@ impl BlockStore for CarBlockStore {
             let find = |cid| self.find_checked(Asked::Many, cid);
             return cids.iter().map(find).collect();
         };
-        let guesses = if car.many.in_order.load(Ordering::Relaxed) {
+        let in_order = car.many.in_order.load(Ordering::Relaxed);
+        let guesses = if in_order && self.can_look_ahead() {
             Vec::new()
         } else {
             self.guess(car, cids)

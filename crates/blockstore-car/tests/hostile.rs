@@ -927,6 +927,36 @@ fn bytes_read() -> u64 {
     rchar.map_or(0, |count| count.parse().unwrap())
 }
 
+/// Only the index knows which is the first, so what lies near must not be taken for it.
+#[test]
+fn of_a_block_that_is_there_twice_the_first_counts_however_it_is_come_by() {
+    let blocks: Vec<_> = (0..1_000_u32)
+        .flat_map(|n| {
+            let (cid, block) = with_cid(&[&n.to_be_bytes()[..], &[7; 300]].concat());
+            let damaged = [&block[..300], &[8; 4]].concat();
+            [(cid, block), (cid, damaged)]
+        })
+        .collect();
+    let car = car_of(&blocks);
+    let file = TempFile::new(&car);
+    for verify in [Verify::OnRead, Verify::Never] {
+        let mut options = CarOptions::default();
+        options.verify = Some(verify);
+        for store in [
+            CarBlockStore::from_bytes_with(car.clone(), options).unwrap(),
+            CarBlockStore::open_with(&file.0, options).unwrap(),
+        ] {
+            for (cid, block) in blocks.iter().step_by(2) {
+                for _ in 0..3 {
+                    assert_eq!(store.get(cid).unwrap().as_deref(), Some(&block[..]));
+                    let found = store.get_many(&[*cid, *cid]).unwrap();
+                    assert!(found.iter().all(|found| found.as_deref() == Some(block)));
+                }
+            }
+        }
+    }
+}
+
 /// A store looks for a block near the last one first, in its own place for each way of asking.
 #[test]
 fn whatever_the_order_they_are_asked_for_the_blocks_are_the_right_ones() {
