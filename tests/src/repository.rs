@@ -44,10 +44,15 @@ impl SampleRepository {
             paths.insert(path, cid);
             records.insert(cid, Bytes::from(record));
         }
+        Self::of(paths, records, &maker.tid())
+    }
+
+    /// Makes the repository of `records`, each under its CID, at `paths`.
+    pub fn of(paths: BTreeMap<String, Cid>, records: BTreeMap<Cid, Bytes>, rev: &str) -> Self {
         let tree = build_tree(&paths);
         let commit = encode(&Commit {
             did: DID,
-            rev: &maker.tid(),
+            rev,
             sig: serde_bytes::Bytes::new(&[0; 64]),
             data: tree.root,
             prev: None,

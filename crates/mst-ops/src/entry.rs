@@ -43,6 +43,12 @@ impl EntryRef {
         let value = self.node.value(self.index);
         value.expect("an entry's index is valid")
     }
+
+    /// Returns the CID that the key maps to as the binary CID that the node's block holds.
+    pub fn value_bytes(&self) -> &[u8] {
+        let value = self.node.value_bytes(self.index);
+        value.expect("an entry's index is valid")
+    }
 }
 
 impl fmt::Debug for EntryRef {

@@ -13,6 +13,8 @@ mod record;
 mod repository;
 mod salvage;
 mod signature;
+#[cfg(feature = "car")]
+mod stream;
 mod syntax;
 mod tid;
 #[cfg(feature = "car")]
@@ -38,6 +40,8 @@ pub use salvage::{Salvage, Salvaged};
 pub use signature::{Curve, SignError, SignatureError, Signer};
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use signature::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};
+#[cfg(feature = "car")]
+pub use stream::{RepositoryStream, StreamError, StreamOptions, StreamedRecords};
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
 #[cfg(feature = "car")]

@@ -82,8 +82,7 @@ pub struct Records<'r, S> {
     failed: Option<Box<Error>>,
     /// How many records to read ahead: few at first, for who wants no more.
     batch: usize,
-    /// The collection of the record before, as many records share one, and its slash.
-    checked: Vec<u8>,
+    paths: PathCheck,
 }
 
 /// The most records that are read ahead.
@@ -100,7 +99,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
             ready: VecDeque::new(),
             failed: None,
             batch: 1,
-            checked: Vec::new(),
+            paths: PathCheck::default(),
         }
     }
 
@@ -133,7 +132,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
     }
 
     fn record(&mut self, entry: EntryRef, read: Option<Bytes>) -> Result<Record, Error> {
-        self.check_path(entry.key())?;
+        self.paths.check(entry.key())?;
         let bytes = if let Some(bytes) = read {
             bytes
         } else {
@@ -142,18 +141,6 @@ impl<'r, S: BlockStore> Records<'r, S> {
             self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?
         };
         Ok(Record::new(entry, bytes))
-    }
-
-    fn check_path(&mut self, key: &[u8]) -> Result<(), Error> {
-        if !self.checked.is_empty()
-            && let Some(record_key) = key.strip_prefix(&*self.checked)
-            && check_record_key(record_key).is_ok()
-        {
-            return Ok(());
-        }
-        let path = RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
-        self.checked = [path.collection().as_bytes(), b"/"].concat();
-        Ok(())
     }
 }
 
@@ -193,5 +180,26 @@ impl<S: BlockStore> fmt::Debug for Records<'_, S> {
         f.debug_struct("Records")
             .field("entries", &self.entries)
             .finish_non_exhaustive()
+    }
+}
+
+/// Checks that keys are paths, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct PathCheck {
+    /// The collection of the record before, as many records share one, and its slash.
+    checked: Vec<u8>,
+}
+
+impl PathCheck {
+    pub(crate) fn check(&mut self, key: &[u8]) -> Result<(), Error> {
+        if !self.checked.is_empty()
+            && let Some(record_key) = key.strip_prefix(&*self.checked)
+            && check_record_key(record_key).is_ok()
+        {
+            return Ok(());
+        }
+        let path = RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
+        self.checked = [path.collection().as_bytes(), b"/"].concat();
+        Ok(())
     }
 }

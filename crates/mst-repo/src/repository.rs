@@ -52,19 +52,9 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// As for [`open`](Self::open).
     pub fn open_with(blocks: S, commit: &Cid, options: NodeStoreOptions) -> Result<Self, Error> {
-        let invalid = |fault| Error::InvalidCommit {
-            cid: *commit,
-            source: Box::new(fault),
-        };
-        if node_digest(commit).is_none() {
-            return Err(invalid(InvalidCommit::LinkForm {
-                field: "root",
-                found: *commit,
-            }));
-        }
-        let block = blocks.get(commit)?.ok_or(Error::MissingBlock(*commit))?;
+        let read = || blocks.get(commit)?.ok_or(Error::MissingBlock(*commit));
         Ok(Self {
-            commit: Commit::decode(&block).map_err(invalid)?,
+            commit: read_commit(commit, read)?,
             cid: *commit,
             nodes: NodeStore::with_options(blocks, options),
         })
@@ -167,6 +157,22 @@ impl<S: BlockStore> Repository<S> {
             behind: Vec::new(),
         })
     }
+}
+
+/// Reads the commit `cid`, whose block `read` gives.
+pub(crate) fn read_commit<E: From<Error>>(
+    cid: &Cid,
+    read: impl FnOnce() -> Result<Bytes, E>,
+) -> Result<Commit, E> {
+    let invalid = |fault| Error::InvalidCommit {
+        cid: *cid,
+        source: Box::new(fault),
+    };
+    if node_digest(cid).is_none() {
+        let (field, found) = ("root", *cid);
+        return Err(invalid(InvalidCommit::LinkForm { field, found }).into());
+    }
+    Ok(Commit::decode(&read()?).map_err(invalid)?)
 }
 
 impl<S> fmt::Debug for Repository<S> {

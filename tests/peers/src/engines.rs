@@ -55,6 +55,11 @@ pub(crate) const ENGINES: &[Engine] = &[
         run: ours::run_file,
     },
     Engine {
+        name: "ours-stream",
+        package: Some("atproto-mst"),
+        run: ours::run_stream,
+    },
+    Engine {
         name: "ours-trusted",
         package: Some("atproto-mst"),
         run: ours::run_trusted,

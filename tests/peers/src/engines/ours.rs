@@ -1,10 +1,12 @@
-//! This project's own crates: `ours` over a CAR in memory, `ours-file` over the file, and
-//! `ours-trusted`, which takes trees for well-formed, as most of the others always do.
+//! This project's own crates: `ours` over a CAR in memory, `ours-file` over the file,
+//! `ours-stream` through it once, and `ours-trusted`, which takes trees for well-formed, as most of
+//! the others always do.
 
-use std::time::Instant;
+use std::{fs::File, time::Instant};
 
 use atproto_mst::{
-    BlockStore, CarBlockStore, Cid, Commit, NodeStore, NodeStoreOptions, NodeWalker, Repository,
+    BlockStore, CarBlockStore, CarError, Cid, Commit, NodeStore, NodeStoreOptions, NodeWalker,
+    Repository, RepositoryStream, StreamError,
 };
 
 use crate::{
@@ -78,6 +80,31 @@ pub(super) fn run_file(job: Job, input: &Input) -> Result<Option<Outcome>> {
         }
         _ => Ok(None),
     }
+}
+
+/// The CAR is read once, as a download would be, and no more of it is in memory than what is being
+/// read. That takes a CAR in the order of the tree.
+pub(super) fn run_stream(job: Job, input: &Input) -> Result<Option<Outcome>> {
+    if job != Job::Read {
+        return Ok(None);
+    }
+    match read_stream(input) {
+        Err(StreamError::TooMuchAside { .. }) => Ok(None),
+        result => Ok(Some(result?)),
+    }
+}
+
+fn read_stream(input: &Input) -> std::result::Result<Outcome, StreamError> {
+    let start = Instant::now();
+    let file = File::open(&input.car).map_err(CarError::from)?;
+    let mut repository = RepositoryStream::open(file)?;
+    let root = repository.commit().data;
+    let mut tally = Tally::new();
+    for record in repository.records()? {
+        let record = record?;
+        tally.add(record.path().as_bytes(), record.bytes());
+    }
+    Ok(tally.outcome(start.elapsed(), &root))
 }
 
 /// Heights, order and ranges of all keys are checked, and that each key is a repository path.

@@ -1,0 +1,353 @@
+//! A repository read once, from the first byte of a CAR to the last.
+
+mod given;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read;
+use std::iter::FusedIterator;
+
+use blockstore_car::{CarError, CarOptions, CarReader, Verify};
+use blockstore_core::{BlockStore, Bytes, Cid, CidBytes, StoreError};
+use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
+
+use self::given::Given;
+use crate::record::PathCheck;
+use crate::repository::read_commit;
+use crate::{Commit, Error, Record};
+
+/// A repository in a CAR that comes from any [`Read`]: a download, a pipe, a file.
+///
+/// It is read once, and its records are given as they come, in the order of their paths. All
+/// that [`Repository::records`](crate::Repository::records) checks is checked: the framing of the CAR, the hash of each
+/// block, the form of each node and its place in the tree, each path.
+///
+/// In a CAR in the streamable order, as [`Repository::export`](crate::Repository::export) writes
+/// it, each block is the one that is wanted next. In another order, what comes too early is laid
+/// aside. And as a CAR may have but once what two paths refer to, the records given last are kept.
+/// Both together take no more memory than [`StreamOptions::memory_bytes`]. For a large CAR in
+/// random order, or with such a record far from its first path, that may not do, and the error
+/// says so; there is [`CarBlockStore`](blockstore_car::CarBlockStore) for these.
+///
+/// Source: <https://atproto.com/specs/repository#car-file-serialization>, "Streamable CAR Block
+/// Ordering"
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::RepositoryStream;
+/// # let download = mst_testkit::SampleRepository::generate(7, 10).car();
+///
+/// let mut repository = RepositoryStream::open(download.as_slice())?;
+/// println!("{} at {}", repository.commit().did, repository.commit().rev);
+/// for record in repository.records()? {
+///     let record = record?;
+///     println!("{}: {} bytes", record.path(), record.bytes().len());
+/// }
+/// # Ok::<(), mst_repo::StreamError>(())
+/// ```
+pub struct RepositoryStream<R> {
+    nodes: NodeStore<Incoming<R>>,
+    cid: Cid,
+    commit: Commit,
+}
+
+/// How a [`RepositoryStream`] reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamOptions {
+    /// How the CAR is read.
+    pub car: CarOptions,
+    /// How nodes are checked. There is no use for a cache, as no node comes twice.
+    pub nodes: NodeStoreOptions,
+    /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
+    /// records that may be wanted again; 16 MiB by default. As long as the CAR is in the
+    /// streamable order, a sixteenth of it is used.
+    pub memory_bytes: usize,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        let mut nodes = NodeStoreOptions::default();
+        nodes.cache_bytes = 0;
+        Self {
+            car: CarOptions::default(),
+            nodes,
+            memory_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Why a repository cannot be read on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The stream failed, or is no CAR, or one of its blocks is not what its CID names.
+    #[error(transparent)]
+    Car(#[from] CarError),
+    /// The CAR names no root, so no commit.
+    #[error("the CAR names no root")]
+    NoRoot,
+    /// A block is not in the rest of the CAR: it is missing, or it was given too long ago.
+    #[error("block {0} is not in the rest of the CAR")]
+    NotAhead(Cid),
+    /// Too much came before it was wanted: the CAR is in another order.
+    #[error("blocks that came before they were wanted take more than {limit} bytes")]
+    TooMuchAside {
+        /// [`StreamOptions::memory_bytes`].
+        limit: usize,
+    },
+    /// What came is not a repository.
+    #[error(transparent)]
+    Repository(#[from] Error),
+}
+
+impl<R: Read> RepositoryStream<R> {
+    /// Reads the commit.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`].
+    pub fn open(car: R) -> Result<Self, StreamError> {
+        Self::open_with(car, StreamOptions::default())
+    }
+
+    /// Reads the commit, and will read the rest as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`].
+    pub fn open_with(car: R, options: StreamOptions) -> Result<Self, StreamError> {
+        let car = CarReader::with_options(car, options.car)?;
+        let cid = *car.roots().first().ok_or(StreamError::NoRoot)?;
+        let mut state = State {
+            car,
+            options,
+            aside: HashMap::new(),
+            aside_len: 0,
+            out_of_order: false,
+            given: Given::default(),
+            fault: None,
+        };
+        let bytes = CidBytes::from(&cid);
+        let commit = read_commit(&cid, || state.read_up_to(bytes.as_ref(), || cid))?;
+        Ok(Self {
+            nodes: NodeStore::with_options(Incoming(RefCell::new(state)), options.nodes),
+            cid,
+            commit,
+        })
+    }
+
+    /// Returns the commit. Its signature is not checked.
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// Returns the CID of the commit.
+    pub fn commit_cid(&self) -> Cid {
+        self.cid
+    }
+
+    /// Returns the records, in the order of their paths. There is one time only: what was read
+    /// cannot be read again.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`], of the tree's top node.
+    pub fn records(&mut self) -> Result<StreamedRecords<'_, R>, StreamError> {
+        let incoming = self.nodes.blocks();
+        let walker = NodeWalker::new(&self.nodes, &self.commit.data);
+        Ok(StreamedRecords {
+            incoming,
+            walker: walker.map_err(|error| incoming.error(error))?,
+            paths: PathCheck::default(),
+            done: false,
+        })
+    }
+}
+
+impl<R> fmt::Debug for RepositoryStream<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RepositoryStream")
+            .field("cid", &self.cid)
+            .field("commit", &self.commit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An iterator over the records of a [`RepositoryStream`].
+///
+/// The first error ends it; without one, all records were given, and the CAR was read to its
+/// end. Blocks that no record needs are passed over, but they too must be what their CIDs name.
+pub struct StreamedRecords<'s, R> {
+    incoming: &'s Incoming<R>,
+    walker: NodeWalker<'s, Incoming<R>>,
+    paths: PathCheck,
+    done: bool,
+}
+
+impl<R: Read> StreamedRecords<'_, R> {
+    fn advance(&mut self) -> Result<Option<Record>, StreamError> {
+        let entry = self.walker.next_entry();
+        let Some(entry) = entry.map_err(|error| self.incoming.error(error))? else {
+            self.incoming.read_to_end()?;
+            return Ok(None);
+        };
+        self.paths.check(entry.key())?;
+        let mut incoming = self.incoming.0.borrow_mut();
+        let block = incoming.read_record(entry.value_bytes(), || entry.value())?;
+        drop(incoming);
+        Ok(Some(Record::new(entry, block)))
+    }
+}
+
+impl<R: Read> Iterator for StreamedRecords<'_, R> {
+    type Item = Result<Record, StreamError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.advance().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl<R: Read> FusedIterator for StreamedRecords<'_, R> {}
+
+impl<R> fmt::Debug for StreamedRecords<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamedRecords").finish_non_exhaustive()
+    }
+}
+
+/// The blocks still to come, as a store that gives each of them once.
+struct Incoming<R>(RefCell<State<R>>);
+
+struct State<R> {
+    car: CarReader<R>,
+    options: StreamOptions,
+    /// What came before it was wanted.
+    aside: HashMap<Box<[u8]>, ReadBlock>,
+    aside_len: usize,
+    /// Whether any block came that was not the one wanted.
+    out_of_order: bool,
+    given: Given,
+    /// What ended the reading, on its way past the errors of a store.
+    fault: Option<StreamError>,
+}
+
+struct ReadBlock {
+    bytes: Bytes,
+    /// Whether they hash to the CID.
+    verified: bool,
+}
+
+impl ReadBlock {
+    fn memory_len(&self) -> usize {
+        /// What one takes beside its bytes: its CID, its place in the table, allocations.
+        const OVERHEAD: usize = 192;
+        self.bytes.len() + OVERHEAD
+    }
+}
+
+impl<R: Read> Incoming<R> {
+    fn read_to_end(&self) -> Result<(), CarError> {
+        let mut state = self.0.borrow_mut();
+        while state.car.read_block()?.is_some() {}
+        Ok(())
+    }
+}
+
+impl<R> Incoming<R> {
+    /// What is behind an error: what ended the reading, if that did.
+    fn error(&self, error: mst_ops::Error) -> StreamError {
+        let fault = self.0.borrow_mut().fault.take();
+        fault.unwrap_or_else(|| StreamError::Repository(error.into()))
+    }
+}
+
+impl<R: Read> State<R> {
+    /// Reads on to the record that is wanted: its CID, in binary and as `cid` makes it.
+    fn read_record(&mut self, wanted: &[u8], cid: impl Fn() -> Cid) -> Result<Bytes, StreamError> {
+        let record = self.read_up_to(wanted, cid)?;
+        let room = self.room_for_given();
+        self.given.push(wanted, &record, room);
+        Ok(record)
+    }
+
+    /// Reads on to the block that is wanted.
+    fn read_up_to(&mut self, wanted: &[u8], cid: impl Fn() -> Cid) -> Result<Bytes, StreamError> {
+        if !self.aside.is_empty()
+            && let Some(block) = self.aside.remove(wanted)
+        {
+            self.aside_len -= block.memory_len();
+            return self.give(block, cid);
+        }
+        let mut is_next = true;
+        while let Some(block) = self.car.read_block()? {
+            let read = ReadBlock {
+                bytes: Bytes::copy_from_slice(block.bytes()),
+                verified: block.verified(),
+            };
+            if block.cid_bytes() == wanted {
+                return self.give(read, cid);
+            }
+            let block_cid = block.cid_bytes().into();
+            self.lay_aside(block_cid, read)?;
+            if is_next && let Some(given) = self.given.find(wanted) {
+                return Ok(given);
+            }
+            is_next = false;
+        }
+        let given = self.given.find(wanted);
+        given.ok_or_else(|| StreamError::NotAhead(cid()))
+    }
+
+    fn room_for_given(&self) -> usize {
+        let room = self.options.memory_bytes;
+        if self.out_of_order {
+            room.saturating_sub(self.aside_len)
+        } else {
+            room / 16
+        }
+    }
+
+    fn give(&self, block: ReadBlock, cid: impl Fn() -> Cid) -> Result<Bytes, StreamError> {
+        if block.verified || self.options.car.verify == Some(Verify::Never) {
+            return Ok(block.bytes);
+        }
+        Err(Error::Store(StoreError::Unverifiable(cid())).into())
+    }
+
+    fn lay_aside(&mut self, cid: Box<[u8]>, block: ReadBlock) -> Result<(), StreamError> {
+        self.out_of_order = true;
+        let len = block.memory_len();
+        if self.aside.insert(cid, block).is_none() {
+            self.aside_len += len;
+        }
+        let limit = self.options.memory_bytes;
+        if self.aside_len > limit {
+            return Err(StreamError::TooMuchAside { limit });
+        }
+        let room = self.room_for_given();
+        self.given.shrink_to(room);
+        Ok(())
+    }
+}
+
+impl<R: Read> BlockStore for Incoming<R> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let mut state = self.0.borrow_mut();
+        match state.read_up_to(CidBytes::from(cid).as_ref(), || *cid) {
+            Ok(block) => Ok(Some(block)),
+            Err(fault) => {
+                let error = StoreError::backend(fault.to_string());
+                state.fault = Some(fault);
+                Err(error)
+            }
+        }
+    }
+}

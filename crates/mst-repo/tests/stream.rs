@@ -1,0 +1,269 @@
+//! The danger: a download that broke off, or was tampered with, and reads like a smaller
+//! repository. What is given while it comes in is given before the rest is known, so each record
+//! must be proven by what came before it, and no end may come without an error but the right one.
+
+#![cfg(feature = "car")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a helper of a test is the report"
+)]
+
+use blockstore_car::{CarBlockStore, CarError, CarFault};
+use blockstore_core::{Bytes, Cid, StoreError, dag_cbor_cid};
+use mst_repo::{Error, Record, Repository, RepositoryStream, StreamError, StreamOptions};
+use mst_testkit::{Rng, SampleRepository};
+
+const REV: &str = "3jzfcijpj2z2a";
+
+type Records = Vec<(String, Bytes)>;
+
+/// What is given, and what ends it.
+fn read(car: &[u8], memory_bytes: usize) -> (Records, Result<(), StreamError>) {
+    let mut options = StreamOptions::default();
+    options.memory_bytes = memory_bytes;
+    let mut given = Vec::new();
+    let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
+        let mut records = repository.records()?;
+        let ended = records.try_for_each(|record| {
+            given.push(plain(&record?));
+            Ok(())
+        });
+        assert!(records.next().is_none());
+        ended
+    });
+    (given, ended)
+}
+
+fn plain(record: &Record) -> (String, Bytes) {
+    (record.path().to_owned(), record.bytes().clone())
+}
+
+/// What the repository holds, as read in the other way.
+fn expected(sample: &SampleRepository) -> Records {
+    let car = CarBlockStore::from_bytes(sample.car()).unwrap();
+    let repository = Repository::open(car, &sample.commit.0).unwrap();
+    let records = repository.records().unwrap();
+    records.map(|record| plain(&record.unwrap())).collect()
+}
+
+#[test]
+fn a_streamable_car_is_read_with_nothing_laid_aside() {
+    for len in [0, 1, 2, 30, 1_000] {
+        let sample = SampleRepository::generate(len as u64, len);
+        let (given, ended) = read(&sample.car(), 0);
+        assert_eq!(given, expected(&sample));
+        ended.unwrap();
+    }
+}
+
+#[test]
+fn what_this_crate_exports_is_streamable_and_is_read_once() {
+    let sample = SampleRepository::generate(3, 200);
+    let car = CarBlockStore::from_bytes(sample.shuffled_car(5)).unwrap();
+    let repository = Repository::open(car, &sample.commit.0).unwrap();
+    let blocks: Vec<_> = repository.export().unwrap().map(Result::unwrap).collect();
+    let (given, ended) = read(&sample.car_of(&blocks), 0);
+    assert_eq!(given, expected(&sample));
+    ended.unwrap();
+
+    let car = sample.car();
+    let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
+    assert_eq!(stream.commit(), repository.commit());
+    assert_eq!(stream.commit_cid(), sample.commit.0);
+    assert_eq!(stream.records().unwrap().count(), sample.paths.len());
+    let again = stream.records().map(|_| ());
+    assert!(matches!(again, Err(StreamError::NotAhead(cid)) if cid == stream.commit().data));
+}
+
+#[test]
+fn a_car_in_another_order_is_read_if_what_comes_early_may_be_laid_aside() {
+    let sample = SampleRepository::generate(4, 500);
+    for seed in 0..5 {
+        let car = sample.shuffled_car(seed);
+        let (given, ended) = read(&car, 1 << 20);
+        assert_eq!(given, expected(&sample));
+        ended.unwrap();
+
+        let (given, ended) = read(&car, 20_000);
+        assert!(matches!(
+            ended,
+            Err(StreamError::TooMuchAside { limit: 20_000 })
+        ));
+        assert!(expected(&sample).starts_with(&given));
+    }
+}
+
+/// Many blocks with hardly any bytes take memory too.
+#[test]
+fn empty_blocks_laid_aside_are_not_free() {
+    let sample = SampleRepository::generate(4, 10);
+    let mut blocks = sample.blocks();
+    let tiny = (0..10_000_u32).map(|n| {
+        let block = Bytes::copy_from_slice(&n.to_be_bytes());
+        (dag_cbor_cid(&block), block)
+    });
+    blocks.splice(1..1, tiny);
+    let (_, ended) = read(&sample.car_of(&blocks), 1 << 20);
+    assert!(matches!(ended, Err(StreamError::TooMuchAside { .. })));
+    let (given, ended) = read(&sample.car_of(&blocks), 16 << 20);
+    assert_eq!(given, expected(&sample));
+    ended.unwrap();
+}
+
+#[test]
+fn a_block_that_is_taken_out_is_an_error_in_its_place() {
+    let sample = SampleRepository::generate(5, 60);
+    let expected = expected(&sample);
+    let blocks = sample.blocks();
+    for at in 0..blocks.len() {
+        let mut rest = blocks.clone();
+        let (cid, _) = rest.remove(at);
+        let (given, ended) = read(&sample.car_of(&rest), 1 << 20);
+        assert!(matches!(ended, Err(StreamError::NotAhead(missing)) if missing == cid));
+        // All that comes before it, and nothing behind.
+        let before = blocks[..at].iter().map(|(cid, _)| cid);
+        let records = before
+            .filter(|cid| sample.records.contains_key(cid))
+            .count();
+        assert_eq!(given, expected[..records]);
+    }
+}
+
+#[test]
+fn a_car_that_is_cut_off_anywhere_is_no_smaller_repository() {
+    let sample = SampleRepository::generate(6, 40);
+    let (car, expected) = (sample.car(), expected(&sample));
+    for len in 0..car.len() {
+        let (given, ended) = read(&car[..len], 0);
+        assert!(ended.is_err(), "{len}");
+        assert!(expected.starts_with(&given));
+        assert!(given.len() < expected.len() || len > car.len() - 400);
+    }
+}
+
+#[test]
+fn a_bit_flipped_anywhere_is_an_error_before_what_it_changes_is_given() {
+    let sample = SampleRepository::generate(7, 40);
+    let (car, expected) = (sample.car(), expected(&sample));
+    let mut rng = Rng::new(7);
+    for _ in 0..2_000 {
+        let mut damaged = car.clone();
+        let bit = rng.below(8 * damaged.len());
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let (given, ended) = read(&damaged, 1 << 20);
+        assert!(ended.is_err(), "{bit}");
+        assert!(expected.starts_with(&given));
+    }
+}
+
+#[test]
+fn what_nothing_refers_to_is_passed_over_but_not_if_it_is_damaged() {
+    let sample = SampleRepository::generate(8, 40);
+    let block = Bytes::from_static(b"\x63old");
+    let blocks = sample.blocks();
+    for at in 0..=blocks.len() {
+        let mut more = blocks.clone();
+        more.insert(at, (dag_cbor_cid(&block), block.clone()));
+        let (given, ended) = read(&sample.car_of(&more), 1_000);
+        assert_eq!(given, expected(&sample));
+        ended.unwrap();
+
+        more[at].1 = Bytes::from_static(b"\x63new");
+        let (_, ended) = read(&sample.car_of(&more), 1_000);
+        let Err(StreamError::Car(CarError::Invalid { fault, .. })) = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!(fault, CarFault::HashMismatch(dag_cbor_cid(&block)));
+    }
+}
+
+#[test]
+fn whatever_blocks_come_in_whatever_order_no_record_is_wrong_or_left_out() {
+    let mut rng = Rng::new(11);
+    let (mut whole, mut broken) = (0, 0);
+    for round in 0..500 {
+        let sample = SampleRepository::generate(round, 1 + rng.below(40));
+        let mut blocks = sample.blocks();
+        for _ in 0..rng.below(6) {
+            let (one, other) = (rng.below(blocks.len()), rng.below(blocks.len()));
+            match rng.below(8) {
+                0 => drop(blocks.remove(one)),
+                1..4 => blocks.insert(one, blocks[other].clone()),
+                _ => blocks.swap(one, other),
+            }
+            if blocks.is_empty() {
+                break;
+            }
+        }
+        let (given, ended) = read(&sample.car_of(&blocks), rng.below(20_000));
+        let expected = expected(&sample);
+        assert!(expected.starts_with(&given));
+        assert_eq!(ended.is_ok(), given.len() == expected.len(), "{ended:?}");
+        *if ended.is_ok() {
+            &mut whole
+        } else {
+            &mut broken
+        } += 1;
+    }
+    assert!(whole > 100 && broken > 100, "{whole} {broken}");
+}
+
+/// Two paths, one record: who writes it once writes for readers with a memory.
+#[test]
+fn a_record_of_two_paths_is_wanted_twice() {
+    let sample = SampleRepository::generate(9, 30);
+    let (first, last) = (
+        sample.paths.values().next().unwrap(),
+        sample.paths.values().next_back().unwrap(),
+    );
+    let mut paths = sample.paths.clone();
+    *paths.values_mut().next_back().unwrap() = *first;
+    let mut records = sample.records.clone();
+    records.remove(last);
+    let twice = SampleRepository::of(paths, records, REV);
+    let (given, ended) = read(&twice.car(), 0);
+    assert_eq!((given.len(), &given[0].1), (30, &given[29].1));
+    ended.unwrap();
+
+    let mut blocks = twice.blocks();
+    let again = blocks.iter().rposition(|(cid, _)| cid == first).unwrap();
+    blocks.remove(again);
+    let (given, ended) = read(&twice.car_of(&blocks), 0);
+    assert_eq!(given.len(), 29);
+    assert!(matches!(ended, Err(StreamError::NotAhead(cid)) if cid == *first));
+    let (given, ended) = read(&twice.car_of(&blocks), 1 << 20);
+    assert_eq!((given.len(), &given[0].1), (30, &given[29].1));
+    ended.unwrap();
+}
+
+#[test]
+fn keys_that_are_no_paths_and_blocks_that_cannot_be_verified_are_errors_in_their_places() {
+    let sample = SampleRepository::generate(10, 30);
+    let mut paths = sample.paths.clone();
+    let any = *sample.records.keys().next().unwrap();
+    paths.insert("no-path".to_owned(), any);
+    let odd = SampleRepository::of(paths, sample.records.clone(), REV);
+    let before = odd.paths.range(..="no-path".to_owned()).count() - 1;
+    let (given, ended) = read(&odd.car(), 0);
+    assert_eq!(given, expected(&sample)[..before]);
+    let invalid = |error| matches!(error, StreamError::Repository(Error::InvalidPath { .. }));
+    assert!(ended.is_err_and(invalid));
+
+    // A SHA-512 that may be right, and may not.
+    let sha2_512 = [&[1, 0x71, 0x13, 64][..], &[7; 64]].concat();
+    let sha2_512 = Cid::try_from(sha2_512).unwrap();
+    let (mut paths, mut records) = (sample.paths.clone(), sample.records.clone());
+    *paths.values_mut().nth(20).unwrap() = sha2_512;
+    records.insert(sha2_512, Bytes::from_static(b"\xa0"));
+    let odd = SampleRepository::of(paths, records, REV);
+    for car in [odd.car(), odd.shuffled_car(2)] {
+        let (given, ended) = read(&car, 1 << 20);
+        assert_eq!(given, expected(&sample)[..20]);
+        assert!(matches!(
+            ended,
+            Err(StreamError::Repository(Error::Store(StoreError::Unverifiable(cid))))
+                if cid == sha2_512
+        ));
+    }
+}
