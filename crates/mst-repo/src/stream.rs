@@ -20,8 +20,8 @@ use crate::{Commit, Error, Record};
 /// A repository in a CAR that comes from any [`Read`]: a download, a pipe, a file.
 ///
 /// It is read once, and its records are given as they come, in the order of their paths. All
-/// that [`Repository::records`](crate::Repository::records) checks is checked: the framing of the CAR, the hash of each
-/// block, the form of each node and its place in the tree, each path.
+/// that [`Repository::records`](crate::Repository::records) checks is checked: the framing of the
+/// CAR, the hash of each block, the form of each node and its place in the tree, each path.
 ///
 /// In a CAR in the streamable order, as [`Repository::export`](crate::Repository::export) writes
 /// it, each block is the one that is wanted next. In another order, what comes too early is laid
@@ -306,6 +306,7 @@ impl<R: Read> State<R> {
         given.ok_or_else(|| StreamError::NotAhead(cid()))
     }
 
+    /// How many bytes of memory records may take that were given.
     fn room_for_given(&self) -> usize {
         let room = self.options.memory_bytes;
         if self.out_of_order {
