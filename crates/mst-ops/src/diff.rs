@@ -217,9 +217,9 @@ impl<'s, S: BlockStore> Side<'s, S> {
         // First all, then a look into each: while one is on its way from memory, others are too.
         let nodes: Vec<Arc<TreeNode>> = below
             .iter()
-            .map(|link| match link {
-                Some(_) => self.nodes.node_with(self.digest(*link), &mut heights),
-                None => Ok(Arc::clone(&self.top)),
+            .map(|link| match self.linked(*link) {
+                Some(node) => Ok(node),
+                None => self.nodes.node_with(self.digest(*link), &mut heights),
             })
             .collect::<Result<_, _>>()?;
         for (link, node) in below.into_iter().zip(nodes) {
@@ -242,6 +242,14 @@ impl<'s, S: BlockStore> Side<'s, S> {
         let from = if trusted { self.own.len() } else { self.level };
         let level = self.own.iter().skip(from);
         level.flat_map(|own| own.node.entries().map(|entry| entry.key()))
+    }
+
+    /// The node that a link leads to, if that is known without asking for it.
+    fn linked(&self, link: Link) -> Option<Arc<TreeNode>> {
+        let Some(slot) = link else {
+            return Some(Arc::clone(&self.top));
+        };
+        self.own.get(slot.node)?.node.linked(slot.index)
     }
 
     fn digest(&self, link: Link) -> &[u8; DIGEST_LEN] {

@@ -127,8 +127,9 @@ pub(crate) struct Child {
 }
 
 impl TreeNode {
+    /// The node of the subtree in slot `slot`, if this node has a link to it.
     #[inline]
-    fn linked(&self, slot: usize) -> Option<Arc<TreeNode>> {
+    pub(crate) fn linked(&self, slot: usize) -> Option<Arc<TreeNode>> {
         self.links.get(slot)?.get()?.upgrade()
     }
 
