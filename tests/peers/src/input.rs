@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use atproto_mst::{CommitEvent, Frame};
+use atproto_mst::{CommitEvent, Frame, RepoOp};
 use cid::Cid;
 
 use crate::{
     Result,
     car::{Sections, split},
-    node::{Digest, START, digest_of, link_behind},
+    node::{Digest, START, cid_of, digest_of, link_behind},
     sample::{sample, shuffle},
 };
 
@@ -169,4 +169,21 @@ pub(crate) fn nodes_in(car: &[u8]) -> impl Iterator<Item = (&Digest, &[u8])> {
         .skip(1)
         .filter_map(split)
         .filter(|(_, block)| block.starts_with(START))
+}
+
+/// What is known of one commit, for an engine that takes blocks and operations as they are.
+pub(crate) struct Slice<'e> {
+    pub(crate) root: Cid,
+    pub(crate) nodes: Vec<(&'e Digest, &'e [u8])>,
+    pub(crate) ops: &'e [RepoOp],
+}
+
+impl<'e> Slice<'e> {
+    pub(crate) fn of(event: &'e CommitEvent) -> Result<Self> {
+        Ok(Self {
+            root: cid_of(&root_of(event)?),
+            nodes: nodes_of(event).collect(),
+            ops: &event.ops,
+        })
+    }
 }

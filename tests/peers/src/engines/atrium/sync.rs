@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, time::Instant};
 
-use atproto_mst::{CommitEvent, RepoOp};
 use atrium_repo::{
     blockstore::{AsyncBlockStoreRead, AsyncBlockStoreWrite, DAG_CBOR, MemoryBlockStore, SHA2_256},
     mst::Tree,
@@ -12,8 +11,8 @@ use cid::Cid;
 use super::write::fill;
 use crate::{
     Result, check,
-    input::{Input, nodes_of, root_of},
-    node::{Digest, cid_of, digest_of},
+    input::{Input, Slice, nodes_of, root_of},
+    node::{cid_of, digest_of},
     outcome::Outcome,
 };
 
@@ -64,43 +63,26 @@ pub(super) async fn prove(input: &Input<'_>) -> Result<Outcome> {
     check::proofs(elapsed, &input.read_car()?, &events, proofs)
 }
 
-/// What is known of one commit.
-struct Slice<'e> {
-    root: Cid,
-    nodes: Vec<(&'e Digest, &'e [u8])>,
-    ops: &'e [RepoOp],
-}
-
-impl<'e> Slice<'e> {
-    fn of(event: &'e CommitEvent) -> Result<Self> {
-        Ok(Self {
-            root: cid_of(&root_of(event)?),
-            nodes: nodes_of(event).collect(),
-            ops: &event.ops,
-        })
+/// Takes operations back one by one, the last first. What the tree has is compared before,
+/// since the root does not depend on all of what they claim. The store hashes each block as
+/// it comes in, and names it by that.
+async fn take_back(slice: &Slice<'_>) -> Result<Cid> {
+    let mut store = MemoryBlockStore::new();
+    for (_, block) in &slice.nodes {
+        store.write_block(DAG_CBOR, SHA2_256, block).await?;
     }
-
-    /// Takes operations back one by one, the last first. What the tree has is compared before,
-    /// since the root does not depend on all of what they claim. The store hashes each block as
-    /// it comes in, and names it by that.
-    async fn invert(&self) -> Result<Cid> {
-        let mut store = MemoryBlockStore::new();
-        for (_, block) in &self.nodes {
-            store.write_block(DAG_CBOR, SHA2_256, block).await?;
+    let mut tree = Tree::open(store, slice.root);
+    for op in slice.ops.iter().rev() {
+        if tree.get(&op.path).await? != op.cid {
+            return Err(format!("{} has another value", op.path).into());
         }
-        let mut tree = Tree::open(store, self.root);
-        for op in self.ops.iter().rev() {
-            if tree.get(&op.path).await? != op.cid {
-                return Err(format!("{} has another value", op.path).into());
-            }
-            match (op.prev, op.cid) {
-                (Some(prev), None) => tree.add(&op.path, prev).await?,
-                (Some(prev), Some(_)) => tree.update(&op.path, prev).await?,
-                (None, _) => tree.delete(&op.path).await?,
-            }
+        match (op.prev, op.cid) {
+            (Some(prev), None) => tree.add(&op.path, prev).await?,
+            (Some(prev), Some(_)) => tree.update(&op.path, prev).await?,
+            (None, _) => tree.delete(&op.path).await?,
         }
-        Ok(tree.root())
     }
+    Ok(tree.root())
 }
 
 pub(super) async fn invert(input: &Input<'_>) -> Result<Outcome> {
@@ -110,12 +92,12 @@ pub(super) async fn invert(input: &Input<'_>) -> Result<Outcome> {
     let start = Instant::now();
     let mut roots = Vec::with_capacity(slices.len());
     for slice in &slices {
-        roots.push(digest_of(&slice.invert().await?));
+        roots.push(digest_of(&take_back(slice).await?));
     }
     let elapsed = start.elapsed();
 
     for event in input.read_refused()? {
-        let found = Slice::of(&event)?.invert().await;
+        let found = take_back(&Slice::of(&event)?).await;
         let accepted = found.is_ok_and(|root| Some(root) == event.prev_data);
         check::refused(&[event], |_| accepted)?;
     }

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use atproto_mst::{CommitEvent, RepoOp};
 use cid::Cid;
 use rsky_repo::{
     block_map::BlockMap, data_diff::DataDiff, mst::MST,
@@ -22,8 +21,8 @@ use super::load;
 use crate::{
     Result, car,
     check::{self, Change},
-    input::{Input, nodes_in, nodes_of, root_of},
-    node::{Digest, cid_of, digest_of},
+    input::{Input, Slice, nodes_in},
+    node::{cid_of, digest_of},
     outcome::Outcome,
 };
 
@@ -106,49 +105,32 @@ pub(super) async fn prove(input: &Input<'_>) -> Result<Outcome> {
     check::proofs(elapsed, &bytes, &events, proofs)
 }
 
-/// What is known of one commit.
-struct Slice<'e> {
-    root: Cid,
-    nodes: Vec<(&'e Digest, &'e [u8])>,
-    ops: &'e [RepoOp],
-}
-
-impl<'e> Slice<'e> {
-    fn of(event: &'e CommitEvent) -> Result<Self> {
-        Ok(Self {
-            root: cid_of(&root_of(event)?),
-            nodes: nodes_of(event).collect(),
-            ops: &event.ops,
-        })
-    }
-
-    /// Takes operations back one by one, the last first. What the tree has is compared before,
-    /// since the root does not depend on all of what they claim.
-    async fn invert(&self) -> Result<Cid> {
-        let mut blocks = BlockMap::new();
-        for (digest, block) in &self.nodes {
-            if Sha256::digest(block)[..] != digest[..] {
-                return Err("a block does not hash to its CID".into());
-            }
-            blocks.set(cid_of(digest), block.to_vec());
+/// Takes operations back one by one, the last first. What the tree has is compared before,
+/// since the root does not depend on all of what they claim.
+async fn take_back(slice: &Slice<'_>) -> Result<Cid> {
+    let mut blocks = BlockMap::new();
+    for (digest, block) in &slice.nodes {
+        if Sha256::digest(block)[..] != digest[..] {
+            return Err("a block does not hash to its CID".into());
         }
-        let store = MemoryBlockstore {
-            blocks: Arc::new(RwLock::new(blocks)),
-            ..Default::default()
+        blocks.set(cid_of(digest), block.to_vec());
+    }
+    let store = MemoryBlockstore {
+        blocks: Arc::new(RwLock::new(blocks)),
+        ..Default::default()
+    };
+    let mut tree = MST::load(Arc::new(RwLock::new(store)), slice.root, None)?;
+    for op in slice.ops.iter().rev() {
+        if tree.get(&op.path).await? != op.cid {
+            return Err(format!("{} has another value", op.path).into());
+        }
+        tree = match (op.prev, op.cid) {
+            (Some(prev), None) => tree.add(&op.path, prev, None).await?,
+            (Some(prev), Some(_)) => tree.update(&op.path, prev).await?,
+            (None, _) => tree.delete(&op.path).await?,
         };
-        let mut tree = MST::load(Arc::new(RwLock::new(store)), self.root, None)?;
-        for op in self.ops.iter().rev() {
-            if tree.get(&op.path).await? != op.cid {
-                return Err(format!("{} has another value", op.path).into());
-            }
-            tree = match (op.prev, op.cid) {
-                (Some(prev), None) => tree.add(&op.path, prev, None).await?,
-                (Some(prev), Some(_)) => tree.update(&op.path, prev).await?,
-                (None, _) => tree.delete(&op.path).await?,
-            };
-        }
-        Ok(tree.get_pointer().await?)
     }
+    Ok(tree.get_pointer().await?)
 }
 
 pub(super) async fn invert(input: &Input<'_>) -> Result<Outcome> {
@@ -158,12 +140,12 @@ pub(super) async fn invert(input: &Input<'_>) -> Result<Outcome> {
     let start = Instant::now();
     let mut roots = Vec::with_capacity(slices.len());
     for slice in &slices {
-        roots.push(digest_of(&slice.invert().await?));
+        roots.push(digest_of(&take_back(slice).await?));
     }
     let elapsed = start.elapsed();
 
     for event in input.read_refused()? {
-        let found = Slice::of(&event)?.invert().await;
+        let found = take_back(&Slice::of(&event)?).await;
         let accepted = found.is_ok_and(|root| Some(root) == event.prev_data);
         check::refused(&[event], |_| accepted)?;
     }
