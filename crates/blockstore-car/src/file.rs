@@ -6,7 +6,7 @@ use std::sync::{Mutex, TryLockError};
 
 use blockstore_core::CidBytes;
 
-use crate::place::{AHEAD, Asked, is_near};
+use crate::place::{Asked, Place, Places};
 use crate::section::{self, CutOff, Section, Split};
 use crate::varint;
 
@@ -33,17 +33,7 @@ pub(crate) struct PositionedFile {
 struct Window {
     start: u64,
     bytes: Vec<u8>,
-    one: Place,
-    many: Place,
-}
-
-/// How far a reader has come.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    /// Where the last read ended.
-    next: u64,
-    /// Whether it began not far behind the one before.
-    in_order: bool,
+    places: Places<Place>,
 }
 
 impl PositionedFile {
@@ -76,18 +66,19 @@ impl PositionedFile {
                 });
             }
         };
-        if window.place(asked).is_near(offset) && window.section(offset, limit).is_none() {
+        if window.places.of(asked).is_near(offset) && window.section(offset, limit).is_none() {
             let start = window.refill_from(offset);
             self.refill(&mut window, start)?;
         }
         if let Some((section, bytes)) = window.section(offset, limit) {
             let seen = look(section.cid(bytes), section.block(bytes));
-            window.place(asked).come_to(offset, &section);
+            let end = offset + section.end as u64;
+            window.places.of_mut(asked).come_to(offset, end);
             return Ok(seen);
         }
-        let place = window.place(asked);
+        let place = window.places.of_mut(asked);
         self.section_alone(offset, limit, |section, bytes| {
-            place.come_to(offset, section);
+            place.come_to(offset, offset + section.end as u64);
             look(section.cid(bytes), section.block(bytes))
         })
     }
@@ -101,20 +92,14 @@ impl PositionedFile {
         look: impl Fn(&[u8], &[u8]) -> Option<T>,
     ) -> Option<T> {
         let mut window = self.window.try_lock().ok()?;
-        let Place { next, in_order } = *window.place(asked);
-        if !in_order {
-            return None;
-        }
-        let mut offset = next;
-        for _ in 0..AHEAD {
+        let mut place = *window.places.of(asked);
+        let found = place.look_ahead(|offset| {
             let (section, bytes) = window.section(offset, limit)?;
-            if let Some(found) = look(section.cid(bytes), section.block(bytes)) {
-                window.place(asked).come_to(offset, &section);
-                return Some(found);
-            }
-            offset += section.end as u64;
-        }
-        None
+            let found = look(section.cid(bytes), section.block(bytes));
+            Some((found, offset + section.end as u64))
+        })?;
+        *window.places.of_mut(asked) = place;
+        Some(found)
     }
 
     /// Reads the CID of the section at `offset`, without its block, and hands it to `look`.
@@ -186,30 +171,13 @@ impl PositionedFile {
     }
 }
 
-impl Place {
-    fn is_near(&self, offset: u64) -> bool {
-        offset.checked_sub(self.next).is_some_and(is_near)
-    }
-
-    fn come_to(&mut self, offset: u64, section: &Section) {
-        self.in_order = self.is_near(offset);
-        self.next = offset + section.end as u64;
-    }
-}
-
 impl Window {
-    fn place(&mut self, asked: Asked) -> &mut Place {
-        match asked {
-            Asked::One => &mut self.one,
-            Asked::Many => &mut self.many,
-        }
-    }
-
     /// Where to read ahead from, if `offset` is not here: as the places of a reader are not far
     /// from each other, from where the other may go on.
     fn refill_from(&self, offset: u64) -> u64 {
         let behind = |place: &Place| offset.checked_sub(place.next).filter(|far| *far < BEHIND);
-        let far = [self.one, self.many].iter().filter_map(behind).max();
+        let Places { one, many } = &self.places;
+        let far = [one, many].into_iter().filter_map(behind).max();
         offset - far.unwrap_or(0)
     }
 

@@ -11,10 +11,71 @@ pub(crate) enum Asked {
     Many,
 }
 
-/// How many sections to look through for a block of a CAR that is read in order.
-pub(crate) const AHEAD: usize = 8;
+/// A place for each way of asking.
+#[derive(Debug, Default)]
+pub(crate) struct Places<P> {
+    pub(crate) one: P,
+    pub(crate) many: P,
+}
 
-/// Whether a block that lies so many bytes behind another is not far from it.
-pub(crate) fn is_near(ahead: u64) -> bool {
-    ahead <= 4 << 10
+impl<P> Places<P> {
+    pub(crate) fn of(&self, asked: Asked) -> &P {
+        match asked {
+            Asked::One => &self.one,
+            Asked::Many => &self.many,
+        }
+    }
+
+    pub(crate) fn of_mut(&mut self, asked: Asked) -> &mut P {
+        match asked {
+            Asked::One => &mut self.one,
+            Asked::Many => &mut self.many,
+        }
+    }
+}
+
+/// How far a reader has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    /// Where the section begins that follows the block given last.
+    pub(crate) next: u64,
+    /// Whether that block lay not far behind the one before.
+    pub(crate) in_order: bool,
+}
+
+impl Place {
+    pub(crate) fn is_near(&self, offset: u64) -> bool {
+        const NEAR: u64 = 4 << 10;
+        let ahead = offset.checked_sub(self.next);
+        ahead.is_some_and(|ahead| ahead <= NEAR)
+    }
+
+    /// Notes that a block is given, whose section lies from `start` to `end`.
+    pub(crate) fn come_to(&mut self, start: u64, end: u64) {
+        self.in_order = self.is_near(start);
+        self.next = end;
+    }
+
+    /// Looks for a block in the next section and some behind it, if blocks came in order so far,
+    /// and comes to where it is. `look` says of the section at an offset whether it is the one,
+    /// and where it ends; `None` if there is nothing to be seen.
+    pub(crate) fn look_ahead<T>(
+        &mut self,
+        mut look: impl FnMut(u64) -> Option<(Option<T>, u64)>,
+    ) -> Option<T> {
+        const AHEAD: usize = 8;
+        if !self.in_order {
+            return None;
+        }
+        let mut offset = self.next;
+        for _ in 0..AHEAD {
+            let (found, end) = look(offset)?;
+            if found.is_some() {
+                self.come_to(offset, end);
+                return found;
+            }
+            offset = end;
+        }
+        None
+    }
 }

@@ -14,7 +14,7 @@ use blockstore_core::{
 
 use crate::file::PositionedFile;
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
-use crate::place::{AHEAD, Asked, is_near};
+use crate::place::{Asked, Place, Places};
 use crate::reader::Buffer;
 use crate::section::{self, Section, Split};
 use crate::{CarError, CarFault, CarOptions, Verify, header};
@@ -71,16 +71,13 @@ enum Source {
 #[derive(Debug)]
 struct CarBytes {
     car: Bytes,
-    one: Place,
-    many: Place,
+    places: Places<SharedPlace>,
 }
 
-/// How far a reader has come in a CAR.
+/// A [`Place`] that threads share. What one makes of another's is a guess and no more.
 #[derive(Debug, Default)]
-struct Place {
-    /// Where the section begins that follows the block given last.
+struct SharedPlace {
     next: AtomicUsize,
-    /// Whether that block lay not far behind the one before.
     in_order: AtomicBool,
 }
 
@@ -121,8 +118,7 @@ impl CarBlockStore {
         }
         let car = CarBytes {
             car,
-            one: Place::default(),
-            many: Place::default(),
+            places: Places::default(),
         };
         Self::finish(Source::Memory(car), roots, sections, verify, options)
     }
@@ -223,7 +219,7 @@ impl CarBlockStore {
                 let copy_if_wanted = |cid: &[u8], block: &[u8]| {
                     (cid == wanted).then(|| Bytes::copy_from_slice(block))
                 };
-                if self.can_look_ahead()
+                if self.looks_ahead()
                     && let Some(block) = file.with_next(asked, self.limit, copy_if_wanted)
                 {
                     return Ok(Some(block));
@@ -243,20 +239,22 @@ impl CarBlockStore {
         }
     }
 
-    /// Whether a block may be looked for without the index: only the index knows which section
-    /// is the first of those with the same CID.
-    fn can_look_ahead(&self) -> bool {
-        self.sections == self.index.len()
+    /// Whether to look for a block without the index first: not where a CID is there twice, for
+    /// only the index knows which section is the first, and not where nothing is gained by it.
+    fn looks_ahead(&self) -> bool {
+        let is_long = match &self.source {
+            Source::Memory(car) => car.car.len() > SHORT_CAR,
+            Source::File(_) => true,
+        };
+        is_long && self.sections == self.index.len()
     }
 
     /// Finds a block in memory, near where the reader is, or by the index.
     fn find_in(&self, car: &CarBytes, asked: Asked, wanted: &[u8]) -> Option<Bytes> {
-        let place = car.place(asked);
-        if self.can_look_ahead()
-            && place.in_order.load(Ordering::Relaxed)
-            && let Some(section) = car.ahead_of(place, wanted, self.limit)
+        if self.looks_ahead()
+            && let Some(section) = car.ahead(asked, wanted, self.limit)
         {
-            return Some(car.give(asked, section));
+            return Some(car.block(section));
         }
         let found = Cell::new(None);
         let look = |offset| {
@@ -324,8 +322,8 @@ impl BlockStore for CarBlockStore {
             let find = |cid| self.find_checked(Asked::Many, cid);
             return cids.iter().map(find).collect();
         };
-        let in_order = car.many.in_order.load(Ordering::Relaxed);
-        let guesses = if in_order && self.can_look_ahead() {
+        let in_order = car.places.of(Asked::Many).load().in_order;
+        let guesses = if in_order && self.looks_ahead() {
             Vec::new()
         } else {
             self.guess(car, cids)
@@ -398,35 +396,46 @@ impl CarBytes {
     }
 
     /// The section of the block `wanted`, if it is the next one or a few sections ahead.
-    fn ahead_of(&self, place: &Place, wanted: &[u8], limit: u32) -> Option<SectionRef<'_>> {
-        let mut at = place.next.load(Ordering::Relaxed);
-        for _ in 0..AHEAD {
-            let section = self.section(at as u64, limit)?;
-            if section.cid == wanted {
-                return Some(section);
-            }
-            at = section.end;
-        }
-        None
+    fn ahead(&self, asked: Asked, wanted: &[u8], limit: u32) -> Option<SectionRef<'_>> {
+        let shared = self.places.of(asked);
+        let mut place = shared.load();
+        let found = place.look_ahead(|offset| {
+            let section = self.section(offset, limit)?;
+            let end = section.end as u64;
+            Some(((section.cid == wanted).then_some(section), end))
+        })?;
+        shared.store(place);
+        Some(found)
     }
 
-    fn place(&self, asked: Asked) -> &Place {
-        match asked {
-            Asked::One => &self.one,
-            Asked::Many => &self.many,
-        }
-    }
-
+    /// The block of a section that was looked up.
     fn give(&self, asked: Asked, section: SectionRef<'_>) -> Bytes {
-        let place = self.place(asked);
-        let expected = place.next.load(Ordering::Relaxed);
-        place.next.store(section.end, Ordering::Relaxed);
-        let ahead = section.start.checked_sub(expected);
-        let in_order =
-            ahead.is_some_and(|ahead| is_near(ahead as u64)) && self.car.len() > SHORT_CAR;
-        place.in_order.store(in_order, Ordering::Relaxed);
+        let shared = self.places.of(asked);
+        let mut place = shared.load();
+        place.come_to(section.start as u64, section.end as u64);
+        shared.store(place);
+        self.block(section)
+    }
+
+    fn block(&self, section: SectionRef<'_>) -> Bytes {
         self.car
             .slice(section.end - section.block.len()..section.end)
+    }
+}
+
+impl SharedPlace {
+    fn load(&self) -> Place {
+        Place {
+            next: self.next.load(Ordering::Relaxed) as u64,
+            in_order: self.in_order.load(Ordering::Relaxed),
+        }
+    }
+
+    fn store(&self, place: Place) {
+        let next = usize::try_from(place.next);
+        let next = next.expect("what is in memory has a place there");
+        self.next.store(next, Ordering::Relaxed);
+        self.in_order.store(place.in_order, Ordering::Relaxed);
     }
 }
 
