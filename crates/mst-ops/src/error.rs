@@ -1,7 +1,7 @@
 //! What can go wrong with a tree, by what the caller can do about it.
 
 use blockstore_core::{Cid, StoreError};
-use mst_node::{DecodeError, InvalidKey, MixedHeights};
+use mst_node::{DIGEST_LEN, DecodeError, InvalidKey, MixedHeights, node_cid};
 
 /// Why a question about a tree has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,11 @@ impl Error {
             | Self::InvalidTree { cid, .. } => Some(*cid),
             Self::InvalidKey(_) | Self::KeyOrder { .. } | Self::NodeTooLarge { .. } => None,
         }
+    }
+
+    /// The error for a node that is not there.
+    pub(crate) fn missing_node(digest: &[u8; DIGEST_LEN]) -> Self {
+        Self::MissingBlock(node_cid(digest))
     }
 }
 

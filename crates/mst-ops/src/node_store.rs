@@ -252,18 +252,8 @@ impl<S: BlockStore> NodeStore<S> {
         digest: &[u8; DIGEST_LEN],
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<Arc<TreeNode>, Error> {
-        let missing = || Error::MissingBlock(node_cid(digest));
-        let Some(cache) = &self.cache else {
-            let node = self.load(digest, height)?;
-            return node.map(Arc::new).ok_or_else(missing);
-        };
-        let key = DigestKey(*digest);
-        if let Some(node) = cache.get(&key) {
-            return Ok(node);
-        }
-        let node = Arc::new(self.load(digest, height)?.ok_or_else(missing)?);
-        cache.insert(key, Arc::clone(&node));
-        Ok(node)
+        let found = self.find(digest, height)?;
+        found.ok_or_else(|| Error::missing_node(digest))
     }
 
     /// The node whose SHA-256 is `digest`, if it is there, for a caller who keeps it.
@@ -271,16 +261,33 @@ impl<S: BlockStore> NodeStore<S> {
         if self.cache.is_none() {
             return self.load(digest, Node::height);
         }
-        match self.node_by_digest(digest) {
-            Ok(cached) => Ok(Some(TreeNode {
-                node: cached.node.clone(),
-                digest: cached.digest,
-                height: cached.height,
-                links: Box::default(),
-            })),
-            Err(Error::MissingBlock(_)) => Ok(None),
-            Err(error) => Err(error),
+        let cached = self.find(digest, Node::height)?;
+        Ok(cached.map(|cached| TreeNode {
+            node: cached.node.clone(),
+            digest: cached.digest,
+            height: cached.height,
+            links: Box::default(),
+        }))
+    }
+
+    /// The node whose SHA-256 is `digest`, if it is there, in the cache or read.
+    fn find(
+        &self,
+        digest: &[u8; DIGEST_LEN],
+        height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
+    ) -> Result<Option<Arc<TreeNode>>, Error> {
+        let Some(cache) = &self.cache else {
+            return Ok(self.load(digest, height)?.map(Arc::new));
+        };
+        let key = DigestKey(*digest);
+        if let Some(node) = cache.get(&key) {
+            return Ok(Some(node));
         }
+        let node = self.load(digest, height)?.map(Arc::new);
+        if let Some(node) = &node {
+            cache.insert(key, Arc::clone(node));
+        }
+        Ok(node)
     }
 
     fn load(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use blockstore_core::Cid;
-use mst_node::{DIGEST_LEN, Joint, Node, node_cid};
+use mst_node::{DIGEST_LEN, Joint, Node};
 
 use crate::{Error, NodeSource, TreeNode, place};
 
@@ -87,7 +87,9 @@ impl Branch {
         nodes: &impl NodeSource,
         digest: &[u8; DIGEST_LEN],
     ) -> Result<Self, Error> {
-        let node = nodes.fetch(digest)?.ok_or_else(|| missing(digest))?;
+        let node = nodes
+            .fetch(digest)?
+            .ok_or_else(|| Error::missing_node(digest))?;
         let height = place::top_height(&node)?;
         Self::from_store(node, height)
     }
@@ -196,10 +198,6 @@ impl From<Option<Arc<Branch>>> for Subtree {
     }
 }
 
-fn missing(digest: &[u8; DIGEST_LEN]) -> Error {
-    Error::MissingBlock(node_cid(digest))
-}
-
 /// A node in memory, seen from above: with the keys that enclose it.
 #[derive(Clone, Copy)]
 pub(super) struct View<'t> {
@@ -242,10 +240,8 @@ impl<'t> View<'t> {
         let Some(digest) = self.branch.node.subtree_digest(slot) else {
             return Ok(None);
         };
-        match self.child_if_there(nodes, slot, digest)? {
-            Some(below) => Ok(Some(below)),
-            None => Err(missing(digest)),
-        }
+        let below = self.child_if_there(nodes, slot, digest)?;
+        Ok(Some(below.ok_or_else(|| Error::missing_node(digest))?))
     }
 
     /// The node below slot `slot`, as [`child`](Self::child) gives it, or `None` if it is not
