@@ -11,6 +11,7 @@ use std::ops::RangeBounds;
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 use mst_ops::NodeWalker;
 
+use crate::batch::Batch;
 use crate::{Error, Repository, RepositorySummary, check_nsid};
 use range::KeyRange;
 
@@ -152,7 +153,7 @@ impl<S: BlockStore> Repository<S> {
             range,
             at: At::Start,
             ready: VecDeque::new(),
-            batch: 1,
+            batch: Batch::up_to(MAX_BATCH),
         })
     }
 }
@@ -215,8 +216,7 @@ pub struct Export<'r, S> {
     at: At,
     /// What was read ahead, since a store gives many blocks at once for less.
     ready: VecDeque<Step>,
-    /// How many records to read ahead: few at first, for who wants no more.
-    batch: usize,
+    batch: Batch,
 }
 
 /// Where in its slot the walker is.
@@ -240,9 +240,6 @@ enum Step {
 
 /// The most records that are read ahead.
 const MAX_BATCH: usize = 64;
-
-/// Where as many bytes as this were read ahead, the next record is read alone.
-const LARGE_BATCH: usize = 256 << 10;
 
 impl<S: BlockStore> Export<'_, S> {
     fn step(&mut self) -> Option<Step> {
@@ -295,8 +292,8 @@ impl<S: BlockStore> Export<'_, S> {
 
     /// Takes steps until there are records enough to be read at once, and reads them.
     fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
-        let mut records = Vec::with_capacity(self.batch);
-        while records.len() < self.batch && self.ready.len() < 2 * MAX_BATCH {
+        let mut records = Vec::with_capacity(self.batch.len());
+        while records.len() < self.batch.len() && self.ready.len() < 2 * MAX_BATCH {
             let Some(step) = next(self) else {
                 break;
             };
@@ -321,10 +318,7 @@ impl<S: BlockStore> Export<'_, S> {
                 read += block.len();
             }
         }
-        self.batch = match read {
-            0..LARGE_BATCH => (self.batch * 2).min(MAX_BATCH),
-            _ => 1,
-        };
+        self.batch.settle(read);
     }
 
     fn record(&self, cid: Cid) -> Result<(Cid, Bytes), Error> {

@@ -7,6 +7,7 @@ use std::iter::FusedIterator;
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::{Entries, EntryRef};
 
+use crate::batch::Batch;
 use crate::path::check_record_key;
 use crate::{Error, RepoPath};
 
@@ -80,16 +81,12 @@ pub struct Records<'r, S> {
     ready: VecDeque<(EntryRef, Option<Bytes>)>,
     /// What ended that, behind them.
     failed: Option<Box<Error>>,
-    /// How many records to read ahead: few at first, for who wants no more.
-    batch: usize,
+    batch: Batch,
     paths: PathCheck,
 }
 
 /// The most records that are read ahead.
 const MAX_BATCH: usize = 16;
-
-/// Where as many bytes as this were read ahead, the next record is read alone.
-const LARGE_BATCH: usize = 256 << 10;
 
 impl<'r, S: BlockStore> Records<'r, S> {
     pub(crate) fn new(blocks: &'r S, entries: Entries<'r, S>) -> Self {
@@ -98,15 +95,15 @@ impl<'r, S: BlockStore> Records<'r, S> {
             entries,
             ready: VecDeque::new(),
             failed: None,
-            batch: 1,
+            batch: Batch::up_to(MAX_BATCH),
             paths: PathCheck::default(),
         }
     }
 
     /// Reads records ahead, up to the first entry that cannot be read.
     fn read_ahead(&mut self) {
-        let mut cids = Vec::with_capacity(self.batch);
-        while cids.len() < self.batch {
+        let mut cids = Vec::with_capacity(self.batch.len());
+        while cids.len() < self.batch.len() {
             match self.entries.next() {
                 Some(Ok(entry)) => {
                     cids.push(entry.value());
@@ -125,10 +122,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
             read += block.as_ref().map_or(0, Bytes::len);
             *ready = block;
         }
-        self.batch = match read {
-            0..LARGE_BATCH => (self.batch * 2).min(MAX_BATCH),
-            _ => 1,
-        };
+        self.batch.settle(read);
     }
 
     fn record(&mut self, entry: EntryRef, read: Option<Bytes>) -> Result<Record, Error> {
