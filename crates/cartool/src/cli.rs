@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use atproto_mst::mst_repo::check_nsid;
+use atproto_mst::mst_repo::{check_nsid, is_did};
 use atproto_mst::{Cid, PublicKey, RepoPath};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -57,6 +57,7 @@ Examples:
   cartool proof make repo.car app.bsky.actor.profile/self -o proof.car
   cartool proof check proof.car app.bsky.actor.profile/self --commit $CID
   cartool keygen my.key
+  cartool init $DID --key-file my.key -o new.car
   cartool sign changed.car --key-file my.key -o signed.car
   cartool import repo.car repos.sqlite
   cartool commit repos.sqlite writes.jsonl --key-file my.key --slice slice.car
@@ -94,6 +95,7 @@ pub(crate) enum Command {
     Put(PutArgs),
     Rm(RmArgs),
     Keygen(KeygenArgs),
+    Init(InitArgs),
     Sign(SignArgs),
     Commit(CommitArgs),
     Salvage(SalvageArgs),
@@ -121,6 +123,7 @@ impl Command {
             Self::Put(args) => &args.source.file,
             Self::Rm(args) => &args.source.file,
             Self::Keygen(args) => &args.file,
+            Self::Init(args) => &args.output,
             Self::Sign(args) => &args.source.file,
             Self::Commit(args) => &args.source.file,
             Self::Salvage(args) => &args.source.file,
@@ -509,6 +512,27 @@ pub(crate) enum KeyCurve {
     P256,
 }
 
+/// Start a repository, without records
+///
+/// OUT has the first commit, signed, and an empty tree. `commit` makes the next one in a copy, and
+/// `import` takes it into a database, for commits there.
+///
+/// Whether the key is the account's is not checked: its DID document says.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Whose repository it is
+    #[arg(value_parser = parse_did)]
+    pub(crate) did: String,
+
+    /// The private key, as `keygen` makes it, or `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+
+    /// The CAR to write, or `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
 /// Sign the commit of a repository, in a copy
 ///
 /// OUT is the whole repository, as for `put`, with the commit as it is but for its signature; so
@@ -673,6 +697,13 @@ fn parse_cid(text: &str) -> Result<Cid, String> {
 fn parse_key(text: &str) -> Result<PublicKey, String> {
     let parsed = text.parse::<PublicKey>();
     parsed.map_err(|error| format!("not a public key: {}", chain(&error)))
+}
+
+fn parse_did(text: &str) -> Result<String, String> {
+    if is_did(text) {
+        return Ok(text.to_owned());
+    }
+    Err("not a DID, such as did:plc:z72i7hdynmk6r22z27h6tvur or did:web:example.com".to_owned())
 }
 
 fn parse_nsid(text: &str) -> Result<String, String> {

@@ -1,6 +1,5 @@
 //! `cartool commit`
 
-use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use blockstore_sqlite::Access;
 
 use crate::cli::CommitArgs;
 use crate::failure::{Failure, chain};
-use crate::new_file::NewFile;
+use crate::new_file::{NewFile, is_same_file};
 use crate::output::Output;
 use crate::quote::{Counted, Quoted};
 use crate::report::Report;
@@ -42,28 +41,20 @@ fn check_files(args: &CommitArgs) -> Result<(), Failure> {
         return usage("a CAR is not changed in its place: say with -o where the copy goes");
     }
     if let (Some(slice), Some(output)) = (&args.slice, &args.output)
-        && is_same(slice, output)
+        && is_same_file(slice, output)
     {
         return usage("the slice and the repository cannot go to the same place");
     }
     if let Some(slice) = &args.slice
         && slice != dash
-        && inputs.iter().any(|file| is_same(slice, file))
+        && inputs.iter().any(|file| is_same_file(slice, file))
     {
         return usage("the slice would take the place of what it is made from");
     }
-    if let Some(output) = &args.output
-        && output != dash
-        && is_same(output, &args.key_file)
-    {
-        return usage("the repository would take the place of the key");
+    match &args.output {
+        Some(output) => key_file::check_kept(&args.key_file, output),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    let canonical = |path| fs::canonicalize(path).ok();
-    one == other || canonical(one).is_some_and(|one| Some(one) == canonical(other))
 }
 
 /// Makes the commit in a copy of the repository.

@@ -20,6 +20,7 @@ mod from_json;
 mod get;
 mod import;
 mod info;
+mod init;
 mod input;
 mod json;
 mod json_reader;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         Command::Put(args) => put::run(args, &mut out, &mut report),
         Command::Rm(args) => rm::run(args, &mut out, &mut report),
         Command::Keygen(args) => keygen::run(args, &mut out, &mut report),
+        Command::Init(args) => init::run(args, &mut out, &mut report),
         Command::Sign(args) => sign::run(args, &mut out, &mut report),
         Command::Commit(args) => commit::run(args, &mut out, &mut report),
         Command::Salvage(args) => salvage::run(args, &mut out, &mut report),

@@ -105,6 +105,12 @@ impl Write for NewFile {
     }
 }
 
+/// Whether both paths lead to one file.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let canonical = |path| fs::canonicalize(path).ok();
+    one == other || canonical(one).is_some_and(|one| Some(one) == canonical(other))
+}
+
 /// Creates a file in the folder of `target`.
 fn create_near(target: PathBuf) -> io::Result<(File, Place)> {
     #[cfg(target_os = "linux")]

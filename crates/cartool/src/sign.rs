@@ -16,6 +16,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut Output, report: &mut Report) -> Res
         let what = "only one of the repository and the key can be standard input";
         return Err(Failure::Usage(what.to_owned()));
     }
+    key_file::check_kept(&args.key_file, &args.output)?;
     let key = key_file::read(&args.key_file, report)?;
     let repository = input::open(&args.source)?;
     let mut commit = repository.commit().clone();

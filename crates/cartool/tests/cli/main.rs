@@ -14,6 +14,7 @@ mod diff;
 mod export;
 mod faults;
 mod formats;
+mod init;
 mod keys;
 mod proof;
 mod put;

@@ -1,0 +1,27 @@
+//! `cartool init`
+
+use atproto_mst::{MemoryBlockStore, Repository, Writer};
+
+use crate::cli::InitArgs;
+use crate::failure::{Failure, chain};
+use crate::key_file;
+use crate::output::Output;
+use crate::report::Report;
+use crate::whole;
+
+pub(crate) fn run(args: &InitArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    key_file::check_kept(&args.key_file, &args.output)?;
+    let key = key_file::read(&args.key_file, report)?;
+    let blocks = MemoryBlockStore::new();
+    let created = Writer::create(&blocks, &args.did, &key);
+    let (_, new) = created.map_err(|error| Failure::Invalid(chain(&error)))?;
+    let repository = Repository::open(&blocks, &new.cid)?;
+    whole::write(&repository, &args.output, out, |_| {})?;
+
+    let (cid, rev, key) = (new.cid, &new.commit.rev, key.public_key());
+    report.note(&format_args!(
+        "commit {cid}, rev {rev}, the first of {}, is signed by {key}",
+        args.did
+    ));
+    Ok(())
+}
