@@ -637,6 +637,10 @@ pub(crate) struct CompactArgs {
 ///
 /// A later revision of a repository takes the place of the earlier; `compact` rids the
 /// database of what only the earlier needed.
+///
+/// With --update, FILE may be what `export --since` writes, or a server sends for `since`: all
+/// that is new since the revision that the database has. That it is all there is checked, and the
+/// nodes, paths and records that are new; what is old is not read.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
@@ -644,6 +648,10 @@ pub(crate) struct ImportArgs {
 
     /// The database
     pub(crate) database: PathBuf,
+
+    /// Go on from the revision that the database has: FILE may leave out what that has too
+    #[arg(long)]
+    pub(crate) update: bool,
 
     /// Even if the database has a later revision, or another commit of the same
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use atproto_mst::{BlockStore, BlockStoreMut, Commit, Repository};
+use atproto_mst::{BlockStore, BlockStoreMut, Commit, OverlayBlockStore, Repository};
 use blockstore_sqlite::{Access, SqliteTransaction};
 
 use crate::cli::ImportArgs;
@@ -15,6 +15,14 @@ use crate::whole::{self, Keys};
 use crate::{database, input};
 
 pub(crate) fn run(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
+    if args.update {
+        update(args, report)
+    } else {
+        import(args, report)
+    }
+}
+
+fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     let opened = input::open_blocks(&args.source)?;
     let commit = opened.commit()?;
     let blocks = opened.blocks;
@@ -44,6 +52,52 @@ pub(crate) fn run(args: &ImportArgs, report: &mut Report) -> Result<(), Failure>
     let (records, nodes) = (
         Counted(found.records, "record"),
         Counted(found.nodes, "node"),
+    );
+    report.note(&format_args!(
+        "{did}, rev {rev}: {records}, {nodes}; {before}"
+    ));
+    Ok(())
+}
+
+/// Imports what the database does not have, of a repository of which it has an earlier revision.
+fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
+    let opened = input::open_blocks(&args.source)?;
+    let new = opened.commit()?;
+    report.show(Progress::of_silent_work(None));
+    let part = Watched {
+        blocks: opened.blocks,
+        progress: report.progress(),
+    };
+    let of_source = |error: atproto_mst::Error| Failure::from(error).of(&args.source.file);
+    let about_database = |failure: Failure| failure.of(&args.database);
+    let database = database::open(&args.database, Access::ReadWrite).map_err(about_database)?;
+    let updated = database.transaction(|transaction| {
+        let blocks = OverlayBlockStore::new(&part, transaction);
+        let repository = input::open_at(blocks, &new).map_err(of_source)?;
+        let commit = repository.commit().clone();
+        let before = Before::of(&repository, transaction)?;
+        let root = match &before {
+            Before::Same => commit.data,
+            Before::Other(old) => old.data,
+            Before::Nothing | Before::Damaged => {
+                let what = format!("has no revision of {} to go on from", commit.did);
+                return Err(Failure::Invalid(what));
+            }
+        };
+        if !args.force {
+            before.refuse_to_go_back(&commit)?;
+        }
+        let copied = repository.copy_since_to(&root, transaction);
+        let copied = copied.map_err(of_source)?;
+        transaction.set_head(&commit.did, &new)?;
+        Ok::<_, Failure>((commit, copied, before))
+    });
+    let (commit, copied, before) = updated.map_err(about_database)?;
+
+    let Commit { did, rev, .. } = commit;
+    let (records, nodes) = (
+        Counted(copied.records, "new record"),
+        Counted(copied.nodes, "new node"),
     );
     report.note(&format_args!(
         "{did}, rev {rev}: {records}, {nodes}; {before}"

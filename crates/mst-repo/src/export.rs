@@ -185,23 +185,31 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn copy_to<T: BlockStoreMut>(&self, store: &T) -> Result<RepositorySummary, Error> {
-        /// How many bytes to put at once.
-        const BATCH_LEN: usize = 1 << 20;
         let summary = self.verify()?;
-        let (mut batch, mut len) = (Vec::new(), 0);
-        for block in self.export()? {
-            let (cid, block) = block?;
-            len += block.len();
-            batch.push((cid, block));
-            if len >= BATCH_LEN {
-                store.put_many(&batch)?;
-                batch.clear();
-                len = 0;
-            }
-        }
-        store.put_many(&batch)?;
+        put_all(self.export()?, store)?;
         Ok(summary)
     }
+}
+
+/// Puts blocks into a store, in pieces of which a few fit into memory.
+fn put_all<T: BlockStoreMut>(
+    blocks: impl Iterator<Item = Result<(Cid, Bytes), Error>>,
+    store: &T,
+) -> Result<(), Error> {
+    /// How many bytes to put at once.
+    const BATCH_LEN: usize = 1 << 20;
+    let (mut batch, mut len) = (Vec::new(), 0);
+    for block in blocks {
+        let (cid, block) = block?;
+        len += block.len();
+        batch.push((cid, block));
+        if len >= BATCH_LEN {
+            store.put_many(&batch)?;
+            batch.clear();
+            len = 0;
+        }
+    }
+    Ok(store.put_many(&batch)?)
 }
 
 /// An iterator over the blocks of a repository, or of a range of its keys, from

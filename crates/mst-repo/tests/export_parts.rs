@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use blockstore_core::{
-    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
+    dag_cbor_cid,
 };
 use mst_ops::{NodeStore, ProofError, Prover};
 use mst_repo::{Commit, Error, Export, Repository};
@@ -368,6 +369,77 @@ fn an_old_repository_and_the_difference_are_the_new_one_whole() {
         let again: Vec<Block> = again.unwrap().map(Result::unwrap).collect();
         assert_eq!(again, blocks);
     }
+}
+
+/// Opens what a receiver of `part` has who holds `store`.
+fn over<'s>(
+    part: &[Block],
+    store: &'s MemoryBlockStore,
+    commit: &Cid,
+) -> Repository<OverlayBlockStore<MemoryBlockStore, &'s MemoryBlockStore>> {
+    Repository::open(OverlayBlockStore::new(stored(part), store), commit).unwrap()
+}
+
+#[test]
+fn a_store_with_the_old_repository_takes_the_difference_and_has_the_new_one() {
+    let mut rng = Rng::new(20);
+    for round in 0..60 {
+        let old = SampleRepository::generate(round as u64, [0, 1, 5, 60, 700][round % 5]);
+        let new = changed(&old, rng.below(12), &mut rng);
+        let (old_blocks, difference) = (old.blocks(), obvious(&old, &new));
+        let store = stored(&old_blocks);
+        let old_cids = as_set(&old_blocks);
+        // Sent or not, what the receiver has anyway.
+        let mut part = in_order(&new.blocks(), &difference);
+        part.retain(|(cid, _)| !old_cids.contains(cid) || rng.below(2) == 0);
+
+        let repository = over(&part, &store, &new.commit.0);
+        let copied = repository.copy_since_to(&old.tree.root, &store).unwrap();
+        let nodes = new.tree.nodes.iter();
+        let nodes = nodes.filter(|(cid, _)| difference.contains(cid)).count();
+        let records = new.paths.iter();
+        let records = records.filter(|(path, value)| old.paths.get(*path) != Some(*value));
+        assert_eq!(copied.records, records.count() as u64, "{round}");
+        // A record could be a node's block too, but none here is.
+        assert_eq!(copied.nodes, nodes as u64, "{round}");
+
+        assert_eq!(store.len(), old_cids.union(&difference).count());
+        let summary = Repository::open(&store, &new.commit.0).unwrap().verify();
+        assert_eq!(summary.unwrap().records, new.paths.len() as u64);
+    }
+}
+
+#[test]
+fn a_difference_of_which_anything_is_missing_or_wrong_changes_nothing() {
+    let old = SampleRepository::generate(21, 300);
+    let new = changed(&old, 9, &mut Rng::new(21));
+    let old_blocks = old.blocks();
+    let old_cids = as_set(&old_blocks);
+    let part = in_order(&new.blocks(), &obvious(&old, &new));
+    assert!(part.len() > 10);
+    for (missing, _) in &part[1..] {
+        let store = stored(&old_blocks);
+        let mut rest = part.clone();
+        rest.retain(|(cid, _)| cid != missing);
+        let repository = over(&rest, &store, &new.commit.0);
+        let copied = repository.copy_since_to(&old.tree.root, &store);
+        if old_cids.contains(missing) {
+            copied.unwrap();
+        } else {
+            assert_eq!(copied.unwrap_err().cid(), Some(*missing));
+            assert_eq!(store.len(), old_cids.len());
+        }
+    }
+
+    let mut named = old.clone();
+    let value = *old.paths.values().next().unwrap();
+    named.paths.insert("app.bsky.feed.post/.".to_owned(), value);
+    let named = rebuilt(&named);
+    let store = stored(&old_blocks);
+    let repository = over(&named.blocks(), &store, &named.commit.0);
+    let error = repository.copy_since_to(&old.tree.root, &store);
+    assert!(matches!(error, Err(Error::InvalidPath { .. })), "{error:?}");
+    assert_eq!(store.len(), old_cids.len());
 }
 
 #[test]

@@ -244,3 +244,77 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     );
     assert!(!folder.names().contains(&"out.car".to_owned()));
 }
+
+#[test]
+fn a_database_with_the_old_repository_takes_what_is_new() {
+    let (old, new) = two();
+    let folder = Folder::new();
+    let (a, b) = (
+        folder.write("a.car", old.car()),
+        folder.write("b.car", new.car()),
+    );
+    let (database, part) = (folder.path("db"), folder.path("part.car"));
+    let export = ["export", &b, "--since", &a, "-o", &part];
+    assert_eq!(folder.run(&export, b"").code, 0);
+    let update = ["import", "--update", &part, &database];
+    // Neither without the old repository, nor as if it were whole.
+    assert_eq!(folder.run(&update, b"").code, 3);
+    assert!(!folder.names().contains(&"db".to_owned()));
+    let other = folder.write(
+        "other.car",
+        repository_of(&[("a.example.a/1", b"\xa0")]).car(),
+    );
+    assert_eq!(folder.run(&["import", &other, &database], b"").code, 0);
+    let run = folder.run(&update, b"");
+    let said = format!(
+        "has no revision of {} to go on from",
+        commit_of(&old.car()).did
+    );
+    assert!(run.code == 1 && run.err.contains(&said), "{}", run.err);
+    assert_eq!(folder.run(&["import", &a, &database], b"").code, 0);
+    assert_eq!(folder.run(&["import", &part, &database], b"").code, 1);
+
+    // Of what is missing it says what, and takes nothing.
+    let did = commit_of(&old.car()).did;
+    let whole = || {
+        let run = folder.run(&["export", &database, &did, "-o", "-"], b"");
+        assert_eq!(run.code, 0, "{}", run.err);
+        run.raw_out
+    };
+    let note = new.paths["com.example.note/1"];
+    for cid in [note, new.tree.root] {
+        let gone = folder.write("gone.car", car_without(&new, &cid));
+        let run = folder.run(&["import", "--update", &gone, &database], b"");
+        let said = format!("cartool: gone.car: block {cid} is missing\n");
+        assert_eq!((run.code, run.err), (1, said));
+        assert_eq!(whole(), old.car());
+    }
+
+    let run = folder.run(&update, b"");
+    assert_eq!((run.code, &*run.out), (0, ""), "{}", run.err);
+    let said = "rev 3zzzzzzzzzzz2: 1 new record, ";
+    let was = format!("; was at rev {}\n", commit_of(&old.car()).rev);
+    assert!(
+        run.err.contains(said) && run.err.ends_with(&was),
+        "{}",
+        run.err
+    );
+    assert_eq!(whole(), new.car());
+    // Once more there is nothing to do, and there is no way back.
+    let run = folder.run(&update, b"");
+    assert!(
+        run.code == 0
+            && run
+                .err
+                .contains(": 0 new records, 0 new nodes; was in the database"),
+        "{}",
+        run.err
+    );
+    let run = folder.run(&["import", "--update", &a, &database], b"");
+    assert!(
+        run.code == 1 && run.err.contains("a later revision"),
+        "{}",
+        run.err
+    );
+    assert_eq!(whole(), new.car());
+}

@@ -41,7 +41,11 @@ fn a_repository_starts_empty_and_takes_commits() {
     commit(&database, &[]);
     for file in [&next, &database] {
         let list = folder.run(&["list", file], b"");
-        assert!(list.out.starts_with("\"com.example.note/1\" "), "{}", list.out);
+        assert!(
+            list.out.starts_with("\"com.example.note/1\" "),
+            "{}",
+            list.out
+        );
         let verified = folder.run(&["verify", file, "--key", &public], b"");
         assert_eq!(verified.code, 0, "{}", verified.err);
     }

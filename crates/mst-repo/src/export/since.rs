@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use blockstore_core::{BlockStore, Bytes, Cid};
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 use mst_node::{DIGEST_LEN, node_digest};
 use mst_ops::{Diff, NodeStore, NodeWalker, Operation};
 
-use super::{At, Export, Step};
-use crate::{Error, Repository};
+use super::{At, Export, Step, put_all};
+use crate::record::PathCheck;
+use crate::{Error, Repository, RepositorySummary};
 
 impl<S: BlockStore> Repository<S> {
     /// Returns the blocks that lead from the tree of `old_root` in `old` to this repository: the
@@ -80,6 +81,82 @@ impl<S: BlockStore> Repository<S> {
                 ended,
             },
         })
+    }
+
+    /// Puts what [`export_since`](Self::export_since) gives into `store`, which has the tree of
+    /// `old_root` and its records: the store then has this repository too. It is how a CAR that
+    /// leaves out what its receiver has is imported; open it as a repository over an
+    /// [`OverlayBlockStore`](blockstore_core::OverlayBlockStore) of the CAR and the store, since
+    /// its sender may take anything for known that the store has.
+    ///
+    /// Nothing is written unless all that is new is there and sound: the nodes in their place, the
+    /// new paths paths, their records there. What was old is taken to be whole and is not read;
+    /// [`verify`](Self::verify) reads all. If the store fails on the way, what was put before may
+    /// stay; with a transaction for a store it is all or nothing.
+    ///
+    /// Returns how many nodes and records are new.
+    ///
+    /// # Errors
+    ///
+    /// Those of `export_since` and its items, [`Error::InvalidPath`], and [`Error::Store`] if
+    /// `store` does not take a block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_car::{CarBlockStore, CarWriter};
+    /// use blockstore_core::{MemoryBlockStore, OverlayBlockStore};
+    /// use mst_repo::{Repository, Write, Writer};
+    ///
+    /// # let key = |_: &[u8]| Ok([1; 64]);
+    /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
+    /// # let write = |rkey: &str| [Write::Create {
+    /// #     path: format!("app.bsky.feed.post/{rkey}"),
+    /// #     record: b"\xa1\x64text\x65Hello".as_slice().into(),
+    /// # }];
+    /// let origin = MemoryBlockStore::new();
+    /// let (mut writer, _) = Writer::create(&origin, did, &key)?;
+    /// let old = writer.write(&write("1"), &key)?;
+    /// let mirror = MemoryBlockStore::new();
+    /// Repository::open(&origin, &old.cid)?.copy_to(&mirror)?;
+    ///
+    /// // What the origin sends for the time since.
+    /// let new = writer.write(&write("2"), &key)?;
+    /// let repository = Repository::open(&origin, &new.cid)?;
+    /// let mut car = CarWriter::new(Vec::new(), &[new.cid])?;
+    /// for block in repository.export_since(repository.nodes(), &old.commit.data)? {
+    ///     let (cid, block) = block?;
+    ///     car.write_block(&cid, &block)?;
+    /// }
+    /// let car = CarBlockStore::from_bytes(car.finish()?)?;
+    ///
+    /// let repository = Repository::open(OverlayBlockStore::new(car, &mirror), &new.cid)?;
+    /// let copied = repository.copy_since_to(&old.commit.data, &mirror)?;
+    /// assert_eq!((copied.nodes, copied.records), (1, 1));
+    /// assert_eq!(Repository::open(&mirror, &new.cid)?.verify()?.records, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn copy_since_to<T: BlockStoreMut>(
+        &self,
+        old_root: &Cid,
+        store: &T,
+    ) -> Result<RepositorySummary, Error> {
+        let old = NodeStore::with_options(store, *self.nodes().options());
+        let diff = Diff::new(&old, old_root, self.nodes(), &self.commit().data)?;
+        let mut copied = RepositorySummary {
+            nodes: diff.created().len() as u64,
+            records: 0,
+        };
+        let mut paths = PathCheck::default();
+        for operation in diff.filter(|operation| operation.new.is_some()) {
+            paths.check(&operation.key)?;
+            copied.records += 1;
+        }
+        for block in self.export_since(&old, old_root)? {
+            block?;
+        }
+        put_all(self.export_since(&old, old_root)?, store)?;
+        Ok(copied)
     }
 }
 
