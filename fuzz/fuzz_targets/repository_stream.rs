@@ -1,0 +1,101 @@
+//! Blocks of a repository in any order, some of them missing, several times there or damaged: a
+//! stream gives the beginning of what the index gives, and ends without an error only if it has
+//! given all.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use blockstore_car::CarBlockStore;
+use libfuzzer_sys::fuzz_target;
+use mst_repo::{Record, Repository, RepositoryStream, StreamError, StreamOptions};
+use mst_testkit::SampleRepository;
+
+static SAMPLES: LazyLock<[SampleRepository; 4]> =
+    LazyLock::new(|| [0, 1, 8, 40].map(|len| SampleRepository::generate(len as u64, len)));
+
+type Given = Vec<(String, Vec<u8>)>;
+
+fuzz_target!(|program: &[u8]| {
+    let Some(([kind, aside, damaged], order)) = program.split_first_chunk() else {
+        return;
+    };
+    let sample = &SAMPLES[usize::from(kind & 3)];
+    let all = sample.blocks();
+    // In their order but for what the program says: so few bytes are enough for a whole one.
+    let mut blocks = all.clone();
+    for [what, at, to] in order.as_chunks().0 {
+        let at = usize::from(*at) % blocks.len();
+        match what & 3 {
+            0 if blocks.len() > 1 => drop(blocks.remove(at)),
+            1 => {
+                let block = blocks.remove(at);
+                blocks.insert(usize::from(*to) % (blocks.len() + 1), block);
+            }
+            _ => blocks.insert(at, all[usize::from(*to) % all.len()].clone()),
+        }
+    }
+    let mut car = sample.car_of(&blocks);
+    if kind & 4 != 0 {
+        let at = car.len() * usize::from(*damaged) / 256;
+        car[at] ^= 1 << (kind >> 5);
+    }
+    if kind & 8 != 0 {
+        car.truncate(car.len() * usize::from(*damaged) / 256);
+    }
+
+    let mut options = StreamOptions::default();
+    options.memory_bytes = usize::from(*aside) * 64;
+    let (streamed, ended) = stream(&car, options);
+    let (indexed, whole) = index(&car);
+    assert!(indexed.starts_with(&streamed) || !opens(&car));
+    if ended.is_ok() {
+        assert!(whole && streamed == indexed);
+        assert_eq!(streamed.len(), sample.paths.len());
+    }
+    for (path, record) in &streamed {
+        let value = &sample.paths[path];
+        assert_eq!(*record, sample.records[value]);
+    }
+});
+
+fn stream(car: &[u8], options: StreamOptions) -> (Given, Result<(), StreamError>) {
+    let mut given = Vec::new();
+    let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
+        repository.records()?.try_for_each(|record| {
+            given.push(plain(&record?));
+            Ok(())
+        })
+    });
+    (given, ended)
+}
+
+/// Whether the CAR is one to its end, which a stream sees when it comes there.
+fn opens(car: &[u8]) -> bool {
+    CarBlockStore::from_bytes(car.to_vec()).is_ok()
+}
+
+/// What the index gives up to the first error, and whether that is all.
+fn index(car: &[u8]) -> (Given, bool) {
+    let mut given = Vec::new();
+    let Ok(store) = CarBlockStore::from_bytes(car.to_vec()) else {
+        return (given, false);
+    };
+    let root = store.roots()[0];
+    let Ok(repository) = Repository::open(store, &root) else {
+        return (given, false);
+    };
+    let Ok(records) = repository.records() else {
+        return (given, false);
+    };
+    for record in records {
+        match record {
+            Ok(record) => given.push(plain(&record)),
+            Err(_) => return (given, false),
+        }
+    }
+    (given, true)
+}
+
+fn plain(record: &Record) -> (String, Vec<u8>) {
+    (record.path().to_owned(), record.bytes().to_vec())
+}
