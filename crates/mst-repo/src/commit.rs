@@ -183,7 +183,8 @@ impl Commit {
 }
 
 /// Returns whether `block` is what a record must be: a map in canonical DAG-CBOR, without
-/// floating-point numbers. Whether it fits its lexicon is another question.
+/// floating-point numbers, integers of 64 bits with a sign, nothing more than 128 levels deep.
+/// Whether it fits its lexicon is another question.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -196,7 +197,7 @@ impl Commit {
 /// ```
 pub fn is_record(block: &[u8]) -> bool {
     serde_ipld_dagcbor::from_slice::<Ipld>(block).is_ok_and(|value| {
-        matches!(value, Ipld::Map(_)) && !holds_float(&value) && encode(&value) == block
+        matches!(value, Ipld::Map(_)) && holds_integers_only(&value) && encode(&value) == block
     })
 }
 
@@ -228,14 +229,27 @@ fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidCommit {
     InvalidCommit::FieldType { field, wanted }
 }
 
-/// Whether there is a float anywhere in `value`. The decoder bounds how deep it nests.
+/// Whether all numbers in `value` are of the data model, which has integers of 64 bits, signed.
+fn holds_integers_only(value: &Ipld) -> bool {
+    every(value, |part| match part {
+        Ipld::Float(_) => false,
+        Ipld::Integer(number) => i64::try_from(*number).is_ok(),
+        _ => true,
+    })
+}
+
 fn holds_float(value: &Ipld) -> bool {
-    match value {
-        Ipld::Float(_) => true,
-        Ipld::List(items) => items.iter().any(holds_float),
-        Ipld::Map(fields) => fields.values().any(holds_float),
-        _ => false,
-    }
+    !every(value, |part| !matches!(part, Ipld::Float(_)))
+}
+
+/// Whether `holds` of `value` and of all that is in it. The decoder bounds how deep it nests.
+fn every(value: &Ipld, holds: fn(&Ipld) -> bool) -> bool {
+    holds(value)
+        && match value {
+            Ipld::List(items) => items.iter().all(|item| every(item, holds)),
+            Ipld::Map(fields) => fields.values().all(|field| every(field, holds)),
+            _ => true,
+        }
 }
 
 /// Encodes `value` as canonical DAG-CBOR.

@@ -1,5 +1,7 @@
 //! Whether a message of the firehose is to be believed.
 
+use std::fmt;
+
 use blockstore_car::{CarBlockStore, CarError};
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
@@ -62,7 +64,8 @@ pub struct EventCheck<'c> {
     /// The state of the repository as far as it is known. Without it a message is not held to
     /// what came before.
     pub state: Option<&'c RepoState>,
-    /// The present time. Without it revisions from the future are not refused.
+    /// The present time. Revisions that are more than five minutes ahead of it are refused;
+    /// without it, none is.
     pub now: Option<Tid>,
     /// Whether a commit must bring along the nodes that lead to the neighbours of each key on
     /// both sides ([`Tree::cover`]). What the operations are can be seen with less; but only so
@@ -105,7 +108,12 @@ pub struct CheckedCommit {
     pub state: RepoState,
     /// What was done, in the order of the message.
     pub operations: Vec<Operation>,
-    /// The blocks of the message: all new nodes and records, and others. Each was hashed.
+    /// The blocks of the message: all new nodes and records, and perhaps others. Each was hashed,
+    /// but for those with CIDs of another hash function than SHA-256, which may be there too: no
+    /// operation leads to one.
+    ///
+    /// [`Repository::copy_since_to`](crate::Repository::copy_since_to) puts what is new of them
+    /// into a store.
     pub blocks: CarBlockStore,
 }
 
@@ -138,7 +146,7 @@ pub enum OutOfSync {
     #[error("the message is marked as too big")]
     TooBig,
     /// It follows another revision.
-    #[error("it follows revision {since:?}, not {known}")]
+    #[error("it follows {}, not revision {known}", named("revision", since.as_ref()))]
     Since {
         /// The revision that is known.
         known: Tid,
@@ -146,7 +154,7 @@ pub enum OutOfSync {
         since: Option<String>,
     },
     /// It follows another tree.
-    #[error("it follows the tree {prev_data:?}, not {known}")]
+    #[error("it follows {}, not the tree {known}", named("the tree", prev_data.as_ref()))]
     PrevData {
         /// The root that is known.
         known: Cid,
@@ -161,6 +169,10 @@ pub enum OutOfSync {
         /// The one that is announced.
         data: Cid,
     },
+}
+
+fn named(what: &str, name: Option<&impl fmt::Display>) -> String {
+    name.map_or_else(|| "nothing".to_owned(), |name| format!("{what} {name}"))
 }
 
 /// What is wrong with a message.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use blockstore_car::CarWriter;
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, dag_cbor_cid};
+use mst_node::Node;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
-use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_record};
+use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did, is_record};
 
 /// The most operations that a commit may have.
 ///
@@ -37,6 +38,13 @@ pub enum Write {
         /// Its bytes: DAG-CBOR, a map.
         record: Bytes,
     },
+    /// Puts a record, in the place of another if one is there.
+    Put {
+        /// The record's path.
+        path: String,
+        /// Its bytes: DAG-CBOR, a map.
+        record: Bytes,
+    },
     /// Removes a record.
     Delete {
         /// The record's path.
@@ -48,13 +56,19 @@ impl Write {
     /// Returns the path of the record.
     pub fn path(&self) -> &str {
         match self {
-            Self::Create { path, .. } | Self::Update { path, .. } | Self::Delete { path } => path,
+            Self::Create { path, .. }
+            | Self::Update { path, .. }
+            | Self::Put { path, .. }
+            | Self::Delete { path } => path,
         }
     }
 
-    fn record(&self) -> Option<&Bytes> {
+    /// Returns the record's bytes; `None` if it is to be removed.
+    pub fn record(&self) -> Option<&Bytes> {
         match self {
-            Self::Create { record, .. } | Self::Update { record, .. } => Some(record),
+            Self::Create { record, .. }
+            | Self::Update { record, .. }
+            | Self::Put { record, .. } => Some(record),
             Self::Delete { .. } => None,
         }
     }
@@ -68,9 +82,12 @@ pub struct NewCommit {
     pub cid: Cid,
     /// The commit, signed.
     pub commit: Commit,
-    /// The revision before; `None` for the first commit of a repository.
+    /// The commit before, by its CID; `None` for the first commit of a repository. A store that
+    /// others write to as well takes the new one only if this is still the last.
+    pub previous: Option<Cid>,
+    /// Its revision.
     pub since: Option<String>,
-    /// The root of the tree before; `None` for the first commit.
+    /// The root of its tree.
     pub prev_data: Option<Cid>,
     /// What was done, in the order of the keys, with the values before and after.
     pub operations: Vec<Operation>,
@@ -78,6 +95,10 @@ pub struct NewCommit {
     pub new_blocks: Vec<(Cid, Bytes)>,
     /// What the repository no longer uses: nodes, and the commit before. A store that holds
     /// nothing else can drop them.
+    ///
+    /// No record is among them, as a [`Writer`] takes no node and no commit for a record. Where a
+    /// repository came from elsewhere and has such records, [`reachable`](crate::reachable) says
+    /// what it uses.
     pub removed: Vec<Cid>,
     /// Records that are no longer at the path they were at. Another path may lead to the same
     /// block; see [`reachable`](crate::reachable).
@@ -126,11 +147,27 @@ pub enum WriteError {
         /// Its length.
         len: usize,
     },
-    /// A record is not a map in canonical DAG-CBOR, or holds a floating-point number.
-    #[error("the record for {path:?} is not a map in canonical DAG-CBOR")]
+    /// A record is none; see [`is_record`].
+    #[error(
+        "the record for {path:?} is not a map in canonical DAG-CBOR, \
+         of at most 128 levels, without floating-point numbers"
+    )]
     InvalidRecord {
         /// The path.
         path: String,
+    },
+    /// A record is, byte by byte, a node of a tree or a commit. Its block would be dropped with
+    /// the node or the commit that it is.
+    #[error("the record for {path:?} is a node of a tree, or a commit")]
+    NotARecord {
+        /// The path.
+        path: String,
+    },
+    /// The repository to be started is nobody's.
+    #[error("{did:?} is not a DID")]
+    InvalidDid {
+        /// What was given for a DID.
+        did: String,
     },
     /// The blocks take too many bytes for the firehose.
     #[error("the commit's blocks take {len} bytes, where {MAX_SLICE_LEN} are allowed")]
@@ -213,8 +250,7 @@ impl<S: BlockStoreMut> Writer<S> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::Sign`], [`WriteError::Store`], and [`Error::InvalidCommit`] if `did` is no
-    /// DID.
+    /// [`WriteError::InvalidDid`], [`WriteError::Sign`] and [`WriteError::Store`].
     pub fn create(
         blocks: S,
         did: &str,
@@ -226,6 +262,9 @@ impl<S: BlockStoreMut> Writer<S> {
     }
 
     /// Makes a commit of `writes` and stores it.
+    ///
+    /// An update to what the record was is no operation. If none is left, the commit is made all
+    /// the same: of the same tree, with a new revision.
     ///
     /// # Errors
     ///
@@ -268,6 +307,10 @@ impl<S: BlockStore> Writer<S> {
         key: &(impl Signer + ?Sized),
         store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
     ) -> Result<(Self, NewCommit), WriteError> {
+        if !is_did(did) {
+            let did = did.to_owned();
+            return Err(WriteError::InvalidDid { did });
+        }
         let nodes = NodeStore::new(blocks);
         let mut tree = Tree::empty(Arc::new(nodes));
         let clock = Tid::random_clock();
@@ -280,6 +323,7 @@ impl<S: BlockStore> Writer<S> {
             cid,
             slice: car(&cid, &new_blocks),
             commit: commit.clone(),
+            previous: None,
             since: None,
             prev_data: None,
             operations: Vec::new(),
@@ -334,16 +378,19 @@ impl<S: BlockStore> Writer<S> {
         check(writes)?;
         let mut tree = self.tree.clone();
         let mut operations = Vec::with_capacity(writes.len());
-        let mut records = Vec::new();
+        let (mut records, mut sent) = (Vec::new(), HashSet::new());
         for write in writes {
             let operation = apply(&mut tree, write)?;
-            if let Some((value, record)) = operation.new.zip(write.record()) {
+            // A record updated to what it was is no operation.
+            if operation.old == operation.new {
+                continue;
+            }
+            if let Some((value, record)) = operation.new.zip(write.record())
+                && sent.insert(value)
+            {
                 records.push((value, record.clone()));
             }
-            // A record updated to what it was is no operation.
-            if operation.old != operation.new {
-                operations.push(operation);
-            }
+            operations.push(operation);
         }
         operations.sort_unstable_by(|one, two| one.key.cmp(&two.key));
 
@@ -379,6 +426,7 @@ impl<S: BlockStore> Writer<S> {
         let new = NewCommit {
             cid,
             slice,
+            previous: Some(self.cid),
             since: Some(self.commit.rev.clone()),
             prev_data: Some(self.commit.data),
             replaced: operations
@@ -429,6 +477,9 @@ fn check(writes: &[Write]) -> Result<(), WriteError> {
         if !is_record(record) {
             return Err(WriteError::InvalidRecord { path: path() });
         }
+        if Node::decode(record).is_ok() || Commit::decode_version_2(record).is_ok() {
+            return Err(WriteError::NotARecord { path: path() });
+        }
     }
     Ok(())
 }
@@ -463,7 +514,7 @@ fn signed(commit: &mut Commit, key: &(impl Signer + ?Sized)) -> Result<(Cid, Byt
     commit.sign(key).map_err(WriteError::Sign)?;
     let block = Bytes::from(commit.encode());
     let cid = dag_cbor_cid(&block);
-    // What others would not take for a commit, such as one of no DID, must not come to be.
+    // What others would not take for a commit must not come to be.
     Commit::decode(&block).map_err(|fault| Error::InvalidCommit {
         cid,
         source: Box::new(fault),

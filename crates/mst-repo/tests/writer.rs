@@ -10,7 +10,10 @@
 use blockstore_car::CarBlockStore;
 use blockstore_core::{BlockStore, Bytes, MemoryBlockStore, StoreError, dag_cbor_cid};
 use mst_ops::{NodeStore, Tree};
-use mst_repo::{Error, MAX_OPERATIONS, MAX_RECORD_LEN, SignError, Write, WriteError, Writer};
+use mst_repo::{
+    Error, MAX_OPERATIONS, MAX_RECORD_LEN, NewCommit, SignError, Write, WriteError, Writer,
+    is_record,
+};
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 
@@ -72,15 +75,28 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
         error,
         WriteError::Repository(Error::InvalidPath { .. })
     ));
-    // An array, a map with a float, a map cut off, a map in another spelling.
+    let nested =
+        |levels: usize| [b"\xa1\x61n".as_slice(), &vec![0x81; levels - 1], b"\x80"].concat();
+    // An array, a map with a float, a map cut off, a map in another spelling, integers beyond
+    // those of the data model, one level too many.
     for bad in [
         b"\x80".as_slice(),
         b"\xa1\x61n\xfb\0\0\0\0\0\0\0\0",
         b"\xa1",
         b"\xb8\0",
+        b"\xa1\x61n\x1b\x80\0\0\0\0\0\0\0",
+        b"\xa1\x61n\x81\x3b\x80\0\0\0\0\0\0\0",
+        &nested(127),
     ] {
         let error = refused(&[put(&path(2), bad)]);
         assert!(matches!(error, WriteError::InvalidRecord { .. }), "{bad:?}");
+    }
+    for fine in [
+        b"\xa1\x61n\x1b\x7f\xff\xff\xff\xff\xff\xff\xff".as_slice(),
+        b"\xa1\x61n\x3b\x7f\xff\xff\xff\xff\xff\xff\xff",
+        &nested(126),
+    ] {
+        assert!(is_record(fine), "{fine:?}");
     }
     let large = vec![0; MAX_RECORD_LEN + 1];
     assert!(matches!(
@@ -119,7 +135,55 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
     // And as many as are allowed.
     let many: Vec<Write> = (2..MAX_OPERATIONS + 2).map(create).collect();
     writer.write(&many, &sign).unwrap();
-    assert!(Writer::create(&store, "no did", &sign).is_err());
+    let nobody = Writer::create(&store, "no did", &sign);
+    assert!(matches!(nobody, Err(WriteError::InvalidDid { .. })));
+}
+
+/// What a commit no longer uses may be dropped: so no record may be one of the tree's own blocks,
+/// or become one.
+#[test]
+fn no_node_and_no_commit_is_taken_for_a_record() {
+    let store = MemoryBlockStore::new();
+    let (mut writer, first) = Writer::create(&store, DID, &sign).unwrap();
+    // Of two paths with one record, that record comes once.
+    let second = writer.write(&[create(1), create(2)], &sign).unwrap();
+    let blocks = [first, second].map(|new| new.new_blocks).concat();
+    let (records, others): (Vec<_>, Vec<_>) = blocks
+        .into_iter()
+        .partition(|(_, block)| *block == record(0x10_0000));
+    assert!(records.len() == 1 && others.len() >= 4, "{others:?}");
+    for (_, record) in others {
+        let path = path(3);
+        let error = writer.write(&[Write::Put { path, record }], &sign);
+        assert!(matches!(error, Err(WriteError::NotARecord { .. })));
+    }
+}
+
+#[test]
+fn what_is_put_is_created_or_updated() {
+    let store = MemoryBlockStore::new();
+    let (mut writer, first) = Writer::create(&store, DID, &sign).unwrap();
+    let mut put = |n: u32| {
+        let (path, record) = (path(1), record(0x10_0000 + n));
+        let new = writer.write(&[Write::Put { path, record }], &sign);
+        new.unwrap()
+    };
+    let (created, updated) = (put(1), put(2));
+    assert_eq!(
+        (first.previous, created.previous, updated.previous),
+        (None, Some(first.cid), Some(created.cid))
+    );
+    let values = |new: &NewCommit| (new.operations[0].old, new.operations[0].new);
+    let [one, two] = [0x10_0001, 0x10_0002].map(|n| dag_cbor_cid(&record(n)));
+    assert_eq!(values(&created), (None, Some(one)));
+    assert_eq!(values(&updated), (Some(one), Some(two)));
+    let again = put(2);
+    assert!(again.operations.is_empty());
+    // The record is there, and is not sent again.
+    assert_eq!(
+        again.new_blocks,
+        [(again.cid, again.commit.encode().into())]
+    );
 }
 
 #[test]
