@@ -64,7 +64,7 @@ Examples:
   curl -s \"https://$PDS/xrpc/com.atproto.sync.getRepo?did=$DID\" | cartool verify -
 
 Exit codes:
-  0  all is well (a closed pipe, as with `| head`, is no error)
+  0  all is well; that a pipe is closed, as with `| head`, changes no exit code
   1  the CAR, or the repository or record in it or for it, is damaged, invalid or incomplete
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output

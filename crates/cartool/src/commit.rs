@@ -11,7 +11,7 @@ use blockstore_sqlite::Access;
 
 use crate::cli::CommitArgs;
 use crate::failure::{Failure, chain};
-use crate::new_file::{NewFile, is_same_file};
+use crate::new_file::{NewFile, check_kept, is_same_file};
 use crate::output::Output;
 use crate::quote::{Counted, Quoted};
 use crate::report::Report;
@@ -45,16 +45,16 @@ fn check_files(args: &CommitArgs) -> Result<(), Failure> {
     {
         return usage("the slice and the repository cannot go to the same place");
     }
-    if let Some(slice) = &args.slice
-        && slice != dash
-        && inputs.iter().any(|file| is_same_file(slice, file))
-    {
-        return usage("the slice would take the place of what it is made from");
+    if let Some(slice) = &args.slice {
+        for input in inputs {
+            check_kept(slice, input, "what the slice is made from")?;
+        }
     }
-    match &args.output {
-        Some(output) => key_file::check_kept(&args.key_file, output),
-        None => Ok(()),
+    if let Some(output) = &args.output {
+        check_kept(output, &args.key_file, "the key")?;
+        check_kept(output, &args.writes, "the writes")?;
     }
+    Ok(())
 }
 
 /// Makes the commit in a copy of the repository.
@@ -159,7 +159,7 @@ impl Slice {
 
 fn tell(new: &NewCommit, writes: &[Write], key: &SigningKey, report: &Report) {
     for write in writes {
-        let (Write::Create { path, record } | Write::Update { path, record }) = write else {
+        let (path, Some(record)) = (write.path(), write.record()) else {
             continue;
         };
         let collection = RepoPath::parse(path.as_bytes()).map(|path| path.collection().to_owned());

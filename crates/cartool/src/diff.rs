@@ -65,7 +65,6 @@ pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Res
         }
     } else {
         report.note(&counts);
-        report.answer(failure::DIFFERENT);
     }
     Ok(())
 }
@@ -101,6 +100,10 @@ fn compare(
         new_nodes: diff.created().len() as u64,
         ..Counts::default()
     };
+    // Known before anything is written, as whoever reads may have seen enough early.
+    if !counts.is_empty() {
+        report.answer(failure::DIFFERENT);
+    }
     for operation in diff.by_ref() {
         counts.add(&operation);
         if let Err(error) = std::str::from_utf8(&operation.key)

@@ -324,7 +324,7 @@ mod tests {
             0 => Ipld::Null,
             1 => Ipld::Bool(rng.below(2) == 0),
             2 => {
-                let number = i128::from(rng.next_u64() >> rng.below(64));
+                let number = i128::from(rng.next_u64() >> (1 + rng.below(63)));
                 Ipld::Integer(if rng.below(2) == 0 {
                     number
                 } else {

@@ -5,12 +5,13 @@ use atproto_mst::{MemoryBlockStore, Repository, Writer};
 use crate::cli::InitArgs;
 use crate::failure::{Failure, chain};
 use crate::key_file;
+use crate::new_file::check_kept;
 use crate::output::Output;
 use crate::report::Report;
 use crate::whole;
 
 pub(crate) fn run(args: &InitArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    key_file::check_kept(&args.key_file, &args.output)?;
+    check_kept(&args.output, &args.key_file, "the key")?;
     let key = key_file::read(&args.key_file, report)?;
     let blocks = MemoryBlockStore::new();
     let created = Writer::create(&blocks, &args.did, &key);

@@ -205,7 +205,7 @@ impl<'t> JsonReader<'t> {
                 if let Ok(number @ LEAST..=GREATEST) = number {
                     return Ok(number);
                 }
-                "a number that is not between -2^64 and 2^64 - 1"
+                "a number that is not between -2^63 and 2^63 - 1"
             }
         };
         Err(self.wrong_at(start, why))
@@ -296,8 +296,9 @@ impl<'t> JsonReader<'t> {
 }
 
 const ENDS_EARLY: &str = "the text ends too early";
-const LEAST: i128 = -(1 << 64);
-const GREATEST: i128 = (1 << 64) - 1;
+/// The data model has integers of 64 bits with a sign, although DAG-CBOR has others.
+const LEAST: i128 = i64::MIN as i128;
+const GREATEST: i128 = i64::MAX as i128;
 
 #[cfg(test)]
 mod tests {
@@ -345,15 +346,15 @@ mod tests {
     }
 
     #[test]
-    fn integers_reach_from_minus_2_to_the_64_to_2_to_the_64_minus_1() {
-        for number in [LEAST, i128::from(i64::MIN), -1, 0, 7, GREATEST] {
+    fn integers_reach_from_minus_2_to_the_63_to_2_to_the_63_minus_1() {
+        for number in [LEAST, -1, 0, 7, GREATEST] {
             assert_eq!(read(&number.to_string()), Ok(vec![Token::Integer(number)]));
         }
         for number in [LEAST - 1, GREATEST + 1, i128::MAX] {
             let why = read(&format!("{number}{}", "9".repeat(60)))
                 .unwrap_err()
                 .why;
-            assert_eq!(why, "a number that is not between -2^64 and 2^64 - 1");
+            assert_eq!(why, "a number that is not between -2^63 and 2^63 - 1");
             assert!(read(&number.to_string()).is_err());
         }
     }

@@ -14,7 +14,6 @@ use multibase::Base;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, chain};
-use crate::new_file::is_same_file;
 use crate::report::Report;
 
 /// Reads the key in the file at `path`, or on standard input if that is `-`.
@@ -35,15 +34,6 @@ pub(crate) fn read(path: &Path, report: &Report) -> Result<SigningKey, Failure> 
     }
     .map_err(input)?;
     parse(&bytes).map_err(|why| Failure::Invalid(format!("not a private key: {why}")).of(path))
-}
-
-/// Refuses to write `output` where the key is.
-pub(crate) fn check_kept(path: &Path, output: &Path) -> Result<(), Failure> {
-    if output != Path::new("-") && is_same_file(output, path) {
-        let what = "the repository would take the place of the key";
-        return Err(Failure::Usage(what.to_owned()));
-    }
-    Ok(())
 }
 
 /// Makes the file at `path`, which must not be there, with `key` in it.

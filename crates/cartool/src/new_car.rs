@@ -5,6 +5,7 @@ use std::path::Path;
 
 use atproto_mst::{Bytes, CarError, CarWriter, Cid};
 
+use crate::database;
 use crate::failure::{Failure, chain};
 use crate::new_file::NewFile;
 use crate::output::Output;
@@ -22,6 +23,11 @@ pub(crate) fn write(
         let written = write_blocks(root, blocks, out.writer())?;
         out.flush()?;
         return Ok(written);
+    }
+    // What is not there yet, or cannot be looked at, is none.
+    if database::is_at(target).unwrap_or(false) {
+        let what = "the output would take the place of a database";
+        return Err(Failure::Usage(what.to_owned()));
     }
     replace(root, blocks, target).map_err(|failure| match failure {
         Failure::Output(_) => failure.of(target),

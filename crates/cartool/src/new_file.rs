@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::failure::Failure;
+
 /// What is to become the file at a path. What was there stays as it is until
 /// [`finish`](Self::finish) puts this in its place, in one step.
 ///
@@ -35,7 +37,13 @@ impl NewFile {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let old = match fs::metadata(path) {
             Ok(old) => Some(old),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A link stays one, also if it leads nowhere.
+                if path.is_symlink() {
+                    return Err(error);
+                }
+                None
+            }
             Err(error) => return Err(error),
         };
         let mut target = path.to_owned();
@@ -103,6 +111,15 @@ impl Write for NewFile {
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
+}
+
+/// Refuses to write `output` in the place of `kept`, which is `what`.
+pub(crate) fn check_kept(output: &Path, kept: &Path, what: &str) -> Result<(), Failure> {
+    if output != Path::new("-") && is_same_file(output, kept) {
+        let why = format!("the output would take the place of {what}");
+        return Err(Failure::Usage(why));
+    }
+    Ok(())
 }
 
 /// Whether both paths lead to one file.

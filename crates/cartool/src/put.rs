@@ -6,6 +6,7 @@ use atproto_mst::{RepoPath, Tree};
 
 use crate::cli::PutArgs;
 use crate::failure::{Failure, chain};
+use crate::new_file::check_kept;
 use crate::new_record::{self, Form};
 use crate::output::Output;
 use crate::quote::Quoted;
@@ -18,6 +19,7 @@ pub(crate) fn run(args: &PutArgs, out: &mut Output, report: &mut Report) -> Resu
         let what = "only one of the repository and the record can be standard input";
         return Err(Failure::Usage(what.to_owned()));
     }
+    check_kept(&args.output, &args.record, "the record")?;
     let key = args.path.as_bytes();
     let path = RepoPath::parse(key).map_err(|error| Failure::Usage(chain(&error)))?;
     let form = if args.cbor { Form::DagCbor } else { Form::Json };

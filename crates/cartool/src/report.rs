@@ -81,14 +81,18 @@ impl Report {
     pub(crate) fn finish(self, result: Result<(), Failure>) -> ExitCode {
         self.progress.clear();
         let told = match result {
-            Ok(()) if self.faults == 0 => return self.answer.into(),
-            Ok(()) => return failure::INVALID.into(),
+            Ok(()) => None,
             Err(failure) => self.tell(None, failure),
         };
-        let Some((line, code)) = told else {
-            return ExitCode::SUCCESS;
+        let code = match told {
+            Some((line, code)) => {
+                print(&line);
+                code
+            }
+            // Also if the reader had seen enough: what was found is found.
+            None if self.faults > 0 => failure::INVALID,
+            None => self.answer,
         };
-        print(&line);
         code.into()
     }
 

@@ -6,6 +6,7 @@ use atproto_mst::{BlockStoreMut, MemoryBlockStore};
 
 use crate::cli::SignArgs;
 use crate::failure::{Failure, chain};
+use crate::new_file::check_kept;
 use crate::output::Output;
 use crate::report::Report;
 use crate::{edit, input, key_file};
@@ -16,7 +17,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut Output, report: &mut Report) -> Res
         let what = "only one of the repository and the key can be standard input";
         return Err(Failure::Usage(what.to_owned()));
     }
-    key_file::check_kept(&args.key_file, &args.output)?;
+    check_kept(&args.output, &args.key_file, "the key")?;
     let key = key_file::read(&args.key_file, report)?;
     let repository = input::open(&args.source)?;
     let mut commit = repository.commit().clone();

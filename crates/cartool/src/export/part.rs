@@ -10,6 +10,7 @@ use crate::failure::{Failure, name_of};
 use crate::fault::Fault;
 use crate::input::{self, Repository};
 use crate::new_car;
+use crate::new_file::check_kept;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::quote::Counted;
@@ -24,6 +25,7 @@ pub(super) fn collection(
     out: &mut Output,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    check_kept(target, &source.file, "the whole repository")?;
     let repository = input::open(source)?;
     report.show(Progress::of_silent_work(None));
     let records = check_collection(&repository, collection, report)?;
@@ -87,6 +89,8 @@ pub(super) fn since(
         let what = "only one of the two repositories can be standard input";
         return Err(Failure::Usage(what.to_owned()));
     }
+    check_kept(target, &source.file, "the whole repository")?;
+    check_kept(target, old, "the old repository")?;
     let repository = input::open(source)?;
     let other;
     let (nodes, root) = if let Some(Ok(cid)) = old.to_str().map(Cid::try_from) {

@@ -8,6 +8,7 @@ use crate::cli::ProofMakeArgs;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::input::{self, Repository};
+use crate::new_file::check_kept;
 use crate::output::Output;
 use crate::quote::{Counted, Quoted};
 use crate::report::Report;
@@ -19,6 +20,7 @@ pub(crate) fn run(
     out: &mut Output,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    check_kept(&args.output, &args.source.file, "the whole repository")?;
     let repository = input::open(&args.source)?;
     let root = repository.commit().data;
     let mut prover = Prover::new(repository.nodes(), &root)

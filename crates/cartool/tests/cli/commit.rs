@@ -193,7 +193,7 @@ fn all_writes_are_made_or_none() {
         .map(|n| {
             large
                 .replace("a.b.c/1", &format!("a.b.c/{n}"))
-                .replace("xxxxx", "xxxx")
+                .replace("xxxxx", &format!("xxx{n}"))
         })
         .collect();
     for (last, code, why) in [

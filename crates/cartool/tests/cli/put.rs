@@ -112,8 +112,8 @@ fn what_get_and_dump_print_comes_back_to_the_same_bytes() {
 fn all_that_the_data_model_has_comes_back_to_the_same_bytes() {
     let mut block = b"\xa4\x61a\x43\xfb\xff\xfe\x61b\xd8\x2a\x58\x25\x00".to_vec();
     block.extend(atproto_mst::raw_cid(b"a blob").to_bytes());
-    block.extend(b"\x61c\x82\x1b\xff\xff\xff\xff\xff\xff\xff\xff");
-    block.extend(b"\x3b\xff\xff\xff\xff\xff\xff\xff\xff");
+    block.extend(b"\x61c\x82\x1b\x7f\xff\xff\xff\xff\xff\xff\xff");
+    block.extend(b"\x3b\x7f\xff\xff\xff\xff\xff\xff\xff");
     block.extend(b"\x65$type\x84\xf6\xf5\x80\xa0");
     let folder = Folder::new();
     let car = folder.write("in.car", repository_of(&[(NOTE, &block)]).car());

@@ -3,7 +3,9 @@
 use mst_testkit::SampleRepository;
 
 use crate::keys::new_key;
-use crate::support::{Folder, command};
+use crate::support::{Folder, command, commit_of};
+
+const PROFILE: &str = "app.bsky.actor.profile/self";
 
 /// A CAR far longer than what may be written below, and its compact form.
 fn large() -> (Vec<u8>, Vec<u8>) {
@@ -31,16 +33,16 @@ fn killed_half_way_the_old_file_is_there_and_nothing_else() {
         folder.write("out.car", "as it was"),
     );
     let (key, _) = new_key(&folder, "key", "k256");
-    for out in [&out, &car] {
-        for args in [
-            ["compact", &car, "-o", out].as_slice(),
-            &["sign", &car, "-k", &key, "-o", out],
-            &["export", &car, "-c", "app.bsky.feed.like", "-o", out],
-        ] {
-            // A file that gets too long kills its writer, if nobody says otherwise.
-            let output = run_limited(args, "");
-            assert!(output.status.signal().is_some(), "{output:?}");
-        }
+    for args in [
+        ["compact", &car, "-o", &out].as_slice(),
+        &["compact", &car, "-o", &car],
+        &["sign", &car, "-k", &key, "-o", &out],
+        &["sign", &car, "-k", &key, "-o", &car],
+        &["export", &car, "-c", "app.bsky.feed.like", "-o", &out],
+    ] {
+        // A file that gets too long kills its writer, if nobody says otherwise.
+        let output = run_limited(args, "");
+        assert!(output.status.signal().is_some(), "{output:?}");
     }
     assert_eq!(folder.read("out.car"), b"as it was");
     assert_eq!(folder.read("in.car"), large().0);
@@ -140,6 +142,90 @@ fn a_full_disk_is_an_error_by_the_name_of_the_output() {
         err.starts_with("cartool: standard output: No space left"),
         "{err}"
     );
+}
+
+/// The key, what is to be put, a database, the whole of which a part is made: each stays.
+#[test]
+fn what_is_read_is_not_written_over_by_something_else() {
+    let folder = Folder::new();
+    let sample = SampleRepository::generate(56, 40);
+    let car = folder.write("in.car", sample.car());
+    let record = folder.write("note.json", "{}");
+    let writes = format!("{{\"action\":\"delete\",\"path\":\"{PROFILE}\"}}");
+    let writes = folder.write("writes", writes);
+    let database = folder.path("db");
+    let (key, _) = new_key(&folder, "key", "k256");
+    assert_eq!(folder.run(&["import", &car, &database], b"").code, 0);
+    let names = ["in.car", "note.json", "writes", "db", "key"];
+    let before = names.map(|name| folder.read(name));
+    let path = PROFILE;
+    let did = commit_of(&sample.car()).did;
+    for args in [
+        ["sign", &car, "-k", &key, "-o", &key].as_slice(),
+        &["init", &did, "-k", &key, "-o", &key],
+        &["init", &did, "-k", &key, "-o", &database],
+        &["put", &car, path, &record, "-o", &record],
+        &["put", &database, path, &record, "-o", &database],
+        &["rm", &database, path, "-o", &database],
+        &["salvage", &car, "-o", &database],
+        &["compact", &car, "-o", &database],
+        &["commit", &car, &writes, "-k", &key, "-o", &writes],
+        &["commit", &database, &writes, "-k", &key, "-o", &database],
+        &[
+            "commit", &car, &writes, "-k", &key, "-o", "-", "--slice", &writes,
+        ],
+        &["export", &database, "-o", &database],
+        &["export", &car, "-c", "app.bsky.feed.post", "-o", &car],
+        &["export", &database, "--since", &car, "-o", &car],
+        &["proof", "make", &car, path, "-o", &car],
+    ] {
+        let run = folder.run(args, b"");
+        assert_eq!((run.code, &*run.out), (2, ""), "{args:?} {}", run.err);
+        assert!(run.err.contains("would take the place of"), "{}", run.err);
+        assert_eq!(names.map(|name| folder.read(name)), before, "{args:?}");
+    }
+    // A CAR may be the output of what makes a whole one of it.
+    assert_eq!(
+        folder
+            .run(&["sign", &car, "-k", &key, "-o", &car], b"")
+            .code,
+        0
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_stays_one() {
+    let folder = Folder::new();
+    let car = folder.write("in.car", SampleRepository::generate(57, 5).car());
+    let link = folder.path("link");
+    std::os::unix::fs::symlink(folder.path("nothing"), &link).unwrap();
+    let run = folder.run(&["compact", &car, "-o", &link], b"");
+    assert_eq!(run.code, 3, "{}", run.err);
+    assert!(std::path::Path::new(&link).is_symlink());
+}
+
+#[test]
+fn what_is_found_before_a_pipe_is_closed_is_found() {
+    use std::io::Read;
+    let folder = Folder::new();
+    let whole = folder.write("whole.car", large().0);
+    let small = folder.write("small.car", SampleRepository::generate(55, 10).car());
+    let sample = SampleRepository::generate(51, 3_000);
+    let mut nodes = sample.blocks();
+    nodes.retain(|(cid, _)| !sample.records.contains_key(cid));
+    let nodes = folder.write("nodes.car", sample.car_of(&nodes));
+    for (args, code) in [
+        (["verify", nodes.as_str()].as_slice(), 1),
+        (&["diff", &small, &whole], 5),
+    ] {
+        let mut child = command(args).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0; 10]).unwrap();
+        drop(out);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+    }
 }
 
 #[test]
