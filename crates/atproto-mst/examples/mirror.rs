@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use atproto_mst::{
-    BlockStoreMut, CarReader, EventCheck, Frame, PublicKey, RepoState, Repository, SqliteBlockStore,
+    EventCheck, Frame, OverlayBlockStore, PublicKey, RepoState, Repository, SqliteBlockStore,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,12 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         check.key = Some(&key);
         check.state = state.as_ref();
         let checked = check.commit(&event)?;
-        // All of the message's blocks and the new head, or nothing.
+        // What is new in the message and the new head, or nothing.
         blocks.transaction(|tx| {
-            for block in CarReader::new(&*event.blocks)? {
-                let block = block?;
-                tx.put(&block.cid, block.bytes)?;
-            }
+            let both = OverlayBlockStore::new(&checked.blocks, tx);
+            let new = Repository::open(both, &checked.cid)?;
+            match &state {
+                Some(known) => new.copy_since_to(&known.data, tx)?,
+                None => new.copy_to(tx)?,
+            };
             tx.set_head(&event.repo, &checked.cid)?;
             Ok::<(), Box<dyn Error>>(())
         })?;

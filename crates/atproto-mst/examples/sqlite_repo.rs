@@ -8,7 +8,8 @@
 use std::error::Error;
 
 use atproto_mst::{
-    BlockStoreMut, Curve, NewCommit, Repository, SigningKey, SqliteBlockStore, Tid, Write, Writer,
+    BlockStoreMut, Curve, NewCommit, Repository, SigningKey, SqliteBlockStore, StoreError, Tid,
+    Write, Writer,
 };
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
@@ -19,10 +20,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = arguments.next().unwrap_or_default();
     let blocks = SqliteBlockStore::open(path)?;
 
-    // The commit and the note which commit is the last: both, or neither. What it no longer uses
-    // can go, as this store holds no other repository.
+    // The commit and the note which commit is the last: both, or neither, if no other process has
+    // made one meanwhile. What it no longer uses can go, as this store holds no other repository.
     let store = |blocks: &&SqliteBlockStore, new: &NewCommit| {
         blocks.transaction(|tx| {
+            if tx.head(DID)? != new.previous {
+                return Err(StoreError::backend(
+                    "the repository has another last commit",
+                ));
+            }
             tx.put_many(&new.new_blocks)?;
             tx.delete_many(&new.removed)?;
             tx.set_head(DID, &new.cid)
@@ -35,9 +41,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => Writer::create_with(&blocks, DID, &key, store)?.0,
     };
 
-    // {"text": ...}, for a text of up to 23 bytes.
-    let head = 0x60 + u8::try_from(text.len())?.min(23);
-    let record = [b"\xa1\x64text".as_slice(), &[head], text.as_bytes()].concat();
+    // {"text": ...}, for a text of up to 255 bytes.
+    let head = match u8::try_from(text.len())? {
+        len @ 0..24 => vec![0x60 + len],
+        len => vec![0x78, len],
+    };
+    let record = [b"\xa1\x64text".as_slice(), &head, text.as_bytes()].concat();
     let path = format!("app.bsky.feed.post/{}", Tid::now(0));
     let record = record.into();
     writer.write_with(&[Write::Create { path, record }], &key, store)?;

@@ -190,7 +190,9 @@ impl SqliteBlockStore {
     ///
     /// Nobody else can write from its beginning to its end, so what `work` reads is still so
     /// when it writes. Calls of this store itself from inside `work`, on the same thread, are
-    /// part of the transaction too; on other threads they wait until it is over.
+    /// part of the transaction too; on other threads they wait until it is over. What remembers
+    /// something of the store by itself, such as the `Writer` of `mst-repo`, does not learn that a
+    /// transaction around it came to nothing, and has to be made anew.
     ///
     /// # Errors
     ///

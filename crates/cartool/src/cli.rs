@@ -681,8 +681,8 @@ pub(crate) struct ExportArgs {
     #[arg(short, long, value_name = "NSID", value_parser = parse_nsid)]
     pub(crate) collection: Option<String>,
 
-    /// Only what this older repository does not have: a CAR, or the CID of a commit or of a
-    /// tree's root that is in FILE
+    /// Only what this older repository does not have: a CAR or a database, or the CID of a commit
+    /// or of a tree's root that is in FILE
     #[arg(long, value_name = "OLD", conflicts_with = "collection")]
     pub(crate) since: Option<PathBuf>,
 

@@ -110,4 +110,4 @@ fn failure(error: SqliteError) -> Failure {
 /// How each file begins that is an SQLite database.
 ///
 /// Source: <https://www.sqlite.org/fileformat.html#magic_header_string>
-const MAGIC: &[u8] = b"SQLite format 3\0";
+pub(crate) const MAGIC: &[u8] = b"SQLite format 3\0";

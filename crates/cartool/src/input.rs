@@ -168,8 +168,14 @@ fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
         // A named pipe, say, has no places to read at. A directory says so itself.
         return read_car(file);
     }
+    let mut start = Vec::new();
+    (&file)
+        .take(START_LEN as u64)
+        .read_to_end(&mut start)
+        .map_err(input)?;
+    let car = CarBlockStore::from_file(file, car_options());
     Ok((
-        CarBlockStore::from_file(file, car_options())?,
+        car.map_err(|error| not_a_car(&start, error))?,
         metadata.len(),
     ))
 }
@@ -179,7 +185,29 @@ fn read_car(mut input: impl Read) -> Result<(CarBlockStore, u64), Failure> {
     let read = input.read_to_end(&mut bytes);
     read.map_err(|error| Failure::Input(error.into()))?;
     let size = bytes.len() as u64;
-    Ok((CarBlockStore::from_bytes_with(bytes, car_options())?, size))
+    Ok((car_of(bytes.into())?, size))
+}
+
+/// Opens a CAR that is in memory.
+pub(crate) fn car_of(bytes: Bytes) -> Result<CarBlockStore, Failure> {
+    let start = bytes.slice(..bytes.len().min(START_LEN));
+    let car = CarBlockStore::from_bytes_with(bytes, car_options());
+    car.map_err(|error| not_a_car(&start, error))
+}
+
+/// How much of a file is looked at to tell what it is.
+const START_LEN: usize = 64;
+
+/// What is wrong with a file that begins with `start` and cannot be opened as a CAR.
+fn not_a_car(start: &[u8], error: CarError) -> Failure {
+    let what = match start.trim_ascii_start() {
+        _ if start.starts_with(database::MAGIC) => {
+            "an SQLite database, where only a CAR will do; a database is named, not piped"
+        }
+        [b'{' | b'<', ..] => "text such as a server's reply that something went wrong, not a CAR",
+        _ => return error.into(),
+    };
+    Failure::Invalid(what.to_owned())
 }
 
 /// How CARs are opened.

@@ -13,6 +13,9 @@ pub(crate) enum Layout {
     Line,
 }
 
+/// How many levels are indented; what is deeper stands below the last of them.
+const MAX_INDENTED: usize = 32;
+
 /// Writes one JSON value. It keeps no more than which lists and objects are open.
 pub(crate) struct JsonWriter<W> {
     out: W,
@@ -100,7 +103,8 @@ impl<W: Write> JsonWriter<W> {
             return Ok(());
         }
         self.out.write_all(b"\n")?;
-        let mut left = 2 * self.open.len();
+        // A stranger's few bytes may nest deep, and must not become many.
+        let mut left = 2 * self.open.len().min(MAX_INDENTED);
         while let Some(spaces) = SPACES
             .get(..left.min(SPACES.len()))
             .filter(|s| !s.is_empty())
@@ -155,6 +159,19 @@ mod tests {
   ]
 }"#;
         assert_eq!(sample(Layout::Indented), python);
+    }
+
+    #[test]
+    fn depth_costs_little() {
+        let mut out = Vec::new();
+        let mut json = JsonWriter::new(&mut out, Layout::Indented);
+        for _ in 0..1_000 {
+            json.open("[").unwrap();
+        }
+        for _ in 0..1_000 {
+            json.close("]").unwrap();
+        }
+        assert!(out.len() < 2_000 * (2 + 2 * MAX_INDENTED), "{}", out.len());
     }
 
     #[test]

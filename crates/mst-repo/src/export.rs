@@ -118,6 +118,9 @@ impl<S: BlockStore> Repository<S> {
     /// as for [`export_collection`](Self::export_collection). Keys need not be paths. With the
     /// start behind the end there are no records, and nothing is proven.
     ///
+    /// From one path to the same, `path..=path`, it is what `com.atproto.sync.getRecord` gives: one
+    /// record and its proof, or the proof that there is none.
+    ///
     /// # Errors
     ///
     /// As for [`export`](Self::export).

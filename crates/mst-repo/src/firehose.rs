@@ -6,9 +6,11 @@ use std::io::Cursor;
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
-#[cfg(feature = "car")]
-use crate::NewCommit;
 use crate::commit::encode;
+#[cfg(feature = "car")]
+use crate::writer::car;
+#[cfg(feature = "car")]
+use crate::{Commit, NewCommit};
 
 /// The most bytes of one message.
 ///
@@ -38,6 +40,10 @@ pub enum Frame {
     Other {
         /// Its kind.
         kind: String,
+        /// Its number in its stream, if it has one: where to go on from after it.
+        seq: Option<i64>,
+        /// The message, as the DAG-CBOR that it is.
+        message: Bytes,
     },
     /// The server ends the stream.
     Error {
@@ -170,10 +176,11 @@ impl Frame {
         let mut input = Cursor::new(frame);
         let mut header = Fields::read(&mut input)?;
         let op = header.integer("op")?;
+        let start = read_so_far(&input);
         let mut message = Fields::read(&mut input)?;
-        let read = usize::try_from(input.position()).unwrap_or(usize::MAX);
-        if read < frame.len() {
-            let len = frame.len() - read;
+        let end = read_so_far(&input);
+        if end < frame.len() {
+            let len = frame.len() - end;
             return Err(InvalidFrame::TrailingBytes { len });
         }
         match op {
@@ -209,29 +216,33 @@ impl Frame {
                 blocks: message.bytes("blocks")?,
                 time: message.text("time")?,
             })),
-            _ => Ok(Self::Other { kind }),
+            _ => Ok(Self::Other {
+                kind,
+                seq: message.optional("seq", Fields::integer)?,
+                message: Bytes::copy_from_slice(frame.get(start..).unwrap_or_default()),
+            }),
         }
     }
 
-    /// Encodes a `#commit` or `#sync` message, or an error, as one frame. Of another message
-    /// only the header is known, so its frame is empty otherwise.
+    /// Encodes the message as one frame.
     pub fn encode(&self) -> Vec<u8> {
         let (op, kind, message) = match self {
-            Self::Commit(event) => (1, Some("#commit"), event.to_ipld()),
-            Self::Sync(event) => (1, Some("#sync"), event.to_ipld()),
-            Self::Other { kind } => (1, Some(kind.as_str()), map([])),
+            Self::Commit(event) => (1, Some("#commit"), encode(&event.to_ipld())),
+            Self::Sync(event) => (1, Some("#sync"), encode(&event.to_ipld())),
+            Self::Other { kind, message, .. } => (1, Some(kind.as_str()), message.to_vec()),
             Self::Error { error, message } => {
                 let message = message
                     .clone()
                     .map(|message| ("message", Ipld::String(message)));
                 let error = ("error", Ipld::String(error.clone()));
-                (-1, None, map([Some(error), message].into_iter().flatten()))
+                let message = map([Some(error), message].into_iter().flatten());
+                (-1, None, encode(&message))
             }
         };
         let kind = kind.map(|kind| ("t", Ipld::String(kind.to_owned())));
         let header = [Some(("op", Ipld::Integer(op))), kind];
         let mut frame = encode(&map(header.into_iter().flatten()));
-        frame.extend(encode(&message));
+        frame.extend(message);
         frame
     }
 }
@@ -267,6 +278,14 @@ impl CommitEvent {
 }
 
 impl SyncEvent {
+    /// Makes the message that a repository is at `commit`.
+    #[cfg(feature = "car")]
+    pub fn of_commit(commit: &Commit, seq: i64, time: impl Into<String>) -> Self {
+        let block = (commit.cid(), Bytes::from(commit.encode()));
+        let blocks = car(&block.0, [&block]).into();
+        Self::new(&*commit.did, &*commit.rev, seq, time, blocks)
+    }
+
     /// Makes the message that the repository `did` is at the revision `rev`. `blocks` is a CAR
     /// with its commit.
     pub fn new(
@@ -301,6 +320,11 @@ fn map(fields: impl IntoIterator<Item = (&'static str, Ipld)>) -> Ipld {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     Ipld::Map(owned.collect())
+}
+
+/// How many bytes were read so far.
+fn read_so_far(input: &Cursor<&[u8]>) -> usize {
+    usize::try_from(input.position()).unwrap_or(usize::MAX)
 }
 
 /// The fields of an object that are not yet taken.

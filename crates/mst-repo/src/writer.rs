@@ -556,7 +556,8 @@ impl BlockStore for Encoded<'_> {
     }
 }
 
-fn car<'b>(root: &Cid, blocks: impl IntoIterator<Item = &'b (Cid, Bytes)>) -> Vec<u8> {
+/// A CAR of these blocks.
+pub(crate) fn car<'b>(root: &Cid, blocks: impl IntoIterator<Item = &'b (Cid, Bytes)>) -> Vec<u8> {
     const FITS: &str = "a vector takes every write";
     let mut writer = CarWriter::new(Vec::new(), &[*root]).expect(FITS);
     for (cid, block) in blocks {

@@ -209,14 +209,28 @@ fn frames_that_are_cut_off_or_go_on_are_refused_and_never_panic() {
 }
 
 #[test]
-fn other_messages_are_told_by_their_kind() {
-    // {"op": 1, "t": "#account"}, {}
-    let frame = b"\xa2\x61t\x68#account\x62op\x01\xa0";
-    let other = Frame::Other {
-        kind: "#account".into(),
-    };
-    assert_eq!(Frame::decode(frame).unwrap(), other);
-    assert_eq!(other.encode(), frame);
+fn other_messages_are_told_by_their_kind_and_kept_as_they_are() {
+    // {"op": 1, "t": "#account"}
+    let header = b"\xa2\x61t\x68#account\x62op\x01";
+    for (message, seq) in [
+        (b"\xa0".as_slice(), None),
+        // {"did": "did:web:a", "seq": 7}
+        (b"\xa2\x63did\x69did:web:a\x63seq\x07", Some(7)),
+    ] {
+        let frame = [header, message].concat();
+        let other = Frame::Other {
+            kind: "#account".into(),
+            seq,
+            message: message.to_vec().into(),
+        };
+        assert_eq!(Frame::decode(&frame).unwrap(), other);
+        assert_eq!(other.encode(), frame);
+    }
+    let no_number = [header.as_slice(), b"\xa1\x63seq\x61a"].concat();
+    assert!(matches!(
+        Frame::decode(&no_number),
+        Err(InvalidFrame::FieldType { field: "seq", .. })
+    ));
     let error = Frame::Error {
         error: "FutureCursor".into(),
         message: Some("Cursor in the future.".into()),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use blockstore_car::{CarBlockStore, CarReader, CarWriter};
-use blockstore_core::{BlockStoreMut, Bytes, Cid, MemoryBlockStore, dag_cbor_cid};
+use blockstore_core::{BlockStoreMut, Bytes, Cid, MemoryBlockStore};
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
     CommitEvent, Curve, EventCheck, EventError, Frame, NewCommit, PublicKey, RepoState, Repository,
@@ -94,12 +94,7 @@ impl Origin {
 
     /// The message that the repository is where it is.
     fn sync(&self) -> SyncEvent {
-        let commit = self.writer.commit();
-        let mut car = CarWriter::new(Vec::new(), &[self.writer.commit_cid()]).unwrap();
-        let block = commit.encode();
-        car.write_block(&dag_cbor_cid(&block), &block).unwrap();
-        let blocks = car.finish().unwrap().into();
-        SyncEvent::new(DID, &*commit.rev, 0, TIME, blocks)
+        SyncEvent::of_commit(self.writer.commit(), 0, TIME)
     }
 }
 

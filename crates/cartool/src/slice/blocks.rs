@@ -19,7 +19,7 @@ use crate::report::Report;
 /// Writes the commit of a slice, a line for each of its blocks, and what is missing of its tree.
 /// Returns the commit.
 pub(super) fn write(car: &Bytes, out: &mut Output, report: &mut Report) -> Result<Commit, Failure> {
-    let store = CarBlockStore::from_bytes_with(car.clone(), input::car_options())?;
+    let store = input::car_of(car.clone())?;
     info::line(out.writer(), "Size", format_args!("{} bytes", car.len()))
         .map_err(Failure::Output)?;
     let root = store.roots().first().copied();

@@ -12,7 +12,13 @@ pub(super) fn write(frame: &Frame, out: &mut impl Write) -> io::Result<()> {
     match frame {
         Frame::Commit(event) => write_commit(event, out),
         Frame::Sync(event) => write_sync(event, out),
-        Frame::Other { kind } => line(out, "Message", Harmless(kind)),
+        Frame::Other { kind, seq, .. } => {
+            line(out, "Message", Harmless(kind))?;
+            match seq {
+                Some(seq) => line(out, "Seq", seq),
+                None => Ok(()),
+            }
+        }
         Frame::Error { error, message } => {
             line(out, "Error", Harmless(error))?;
             match message {

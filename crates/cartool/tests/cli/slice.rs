@@ -131,9 +131,21 @@ fn a_message_is_told_and_checked() {
         new.commit.data
     );
     assert_eq!((run.code, run.lines().pop()), (0, Some(&*last)));
-    let kind = "#account".to_owned();
-    let run = slice(&Frame::Other { kind }.encode(), &[]);
-    assert_eq!((run.code, &*run.out), (0, "Message:      #account\n"));
+    let run = slice(&other("#account", b"\xa1\x63seq\x18\x2a"), &[]);
+    assert_eq!(
+        (run.code, &*run.out),
+        (0, "Message:      #account\nSeq:          42\n")
+    );
+}
+
+/// A message of another kind, as a frame.
+fn other(kind: &str, message: &'static [u8]) -> Vec<u8> {
+    let other = Frame::Other {
+        kind: kind.to_owned(),
+        seq: None,
+        message: message.into(),
+    };
+    other.encode()
 }
 
 #[test]
@@ -284,12 +296,7 @@ fn nothing_in_a_message_acts_on_the_terminal() {
         error: "\u{1b}c".to_owned(),
         message: Some("two\nlines".to_owned()),
     };
-    let kind = "#\u{1b}".to_owned();
-    for given in [
-        frame_of(event),
-        error.encode(),
-        Frame::Other { kind }.encode(),
-    ] {
+    for given in [frame_of(event), error.encode(), other("#\u{1b}", b"\xa0")] {
         let run = slice(&given, &[]);
         let text = run.out + &run.err;
         assert!(!text.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'));
