@@ -7,6 +7,8 @@ mod curve;
 #[cfg(any(feature = "k256", feature = "p256"))]
 mod did_key;
 #[cfg(any(feature = "k256", feature = "p256"))]
+mod private_multikey;
+#[cfg(any(feature = "k256", feature = "p256"))]
 mod public_key;
 #[cfg(any(feature = "k256", feature = "p256"))]
 mod signing_key;

@@ -127,9 +127,9 @@ fn from_base58btc(text: &str) -> Result<Vec<u8>, InvalidPublicKey> {
 
 const DID_KEY: &str = "did:key:";
 /// `secp256k1-pub` of multicodec, 0xe7, as a varint.
-const K256_CODEC: [u8; 2] = [0xe7, 0x01];
+pub(super) const K256_CODEC: [u8; 2] = [0xe7, 0x01];
 /// `p256-pub` of multicodec, 0x1200, as a varint.
-const P256_CODEC: [u8; 2] = [0x80, 0x24];
+pub(super) const P256_CODEC: [u8; 2] = [0x80, 0x24];
 /// The `z`, and the digits of a codec and an uncompressed point: the longest mistake that is
 /// worth its own error.
 const MAX_LEN: usize = 93;

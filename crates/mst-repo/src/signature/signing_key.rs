@@ -147,7 +147,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Why some bytes are not a private key.
+/// Why some bytes, or a text, are not a private key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSigningKey {
@@ -156,6 +156,21 @@ pub enum InvalidSigningKey {
     OutOfRange {
         /// The curve.
         curve: Curve,
+    },
+    /// It is not a multikey in base58btc.
+    #[error("not a multikey in base58btc, which is z and some 50 digits")]
+    NotMultikey,
+    /// It is the multikey of a public key.
+    #[error("it is a public one")]
+    Public,
+    /// It is the multikey of something else than a key of one of the two curves.
+    #[error("neither of the curve k256 nor of p256")]
+    Codec,
+    /// A key of another length than 32 bytes.
+    #[error("{len} bytes, not 32")]
+    Len {
+        /// Its length.
+        len: usize,
     },
     /// The curve's feature is off.
     #[error("keys of the curve {curve} need the feature `{curve}`, which is off")]
