@@ -16,12 +16,55 @@ use blockstore_core::{
 };
 use mst_node::{DecodeFault, MixedHeights, Node, NodeBuilder, height_of, node_digest};
 use mst_ops::{
-    EntryRef, Error, InvalidNode, Limits, NodeStore, NodeStoreOptions, NodeWalker, TreeFault,
-    verify,
+    EntryRef, Error, InvalidNode, Limits, NodeStore, NodeStoreOptions, NodeWalker, Operation,
+    TreeFault, verify,
 };
 use mst_testkit::{build_tree, key_of_height};
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
+
+// ---- A link to a digest that nothing has.
+
+/// Zeros stand for what is not known yet, in a tree that is being changed. A stranger can link to
+/// them like to any other block that is not there.
+#[test]
+fn a_link_of_zeros_is_one_to_a_missing_block() {
+    let nowhere = mst_node::node_cid(&[0; 32]);
+    let (low, high, last) = (key("b", 1), key("c", 1), key("d", 1));
+    let blocks = MemoryBlockStore::new();
+    let without = |entries: &[(&str, Option<Cid>)]| node(Some(nowhere), entries).cid();
+    let root = put(&blocks, Some(nowhere), &[(&low, None), (&high, None)]);
+    for keeps_open in [false, true] {
+        let nodes = NodeStore::new(&blocks);
+        let mut tree = mst_ops::Tree::open(&nodes, &root).unwrap();
+        if keeps_open {
+            assert!(tree.get(b"a").is_err());
+        }
+        assert_eq!(tree.remove(high.as_bytes()).unwrap(), Some(value()));
+        assert_eq!(tree.root(), without(&[(&low, None)]));
+        tree.insert(last.as_bytes(), &value()).unwrap();
+        assert_eq!(tree.clone().root(), without(&[(&low, None), (&last, None)]));
+        let changes = tree.flush();
+        assert_eq!(changes.root, without(&[(&low, None), (&last, None)]));
+        assert_eq!((changes.new.len(), changes.removed), (1, vec![root]));
+
+        let tree = mst_ops::Tree::open(&nodes, &root).unwrap();
+        let created = Operation {
+            key: high.clone().into(),
+            old: None,
+            new: Some(value()),
+        };
+        assert_eq!(tree.invert(&[created]).unwrap(), without(&[(&low, None)]));
+        // Where it would have to be taken apart, it is missing.
+        let mut tree = mst_ops::Tree::open(&nodes, &root).unwrap();
+        let error = tree.remove(low.as_bytes()).map(|_| tree.root());
+        assert!(error.is_ok(), "{error:?}");
+        let mut tree = mst_ops::Tree::open(&nodes, &root).unwrap();
+        let error = tree.insert(key("a", 1).as_bytes(), &value()).unwrap_err();
+        assert!(matches!(error, Error::MissingBlock(cid) if cid == nowhere));
+        assert_eq!(tree.root(), root);
+    }
+}
 
 // ---- A node out of place.
 

@@ -123,9 +123,13 @@ impl Branch {
     }
 
     /// The slots whose nodes were changed and not handed out since.
+    ///
+    /// Nobody can make a block of which [`UNKNOWN`] is the digest, but anybody can link to it: a
+    /// node that is not in memory was not changed.
     pub(super) fn changed_slots(&self) -> impl Iterator<Item = usize> {
         let links = self.node.subtree_digests();
-        let changed = links.filter(|(_, link)| **link == UNKNOWN);
+        let changed =
+            links.filter(|(slot, link)| **link == UNKNOWN && self.loaded(*slot).is_some());
         changed.map(|(slot, _)| slot)
     }
 
