@@ -4,6 +4,7 @@ mod given;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::Read;
 use std::iter::FusedIterator;
@@ -131,7 +132,10 @@ impl<R: Read> RepositoryStream<R> {
             fault: None,
         };
         let bytes = CidBytes::from(&cid);
-        let commit = read_commit(&cid, || state.read_up_to(bytes.as_ref(), || cid))?;
+        let commit = read_commit(&cid, || {
+            let (block, _) = state.read_up_to(bytes.as_ref(), || cid)?;
+            Ok::<_, StreamError>(block)
+        })?;
         Ok(Self {
             nodes: NodeStore::with_options(Incoming(RefCell::new(state)), options.nodes),
             cid,
@@ -239,6 +243,14 @@ struct State<R> {
     fault: Option<StreamError>,
 }
 
+/// Where a block was that is wanted.
+#[derive(PartialEq, Eq)]
+enum Source {
+    Car,
+    /// Among the records that were given before.
+    Given,
+}
+
 struct ReadBlock {
     bytes: Bytes,
     /// Whether they hash to the CID.
@@ -272,14 +284,20 @@ impl<R> Incoming<R> {
 impl<R: Read> State<R> {
     /// Reads on to the record that is wanted: its CID, in binary and as `cid` makes it.
     fn read_record(&mut self, wanted: &[u8], cid: impl Fn() -> Cid) -> Result<Bytes, StreamError> {
-        let record = self.read_up_to(wanted, cid)?;
-        let room = self.room_for_given();
-        self.given.push(wanted, &record, room);
+        let (record, from) = self.read_up_to(wanted, cid)?;
+        if from == Source::Car {
+            let room = self.room_for_given();
+            self.given.push(wanted, &record, room);
+        }
         Ok(record)
     }
 
     /// Reads on to the block that is wanted.
-    fn read_up_to(&mut self, wanted: &[u8], cid: impl Fn() -> Cid) -> Result<Bytes, StreamError> {
+    fn read_up_to(
+        &mut self,
+        wanted: &[u8],
+        cid: impl Fn() -> Cid,
+    ) -> Result<(Bytes, Source), StreamError> {
         if !self.aside.is_empty()
             && let Some(block) = self.aside.remove(wanted)
         {
@@ -297,13 +315,20 @@ impl<R: Read> State<R> {
             }
             let block_cid = block.cid_bytes().into();
             self.lay_aside(block_cid, read)?;
-            if is_next && let Some(given) = self.given.find(wanted) {
-                return Ok(given);
+            if is_next && let Some(given) = self.find_given(wanted) {
+                return Ok((given, Source::Given));
             }
             is_next = false;
         }
-        let given = self.given.find(wanted);
-        given.ok_or_else(|| StreamError::NotAhead(cid()))
+        match self.find_given(wanted) {
+            Some(given) => Ok((given, Source::Given)),
+            None => Err(StreamError::NotAhead(cid())),
+        }
+    }
+
+    fn find_given(&mut self, wanted: &[u8]) -> Option<Bytes> {
+        let room = self.room_for_given();
+        self.given.find(wanted, room)
     }
 
     /// How many bytes of memory records may take that were given.
@@ -316,18 +341,23 @@ impl<R: Read> State<R> {
         }
     }
 
-    fn give(&self, block: ReadBlock, cid: impl Fn() -> Cid) -> Result<Bytes, StreamError> {
+    fn give(
+        &self,
+        block: ReadBlock,
+        cid: impl Fn() -> Cid,
+    ) -> Result<(Bytes, Source), StreamError> {
         if block.verified || self.options.car.verify == Some(Verify::Never) {
-            return Ok(block.bytes);
+            return Ok((block.bytes, Source::Car));
         }
         Err(Error::Store(StoreError::Unverifiable(cid())).into())
     }
 
     fn lay_aside(&mut self, cid: Box<[u8]>, block: ReadBlock) -> Result<(), StreamError> {
         self.out_of_order = true;
-        let len = block.memory_len();
-        if self.aside.insert(cid, block).is_none() {
-            self.aside_len += len;
+        // Of a CID that comes twice the first block counts.
+        if let Entry::Vacant(place) = self.aside.entry(cid) {
+            self.aside_len += block.memory_len();
+            place.insert(block);
         }
         let limit = self.options.memory_bytes;
         if self.aside_len > limit {
@@ -343,7 +373,7 @@ impl<R: Read> BlockStore for Incoming<R> {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         let mut state = self.0.borrow_mut();
         match state.read_up_to(CidBytes::from(cid).as_ref(), || *cid) {
-            Ok(block) => Ok(Some(block)),
+            Ok((block, _)) => Ok(Some(block)),
             Err(fault) => {
                 let error = StoreError::backend(fault.to_string());
                 state.fault = Some(fault);

@@ -267,3 +267,84 @@ fn keys_that_are_no_paths_and_blocks_that_cannot_be_verified_are_errors_in_their
         ));
     }
 }
+
+/// A repository with one record at many paths, each block once.
+fn shared(paths: usize, record_len: usize) -> SampleRepository {
+    let len = u32::try_from(record_len).unwrap();
+    let head = [b"\xa1\x61a\x5a".as_slice(), &len.to_be_bytes()].concat();
+    let record = Bytes::from([head, vec![7; record_len]].concat());
+    let cid = dag_cbor_cid(&record);
+    let paths = (0..paths).map(|n| (format!("com.example.record/{n}"), cid));
+    SampleRepository::of(paths.collect(), [(cid, record)].into(), REV)
+}
+
+#[test]
+fn a_record_given_just_before_is_there_however_often_it_is_wanted() {
+    for (paths, record_len, memory_bytes) in [
+        (1_000, 300, 256 << 10),
+        (3_000, 2_000, 1 << 20),
+        (400, 100_000, 16 << 20),
+    ] {
+        let sample = shared(paths, record_len);
+        let mut blocks = sample.blocks();
+        let mut seen = std::collections::HashSet::new();
+        blocks.retain(|(cid, _)| seen.insert(*cid));
+        let (given, ended) = read(&sample.car_of(&blocks), memory_bytes);
+        ended.unwrap();
+        assert_eq!(given.len(), paths);
+    }
+}
+
+/// The blocks of a CID that nobody can check may differ.
+#[test]
+fn of_a_cid_that_comes_twice_the_first_block_counts_and_is_counted() {
+    // Of sha2-512.
+    let unknown = [&[1, 0x55, 0x13, 64][..], &[7; 64]].concat();
+    let unknown = Cid::try_from(unknown).unwrap();
+    let path = "com.example.record/1".to_owned();
+    let record = Bytes::from_static(b"\xa1\x61a\x00");
+    let mut sample = SampleRepository::of([(path, unknown)].into(), [].into(), REV);
+    sample.records.insert(unknown, record.clone());
+    let (commit, tree) = (sample.commit.clone(), sample.tree.nodes[0].clone());
+    let car = |twice: &[&[u8]]| {
+        let twice = twice.iter();
+        let twice = twice.map(|block| (unknown, Bytes::copy_from_slice(block)));
+        let blocks: Vec<_> = [commit.clone()].into_iter().chain(twice).collect();
+        sample.car_of(&[blocks.as_slice(), std::slice::from_ref(&tree)].concat())
+    };
+    let (given, ended) = read(&car(&[b"", &record]), 1 << 20);
+    assert!(given.is_empty());
+    assert!(
+        matches!(ended, Err(StreamError::Repository(_))),
+        "{ended:?}"
+    );
+    let large = vec![0; 1 << 20];
+    let (_, ended) = read(&car(&[b"", &large]), 1 << 19);
+    assert!(
+        matches!(ended, Err(StreamError::Repository(_))),
+        "{ended:?}"
+    );
+    let (_, ended) = read(&car(&[&large]), 1 << 19);
+    assert!(matches!(ended, Err(StreamError::TooMuchAside { .. })));
+}
+
+/// Two CIDs with one digest are two blocks, as in every other way of reading.
+#[test]
+fn a_record_is_not_given_for_one_of_another_codec() {
+    let record = Bytes::from_static(b"\xa1\x61a\x00");
+    let (cbor, raw) = (dag_cbor_cid(&record), blockstore_core::raw_cid(&record));
+    let paths = [
+        ("com.example.record/1", cbor),
+        ("com.example.record/2", raw),
+    ];
+    let paths = paths.map(|(path, cid)| (path.to_owned(), cid)).into();
+    let sample = SampleRepository::of(paths, [(cbor, record.clone()), (raw, record)].into(), REV);
+    let mut blocks = sample.blocks();
+    let (given, ended) = read(&sample.car_of(&blocks), 1 << 20);
+    ended.unwrap();
+    assert_eq!(given.len(), 2);
+    blocks.retain(|(cid, _)| *cid != raw);
+    let (given, ended) = read(&sample.car_of(&blocks), 1 << 20);
+    assert!(matches!(ended, Err(StreamError::NotAhead(cid)) if cid == raw));
+    assert_eq!(given.len(), 1);
+}
