@@ -224,7 +224,8 @@ pub(crate) fn open_at<S: BlockStore>(
     root: &Cid,
 ) -> Result<atproto_mst::Repository<S>, mst_repo::Error> {
     let mut options = NodeStoreOptions::default();
-    // Every command goes through the tree once, or once and again.
-    options.cache_bytes = 0;
+    // Every command goes through the tree once, or once and again. But where a stranger's tree
+    // has one large node below many others, each out of its place, it is decoded once.
+    options.cache_bytes = 16 << 20;
     atproto_mst::Repository::open_with(blocks, root, options)
 }

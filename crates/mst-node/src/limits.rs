@@ -22,7 +22,9 @@ pub struct Limits {
     /// Bytes of one key; 1 MiB by default.
     pub key_len: usize,
     /// Bytes of all keys of one node, written out in full; 16 MiB by default. Prefix
-    /// compression lets a small block stand for long keys, and this bounds how long. No value above 1 GiB has an effect.
+    /// compression lets a small block stand for long keys, and this bounds how long. No value
+    /// above 1 GiB has an effect. Whatever the limit, it is no more than 64 times the length of
+    /// the node's block: what only more than 64 keys of more than 3,840 bytes can come to.
     pub key_bytes: usize,
 }
 

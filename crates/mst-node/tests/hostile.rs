@@ -1063,6 +1063,29 @@ fn keys_that_prefixes_blow_up_are_refused_at_the_limit() {
 }
 
 #[test]
+fn keys_of_more_than_64_times_the_blocks_length_are_refused_whatever_the_limit() {
+    let node = |len: usize| {
+        let mut builder = NodeBuilder::new(None).unwrap();
+        for n in 0..200_u8 {
+            let key = [vec![b'a'; len], vec![n]].concat();
+            builder.push(&key, &cid(), None).unwrap();
+        }
+        builder.finish()
+    };
+    // What a repository can have is far from it.
+    for len in [829, 5_200] {
+        let decoded = Node::decode(&node(len).encode());
+        assert!(decoded == Ok(node(len)), "{len}");
+    }
+    let block = node(5_400).encode();
+    let error = decode_error(&block);
+    assert!(
+        matches!(error.fault, DecodeFault::KeysTooLong { limit, .. } if limit == 64 * block.len()),
+        "{error}"
+    );
+}
+
+#[test]
 fn keys_up_to_the_limit_are_accepted_and_longer_ones_refused() {
     let mut limits = Limits::default();
     limits.key_len = 10;

@@ -10,6 +10,7 @@ use std::vec;
 use blockstore_core::{BlockStore, Cid};
 use hashbrown::{HashMap, HashSet};
 use mst_node::{DIGEST_LEN, MixedHeights, Node, height_of};
+use smallvec::SmallVec;
 
 use crate::node_store::DigestKey;
 use crate::{EntryRef, Error, NodeStore, TreeNode, place};
@@ -151,6 +152,11 @@ impl Change {
     }
 }
 
+type Digest = [u8; DIGEST_LEN];
+
+/// How many nodes are got before any is looked into.
+const TOGETHER: usize = 16;
+
 /// One of the two trees.
 struct Side<'s, S> {
     nodes: &'s NodeStore<S>,
@@ -214,23 +220,24 @@ impl<'s, S: BlockStore> Side<'s, S> {
         self.level = self.own.len();
         let mut keyless = HashSet::new();
         let below = mem::take(&mut self.below);
-        // First all, then a look into each: while one is on its way from memory, others are too.
-        let nodes: Vec<Arc<TreeNode>> = below
-            .iter()
-            .map(|link| match self.linked(*link) {
+        for links in below.chunks(TOGETHER) {
+            // First some, then a look into each: while one is on its way from memory, others are
+            // too. Not all, since what is out of place must not be read and kept for nothing.
+            let nodes = links.iter().map(|link| match self.linked(*link) {
                 Some(node) => Ok(node),
                 None => self.nodes.node_with(self.digest(*link), &mut heights),
-            })
-            .collect::<Result<_, _>>()?;
-        for (link, node) in below.into_iter().zip(nodes) {
-            if let Some(slot) = link {
-                place::check_level(&node, height)?;
-                place::check_order(&node, self.left_key(slot), self.right_key(slot))?;
-            }
-            place::check_bottom(&node, height)?;
-            // Where a node with keys comes again, they are not in order.
-            if !node.is_empty() || keyless.insert(DigestKey(*node.digest())) {
-                self.own.push(Own { node, link });
+            });
+            let nodes: SmallVec<[_; TOGETHER]> = nodes.collect::<Result<_, _>>()?;
+            for (link, node) in links.iter().zip(nodes) {
+                if let Some(slot) = *link {
+                    place::check_level(&node, height)?;
+                    place::check_order(&node, self.left_key(slot), self.right_key(slot))?;
+                }
+                place::check_bottom(&node, height)?;
+                // Where a node with keys comes again, they are not in order.
+                if !node.is_empty() || keyless.insert(DigestKey(*node.digest())) {
+                    self.own.push(Own { node, link: *link });
+                }
             }
         }
         Ok(())
@@ -292,7 +299,7 @@ impl<'s, S: BlockStore> Side<'s, S> {
 fn leave_out_common<A: BlockStore, B: BlockStore>(
     old: &mut Side<'_, A>,
     new: &mut Side<'_, B>,
-    common: &[DigestKey],
+    common: &[Digest],
 ) {
     #[derive(Default)]
     struct Sides {
@@ -300,12 +307,13 @@ fn leave_out_common<A: BlockStore, B: BlockStore>(
         new: bool,
     }
     let len = old.below.len() + new.below.len();
-    let mut sides: HashMap<DigestKey, Sides> = HashMap::with_capacity(len);
+    // By all of a digest: what is linked to need not be there, so anybody may choose these.
+    let mut sides: HashMap<Digest, Sides> = HashMap::with_capacity(len);
     for link in &old.below {
-        sides.entry(DigestKey(*old.digest(*link))).or_default().old = true;
+        sides.entry(*old.digest(*link)).or_default().old = true;
     }
     for link in &new.below {
-        sides.entry(DigestKey(*new.digest(*link))).or_default().new = true;
+        sides.entry(*new.digest(*link)).or_default().new = true;
     }
     for digest in common {
         if let Some(sides) = sides.get_mut(digest) {
@@ -313,7 +321,7 @@ fn leave_out_common<A: BlockStore, B: BlockStore>(
         }
     }
     let in_one = |digest: &[u8; DIGEST_LEN]| {
-        let found = sides.get(&DigestKey(*digest));
+        let found = sides.get(digest);
         found.is_some_and(|found| found.old != found.new)
     };
     let (mut old_below, mut new_below) = (mem::take(&mut old.below), mem::take(&mut new.below));
@@ -330,7 +338,7 @@ fn compare_level<A, B>(
     old: &mut Side<'_, A>,
     new: &mut Side<'_, B>,
     changes: &mut Vec<Change>,
-) -> Vec<DigestKey> {
+) -> Vec<Digest> {
     let mut common = Vec::new();
     let (mut old_at, mut new_at) = (Cursor::new(old), Cursor::new(new));
     loop {
@@ -348,7 +356,7 @@ fn compare_level<A, B>(
         }
         let right = old_at.right().filter(|_| order.is_eq());
         let common_right = right.filter(|right| new_at.right() == Some(*right));
-        common.extend(common_right.copied().map(DigestKey));
+        common.extend(common_right.copied());
         if order.is_le() {
             old_at.go_on(common_right.is_none());
         }

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::num::NonZero;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, Weak};
+use std::thread::available_parallelism;
 
 use blockstore_core::{BlockStore, Cid};
 use mst_node::{DIGEST_LEN, Limits, MixedHeights, Node, height_of, node_cid};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::entries::Entries;
 use crate::{Error, InvalidNode, NodeWalker, TreeFault};
@@ -163,9 +165,22 @@ impl<S: BlockStore> NodeStore<S> {
     pub fn with_options(blocks: S, options: NodeStoreOptions) -> Self {
         /// A node of the average repository, with what the cache takes for it.
         const TYPICAL_NODE: u64 = 512;
+        /// The least memory of a shard, so that the largest node which a block of a hundred
+        /// kilobytes can stand for finds a place. What is not kept is decoded each time.
+        const SHARD: u64 = 8 << 20;
         let cache = (options.cache_bytes > 0).then(|| {
             let count = usize::try_from(options.cache_bytes / TYPICAL_NODE).unwrap_or(usize::MAX);
-            Cache::with_weighter(count.max(1), options.cache_bytes, MemoryLen)
+            let most = usize::try_from(options.cache_bytes / SHARD).unwrap_or(usize::MAX);
+            let cores = available_parallelism().map_or(1, NonZero::get);
+            let shards = (4 * cores).min(most.max(1));
+            let sizes = OptionsBuilder::new()
+                .shards(1 << shards.ilog2())
+                .estimated_items_capacity(count.max(1))
+                .weight_capacity(options.cache_bytes)
+                .build()
+                .expect("all that has no default is set");
+            let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+            Cache::with_options(sizes, MemoryLen, hasher, lifecycle)
         });
         Self {
             blocks,

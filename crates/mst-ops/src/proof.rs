@@ -131,9 +131,9 @@ impl Proof {
         let blocks = MemoryBlockStore::new();
         blocks.put_many(&self.blocks).map_err(ProofError::Block)?;
         let mut options = NodeStoreOptions::default();
-        // Enough for all of them, and no more, as making room takes time.
+        // Enough for all of them, decoded, and no more, as making room takes time.
         let bytes: usize = self.blocks.iter().map(|(_, block)| block.len()).sum();
-        options.cache_bytes = options.cache_bytes.min(16 * bytes as u64);
+        options.cache_bytes = options.cache_bytes.min(128 * bytes as u64);
         let nodes = NodeStore::with_options(blocks, options);
         // In key order, by one walker, no node is decoded again for each claim that rests on it:
         // a small block may stand for long keys, and there may be many claims.

@@ -6,7 +6,7 @@ use blockstore_core::{Cid, dag_cbor_cid};
 use ipld_core::ipld::Ipld;
 use mst_node::node_digest;
 
-use crate::{is_did, is_tid};
+use crate::{is_did, is_tid, items};
 
 /// A commit: whose repository, which revision, which tree, signed.
 ///
@@ -87,6 +87,9 @@ impl Commit {
     ///
     /// As for [`decode`](Self::decode).
     pub fn decode_version_2(block: &[u8]) -> Result<Self, InvalidCommit> {
+        if !items::has_at_most(MAX_ITEMS, block) {
+            return Err(InvalidCommit::TooManyItems { limit: MAX_ITEMS });
+        }
         let value: Ipld = serde_ipld_dagcbor::from_slice(block)
             .map_err(|error| InvalidCommit::NotDagCbor(error.to_string()))?;
         // The decoder takes some spellings that are not canonical; the encoder writes none.
@@ -183,8 +186,8 @@ impl Commit {
 }
 
 /// Returns whether `block` is what a record must be: a map in canonical DAG-CBOR, without
-/// floating-point numbers, integers of 64 bits with a sign, nothing more than 128 levels deep.
-/// Whether it fits its lexicon is another question.
+/// floating-point numbers, integers of 64 bits with a sign, nothing more than 128 levels deep, and
+/// no more than 131,072 items in all. Whether it fits its lexicon is another question.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -196,10 +199,20 @@ impl Commit {
 /// assert!(!mst_repo::is_record(b"\x80"));
 /// ```
 pub fn is_record(block: &[u8]) -> bool {
-    serde_ipld_dagcbor::from_slice::<Ipld>(block).is_ok_and(|value| {
-        matches!(value, Ipld::Map(_)) && holds_integers_only(&value) && encode(&value) == block
-    })
+    items::has_at_most(MAX_RECORD_ITEMS, block)
+        && serde_ipld_dagcbor::from_slice::<Ipld>(block).is_ok_and(|value| {
+            matches!(value, Ipld::Map(_)) && holds_integers_only(&value) && encode(&value) == block
+        })
 }
+
+/// The most items of a commit, known fields and others.
+const MAX_ITEMS: usize = 4_096;
+
+/// The most items of a record.
+///
+/// Source: <https://atproto.com/guides/data-validation>, where it is the most elements of one list
+/// or map
+const MAX_RECORD_ITEMS: usize = 131_072;
 
 /// The fields that are not yet taken.
 struct Fields(BTreeMap<String, Ipld>);
@@ -264,6 +277,12 @@ pub enum InvalidCommit {
     /// The block is not DAG-CBOR. The text is the decoder's own.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
+    /// There is far more in the block than a commit has.
+    #[error("more than {limit} items, where a commit has some 13")]
+    TooManyItems {
+        /// How many items are decoded at the most.
+        limit: usize,
+    },
     /// The block is DAG-CBOR in another spelling than the canonical one.
     #[error("not canonical DAG-CBOR from byte {offset} on")]
     NotCanonical {

@@ -7,6 +7,7 @@ use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
 use crate::commit::encode;
+use crate::items;
 #[cfg(feature = "car")]
 use crate::writer::car;
 #[cfg(feature = "car")]
@@ -16,6 +17,9 @@ use crate::{Commit, NewCommit};
 ///
 /// Source: <https://atproto.com/specs/event-stream>
 pub const MAX_FRAME_LEN: usize = 5_000_000;
+
+/// The most items of a message, in fields that are known or not.
+const MAX_ITEMS: usize = 16_384;
 
 /// A message of `com.atproto.sync.subscribeRepos`, as one WebSocket frame holds it.
 ///
@@ -172,6 +176,9 @@ impl Frame {
     pub fn decode(frame: &[u8]) -> Result<Self, InvalidFrame> {
         if frame.len() > MAX_FRAME_LEN {
             return Err(InvalidFrame::TooLong { len: frame.len() });
+        }
+        if !items::has_at_most(MAX_ITEMS, frame) {
+            return Err(InvalidFrame::TooManyItems { limit: MAX_ITEMS });
         }
         let mut input = Cursor::new(frame);
         let mut header = Fields::read(&mut input)?;
@@ -436,6 +443,12 @@ pub enum InvalidFrame {
     /// Header or message are not DAG-CBOR. The text is the decoder's own.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
+    /// There is far more in it than in any message.
+    #[error("more than {limit} items, where the largest message has some 2,000")]
+    TooManyItems {
+        /// How many items are decoded at the most.
+        limit: usize,
+    },
     /// Header or message is no map.
     #[error("not a map")]
     NotAMap,

@@ -8,6 +8,7 @@ mod error;
 mod event_check;
 mod export;
 mod firehose;
+mod items;
 mod path;
 mod reachable;
 mod record;

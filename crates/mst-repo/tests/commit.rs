@@ -10,6 +10,7 @@
 
 use ipld_core::ipld::Ipld;
 use mst_repo::{Cid, Commit, InvalidCommit};
+use mst_testkit::SampleRepository;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -332,11 +333,12 @@ fn a_commit_cut_off_or_with_bytes_behind_it_is_refused() {
 #[test]
 fn deep_nesting_in_an_unknown_field_does_not_overflow_the_stack() {
     for nest in [b"\x81".as_slice(), b"\xa1\x61a", b"\xd8\x2a", b"\x82\x00"] {
-        for depth in [1_000, 200_000] {
-            let deep = [nest.repeat(depth).as_slice(), b"\x00"].concat();
-            assert_not_canonical(&with_raw(&deep));
-            assert!(Commit::decode(&deep).is_err());
-        }
+        let deep = [nest.repeat(1_000).as_slice(), b"\x00"].concat();
+        assert_not_canonical(&with_raw(&deep));
+        assert!(Commit::decode(&deep).is_err());
+        let deep = [nest.repeat(200_000).as_slice(), b"\x00"].concat();
+        let error = Commit::decode(&with_raw(&deep)).unwrap_err();
+        assert!(matches!(error, InvalidCommit::TooManyItems { .. }));
     }
     // A little depth is nobody's fault.
     let deep = [[0x81; 32].as_slice(), b"\x00"].concat();
@@ -412,5 +414,21 @@ fn assert_not_canonical(block: &[u8]) {
         ),
         "{:02x?}: {fault:?}",
         &block[..block.len().min(400)]
+    );
+}
+
+/// A few bytes of DAG-CBOR may stand for much memory.
+#[test]
+fn a_commit_with_far_too_much_in_it_is_refused_before_it_is_decoded() {
+    let commit = SampleRepository::generate(1, 3).commit.1;
+    let mut commit = Commit::decode(&commit).unwrap();
+    let field = |len| Ipld::List(vec![Ipld::Map([(String::new(), Ipld::Null)].into()); len]);
+    commit.extra.insert("much".into(), field(1_300));
+    assert_eq!(Commit::decode(&commit.encode()).as_ref(), Ok(&commit));
+    commit.extra.insert("much".into(), field(1_400));
+    let error = Commit::decode(&commit.encode()).unwrap_err();
+    assert!(
+        matches!(error, InvalidCommit::TooManyItems { .. }),
+        "{error}"
     );
 }

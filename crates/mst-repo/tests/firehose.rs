@@ -241,3 +241,18 @@ fn other_messages_are_told_by_their_kind_and_kept_as_they_are() {
         Err(InvalidFrame::Op { found: 5 })
     );
 }
+
+#[test]
+fn a_message_with_far_too_much_in_it_is_refused_before_it_is_decoded() {
+    let header = b"\xa2\x61t\x68#account\x62op\x01";
+    let frame = |len: u16| {
+        let list = [b"\xa1\x61x\x99".as_slice(), &len.to_be_bytes()].concat();
+        [header, list.as_slice(), &b"\xa1\x60\xf6".repeat(len.into())].concat()
+    };
+    assert!(Frame::decode(&frame(5_400)).is_ok());
+    let error = Frame::decode(&frame(5_500)).unwrap_err();
+    assert!(
+        matches!(error, InvalidFrame::TooManyItems { .. }),
+        "{error}"
+    );
+}
