@@ -86,7 +86,7 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
         b"\xb8\0",
         b"\xa1\x61n\x1b\x80\0\0\0\0\0\0\0",
         b"\xa1\x61n\x81\x3b\x80\0\0\0\0\0\0\0",
-        &nested(127),
+        &nested(128),
     ] {
         let error = refused(&[put(&path(2), bad)]);
         assert!(matches!(error, WriteError::InvalidRecord { .. }), "{bad:?}");
@@ -94,7 +94,7 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
     for fine in [
         b"\xa1\x61n\x1b\x7f\xff\xff\xff\xff\xff\xff\xff".as_slice(),
         b"\xa1\x61n\x3b\x7f\xff\xff\xff\xff\xff\xff\xff",
-        &nested(126),
+        &nested(127),
     ] {
         assert!(is_record(fine), "{fine:?}");
     }
