@@ -116,7 +116,7 @@ fn copy<S: BlockStore>(
     let of_source = |error: atproto_mst::Error| Failure::from(error).of(&args.source.file);
     let mut piece = Vec::new();
     let mut len = 0;
-    for block in repository.export().map_err(of_source)? {
+    for block in repository.export().map_err(of_source)?.for_store() {
         let (cid, block) = block.map_err(of_source)?;
         len += block.len();
         piece.push((cid, block));

@@ -1,10 +1,10 @@
 //! Whether a repository is whole and valid.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
-use blockstore_core::{BlockStore, Cid};
+use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_node::Node;
 use mst_ops::{NodeWalker, Nodes};
 
@@ -139,6 +139,7 @@ impl<S: BlockStore> Repository<S> {
             blocks: self.blocks(),
             nodes: None,
             found: VecDeque::new(),
+            large: LargeRecords::default(),
             summary: RepositorySummary::default(),
         };
         match nodes {
@@ -159,7 +160,29 @@ pub struct Faults<'r, S> {
     nodes: Option<Nodes<'r, S>>,
     /// The faults among the entries of the node before.
     found: VecDeque<Fault>,
+    /// The large records that are there.
+    large: LargeRecords,
     summary: RepositorySummary,
+}
+
+/// Which large records were read, as those are what a stranger could have one read for many paths:
+/// a few bytes of path for megabytes of record. There are not more of them than fit into a store.
+#[derive(Debug, Default)]
+pub(crate) struct LargeRecords(HashSet<Cid>);
+
+impl LargeRecords {
+    /// The length from which on a record is large.
+    const LEN: usize = 16 << 10;
+
+    pub(crate) fn has(&self, cid: &Cid) -> bool {
+        !self.0.is_empty() && self.0.contains(cid)
+    }
+
+    pub(crate) fn note(&mut self, cid: &Cid, record: &[u8]) {
+        if record.len() >= Self::LEN {
+            self.0.insert(*cid);
+        }
+    }
 }
 
 impl<S: BlockStore> Faults<'_, S> {
@@ -173,13 +196,20 @@ impl<S: BlockStore> Faults<'_, S> {
         for entry in node.entries() {
             let value = entry.value();
             // One at a time: many paths may lead to one large block.
-            let block = self.blocks.get(&value);
+            let block = if self.large.has(&value) {
+                Ok(Some(Bytes::new()))
+            } else {
+                self.blocks.get(&value)
+            };
             let path = RepoPath::parse(entry.key());
             let path = path
                 .err()
                 .map(|fault| Error::invalid_path(entry.key(), fault));
             let block = match block {
-                Ok(Some(_)) => None,
+                Ok(Some(block)) => {
+                    self.large.note(&value, &block);
+                    None
+                }
                 Ok(None) => Some(Error::MissingBlock(value)),
                 Err(error) => Some(Error::Store(error)),
             };

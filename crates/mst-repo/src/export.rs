@@ -12,6 +12,7 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 use mst_ops::NodeWalker;
 
 use crate::batch::Batch;
+use crate::check::LargeRecords;
 use crate::{Error, Repository, RepositorySummary, check_nsid};
 use range::KeyRange;
 
@@ -157,6 +158,7 @@ impl<S: BlockStore> Repository<S> {
             at: At::Start,
             ready: VecDeque::new(),
             batch: Batch::up_to(MAX_BATCH),
+            given: None,
         })
     }
 }
@@ -189,7 +191,7 @@ impl<S: BlockStore> Repository<S> {
     /// ```
     pub fn copy_to<T: BlockStoreMut>(&self, store: &T) -> Result<RepositorySummary, Error> {
         let summary = self.verify()?;
-        put_all(self.export()?, store)?;
+        put_all(self.export()?.for_store(), store)?;
         Ok(summary)
     }
 }
@@ -228,6 +230,8 @@ pub struct Export<'r, S> {
     /// What was read ahead, since a store gives many blocks at once for less.
     ready: VecDeque<Step>,
     batch: Batch,
+    /// The large records that were given, if they are not to be given again.
+    given: Option<LargeRecords>,
 }
 
 /// Where in its slot the walker is.
@@ -252,6 +256,17 @@ enum Step {
 /// The most records that are read ahead.
 const MAX_BATCH: usize = 64;
 
+impl<S> Export<'_, S> {
+    /// Leaves out records of 16 KiB and more that came before at another path: for who puts the
+    /// blocks into a store, which keeps each once, and does not want to read megabytes for every
+    /// path that leads to them.
+    #[must_use]
+    pub fn for_store(mut self) -> Self {
+        self.given = Some(LargeRecords::default());
+        self
+    }
+}
+
 impl<S: BlockStore> Export<'_, S> {
     fn step(&mut self) -> Option<Step> {
         loop {
@@ -274,7 +289,11 @@ impl<S: BlockStore> Export<'_, S> {
             if self.walker.go_right() {
                 self.at = At::Left;
                 let value = self.walker.node().value(slot);
-                return Some(Step::Record(value.expect("the walker went over an entry")));
+                let value = value.expect("the walker went over an entry");
+                if self.given.as_ref().is_some_and(|given| given.has(&value)) {
+                    continue;
+                }
+                return Some(Step::Record(value));
             }
             if !self.walker.go_up() {
                 return None;
@@ -325,8 +344,11 @@ impl<S: BlockStore> Export<'_, S> {
             {
                 *step = Step::Block(cid, block);
             }
-            if let Step::Block(_, block) = step {
+            if let Step::Block(cid, block) = step {
                 read += block.len();
+                if let Some(given) = &mut self.given {
+                    given.note(cid, block);
+                }
             }
         }
         self.batch.settle(read);

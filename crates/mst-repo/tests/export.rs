@@ -8,6 +8,7 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use blockstore_core::{
@@ -211,4 +212,54 @@ fn a_copy_is_the_whole_repository_and_nothing_else_or_nothing() {
     let error = repository.copy_to(&to).unwrap_err();
     assert!(matches!(error, Error::MissingBlock(cid) if cid == *value));
     assert!(to.is_empty());
+}
+
+/// Counts the reads of one block.
+struct Counted {
+    blocks: MemoryBlockStore,
+    cid: Cid,
+    reads: Cell<usize>,
+}
+
+impl BlockStore for Counted {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        self.reads
+            .set(self.reads.get() + usize::from(*cid == self.cid));
+        self.blocks.get(cid)
+    }
+}
+
+/// What a stranger could do: megabytes that a few bytes of path have read again and again.
+#[test]
+fn a_large_record_of_many_paths_is_not_read_for_each() {
+    for (len, is_large) in [(16 << 10, true), ((16 << 10) - 1, false)] {
+        let record = Bytes::from(vec![0; len]);
+        let cid = dag_cbor_cid(&record);
+        let paths = (0..2_000).map(|n| (format!("com.example.record/{n}"), cid));
+        let sample = SampleRepository::of(paths.collect(), [(cid, record)].into(), "3jzfcijpj2z2a");
+        let blocks = MemoryBlockStore::new();
+        blocks.put_many(&sample.blocks()).unwrap();
+        let reads = Cell::new(0);
+        let repository =
+            Repository::open(Counted { blocks, cid, reads }, &sample.commit.0).unwrap();
+        let reads = || repository.blocks().reads.replace(0);
+
+        assert_eq!(repository.verify().unwrap().records, 2_000);
+        assert_eq!(reads(), if is_large { 1 } else { 2_000 });
+        let store = MemoryBlockStore::new();
+        assert_eq!(repository.copy_to(&store).unwrap().records, 2_000);
+        assert!(if is_large {
+            reads() < 100
+        } else {
+            reads() == 4_000
+        });
+        let copy = Repository::open(&store, &sample.commit.0).unwrap();
+        assert_eq!(copy.verify().unwrap().records, 2_000);
+        // A CAR in the streamable order repeats it, so that its reader keeps nothing.
+        let repeated = repository.export().unwrap().filter(|block| {
+            let (found, _) = block.as_ref().unwrap();
+            *found == cid
+        });
+        assert_eq!(repeated.count(), 2_000);
+    }
 }
