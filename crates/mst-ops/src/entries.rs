@@ -45,12 +45,22 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         end: Bound<Vec<u8>>,
     ) -> Self {
         walker.go_to_start();
+        let state = match (&start, &end) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => State::New,
+            (Bound::Included(start), Bound::Included(end)) if start <= end => State::New,
+            (
+                Bound::Included(start) | Bound::Excluded(start),
+                Bound::Included(end) | Bound::Excluded(end),
+            ) if start < end => State::New,
+            // There is nothing between, and nothing to read for that.
+            _ => State::Done,
+        };
         Self {
             front: walker,
             back: None,
             start,
             end,
-            state: State::New,
+            state,
             last_from_back: false,
         }
     }
@@ -190,8 +200,16 @@ impl<S: BlockStore> DoubleEndedIterator for Entries<'_, S> {
         } else {
             let mut back = self.front.clone();
             if let Err(error) = self.start_back(&mut back) {
-                // It stands left of what it could not enter.
+                // It stands left of what it could not enter. If the front stands right of that, it
+                // has given this error, and all before it.
+                let mut behind = back.clone();
+                behind.skip_subtree();
+                let given = behind.stands_with(&self.front);
                 self.back = Some(back);
+                if given {
+                    self.state = State::Done;
+                    return None;
+                }
                 return Some(Err(error));
             }
             back

@@ -374,18 +374,22 @@ proptest! {
     }
 
     #[test]
-    fn from_both_ends_every_entry_comes_once_and_every_gap_is_reported(
+    fn from_both_ends_every_entry_and_every_gap_comes_once(
         partial in partials(),
         range in ranges(),
         from_front in prop::collection::vec(any::<bool>(), 1..200),
     ) {
         let Partial { tree, missing, .. } = &partial;
-        if missing.contains(&tree.root) || is_inverted(&range) {
+        if missing.contains(&tree.root) {
             return Ok(());
         }
         let nodes = NodeStore::new(stored(tree, missing));
         let walker = NodeWalker::new(&nodes, &tree.root).unwrap();
         let mut entries = walker.range(range.clone());
+        if is_inverted(&range) {
+            prop_assert!(entries.next().is_none() && entries.next_back().is_none());
+            return Ok(());
+        }
         let (mut front, mut back) = (Vec::new(), Vec::new());
         for from_front in from_front.iter().cycle().take(1_000) {
             let (next, given) = if *from_front {
@@ -401,13 +405,7 @@ proptest! {
             .into_iter()
             .filter(|item| item.may_be_in(&range))
             .collect();
-        let keys = |items: &[Item]| -> Vec<Item> {
-            items.iter().filter(|item| matches!(item, Item::Entry(_))).cloned().collect()
-        };
-        prop_assert_eq!(keys(&front), keys(&expected));
-        for gap in expected {
-            prop_assert!(front.contains(&gap), "{:?} is not reported", gap);
-        }
+        prop_assert_eq!(front, expected);
     }
 
     #[test]
