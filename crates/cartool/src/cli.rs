@@ -40,7 +40,8 @@ holds several repositories, --repo DID says which.
 
 OUT is the path of a file, or `-` for standard output. A file is replaced in one step when all \
 of it is on the disk; until then, and if anything goes wrong, the old one stays as it is. So \
-OUT may be FILE itself.
+OUT may be FILE itself, if that is a CAR and OUT the whole repository; nothing is written over \
+anything else that it is made from.
 
 Standard output is data and nothing else; progress and errors go to standard error. Every \
 block is checked against its CID when it is read. A damaged or missing block does not hide \

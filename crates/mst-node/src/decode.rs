@@ -20,9 +20,6 @@ const TAG: u8 = 6;
 /// The shortest entry: one byte of key, no subtree, the shortest value that is a CID.
 const MIN_ENTRY_LEN: usize = 18;
 
-/// How many times as long as the block its keys may be, written out in full.
-const MAX_EXPANSION: usize = 64;
-
 /// Neither a block nor its keys may be longer, so that 32 bits hold any position in a node.
 const MAX_LEN: usize = 1 << 30;
 
@@ -66,10 +63,7 @@ impl Node {
     /// As for [`decode`](Self::decode).
     pub fn decode_within(block: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let limits = &Limits {
-            key_bytes: limits
-                .key_bytes
-                .min(MAX_LEN)
-                .min(MAX_EXPANSION * block.len()),
+            key_bytes: limits.key_bytes.min(MAX_LEN),
             ..*limits
         };
         if block.len() > MAX_LEN {

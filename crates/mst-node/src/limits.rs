@@ -21,10 +21,9 @@ pub struct Limits {
     pub entries: usize,
     /// Bytes of one key; 1 MiB by default.
     pub key_len: usize,
-    /// Bytes of all keys of one node, written out in full; 16 MiB by default. Prefix
-    /// compression lets a small block stand for long keys, and this bounds how long. No value
-    /// above 1 GiB has an effect. Whatever the limit, it is no more than 64 times the length of
-    /// the node's block: what only more than 64 keys of more than 3,840 bytes can come to.
+    /// Bytes of all keys of one node, written out in full; 4 MiB by default. Prefix
+    /// compression lets a small block stand for long keys, and this bounds how long: to some 140
+    /// times the block. No value above 1 GiB has an effect.
     pub key_bytes: usize,
 }
 
@@ -33,7 +32,7 @@ impl Default for Limits {
         Self {
             entries: 8_192,
             key_len: 1 << 20,
-            key_bytes: 16 << 20,
+            key_bytes: 4 << 20,
         }
     }
 }

@@ -165,8 +165,8 @@ impl<S: BlockStore> NodeStore<S> {
     pub fn with_options(blocks: S, options: NodeStoreOptions) -> Self {
         /// A node of the average repository, with what the cache takes for it.
         const TYPICAL_NODE: u64 = 512;
-        /// The least memory of a shard, so that the largest node which a block of a hundred
-        /// kilobytes can stand for finds a place. What is not kept is decoded each time.
+        /// The least memory of a shard, so that a node with as many bytes of keys as the limits
+        /// allow by default finds a place. What is not kept is decoded each time.
         const SHARD: u64 = 8 << 20;
         let cache = (options.cache_bytes > 0).then(|| {
             let count = usize::try_from(options.cache_bytes / TYPICAL_NODE).unwrap_or(usize::MAX);
