@@ -36,8 +36,8 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
             let checked = check.commit(event).map(|checked| {
                 let count = Counted(checked.operations.len() as u64, "operation");
                 match event.prev_data {
-                    Some(root) => format!("{count} lead here from the tree {root}"),
-                    None => format!("{count} lead here from an empty tree"),
+                    Some(root) => format!("{count} led here from the tree {root}"),
+                    None => format!("{count} led here from an empty tree"),
                 }
             });
             (&event.blocks, checked)

@@ -41,14 +41,14 @@ pub(super) fn check<S: BlockStore>(
     let count = Counted(operations.len() as u64, "operation");
     match invert(repository, operations, report) {
         Ok(root) => match expected {
-            None => out.line(format_args!("{count} lead here from the tree {root}")),
+            None => out.line(format_args!("{count} led here from the tree {root}")),
             Some(expected) if *expected == root => {
-                out.line(format_args!("ok: {count} lead here from the tree {root}"))
+                out.line(format_args!("ok: {count} led here from the tree {root}"))
             }
             Some(expected) => {
                 report.count_fault();
                 out.line(format_args!(
-                    "bad operations: {count} lead here from the tree {root}, not {expected}"
+                    "bad operations: {count} led here from the tree {root}, not {expected}"
                 ))
             }
         },

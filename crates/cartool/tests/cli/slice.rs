@@ -110,7 +110,7 @@ fn a_message_is_told_and_checked() {
     assert_eq!(count(&run, &format!("+ {NOTE:?} {record}")), 1);
     assert_eq!((count(&run, "~ "), count(&run, "- ")), (1, 1));
     let last = format!(
-        "ok: 3 operations lead here from the tree {}; signed by {public}",
+        "ok: 3 operations led here from the tree {}; signed by {public}",
         new.prev_data.unwrap()
     );
     assert_eq!(run.lines().pop(), Some(&*last));

@@ -123,12 +123,12 @@ fn operations_lead_back_to_where_they_came_from() {
             run.err,
         )
     };
-    let ok = format!("ok: {count} operations lead here from the tree {before}");
+    let ok = format!("ok: {count} operations led here from the tree {before}");
     for file in [&b, &slice] {
         assert_eq!(verify(file, &before, &ops), (0, ok.clone(), String::new()));
         let (code, line, _) = verify(file, &after, &ops);
         let expected = format!(
-            "bad operations: {count} operations lead here from the tree {before}, not {after}"
+            "bad operations: {count} operations led here from the tree {before}, not {after}"
         );
         assert_eq!((code, line), (1, expected));
         // One kept secret.
@@ -149,7 +149,7 @@ fn operations_lead_back_to_where_they_came_from() {
         );
     }
     let run = folder.run(&["verify", &b, "--ops", &ops_file], b"");
-    let expected = format!("{count} operations lead here from the tree {before}");
+    let expected = format!("{count} operations led here from the tree {before}");
     assert_eq!((run.code, run.lines().pop()), (0, Some(&*expected)));
 
     // What is needed is not there, which is not the same as that it is wrong.
