@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use blockstore_car::CarBlockStore;
+use blockstore_core::MemoryBlockStore;
 use libfuzzer_sys::fuzz_target;
 use mst_repo::{Record, Repository, RepositoryStream, StreamError, StreamOptions};
 use mst_testkit::SampleRepository;
@@ -52,6 +53,12 @@ fuzz_target!(|program: &[u8]| {
         assert!(whole && streamed == indexed);
         assert_eq!(streamed.len(), sample.paths.len());
     }
+    let (copied, store) = copy(&car, options);
+    assert_eq!(copied.is_ok(), ended.is_ok());
+    if copied.is_ok() {
+        let copy = Repository::open(&store, &sample.commit.0).unwrap();
+        assert_eq!(copy.verify().unwrap().records, streamed.len() as u64);
+    }
     for (path, record) in &streamed {
         let value = &sample.paths[path];
         assert_eq!(*record, sample.records[value]);
@@ -67,6 +74,14 @@ fn stream(car: &[u8], options: StreamOptions) -> (Given, Result<(), StreamError>
         })
     });
     (given, ended)
+}
+
+/// Puts the blocks into a store.
+fn copy(car: &[u8], options: StreamOptions) -> (Result<(), StreamError>, MemoryBlockStore) {
+    let store = MemoryBlockStore::new();
+    let copied = RepositoryStream::open_with(car, options)
+        .and_then(|mut repository| repository.copy_to(&store).map(drop));
+    (copied, store)
 }
 
 /// Whether the CAR is one to its end, which a stream sees when it comes there.

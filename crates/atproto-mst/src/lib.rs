@@ -31,7 +31,8 @@ pub use mst_repo::{
 #[cfg(feature = "car")]
 pub use mst_repo::{
     CheckedCommit, EventCheck, EventError, EventFault, NewCommit, OutOfSync, RepoState,
-    RepositoryStream, StreamError, StreamOptions, StreamedRecords, Write, WriteError, Writer,
+    RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords, Write,
+    WriteError, Writer,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use mst_repo::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};

@@ -2,6 +2,7 @@
 
 mod range;
 mod since;
+mod steps;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,12 +10,12 @@ use std::iter::FusedIterator;
 use std::ops::RangeBounds;
 
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
-use mst_ops::NodeWalker;
 
 use crate::batch::Batch;
 use crate::check::LargeRecords;
 use crate::{Error, Repository, RepositorySummary, check_nsid};
 use range::KeyRange;
+pub(crate) use steps::{Step, Steps};
 
 pub use since::ExportSince;
 
@@ -153,9 +154,8 @@ impl<S: BlockStore> Repository<S> {
         Ok(Export {
             commit: Some((self.commit_cid(), self.commit().encode().into())),
             blocks: self.blocks(),
-            walker: self.walker()?,
+            steps: Steps::new(self.walker()?),
             range,
-            at: At::Start,
             ready: VecDeque::new(),
             batch: Batch::up_to(MAX_BATCH),
             given: None,
@@ -197,10 +197,10 @@ impl<S: BlockStore> Repository<S> {
 }
 
 /// Puts blocks into a store, in pieces of which a few fit into memory.
-fn put_all<T: BlockStoreMut>(
-    blocks: impl Iterator<Item = Result<(Cid, Bytes), Error>>,
+pub(crate) fn put_all<T: BlockStoreMut, E: From<Error>>(
+    blocks: impl Iterator<Item = Result<(Cid, Bytes), E>>,
     store: &T,
-) -> Result<(), Error> {
+) -> Result<(), E> {
     /// How many bytes to put at once.
     const BATCH_LEN: usize = 1 << 20;
     let (mut batch, mut len) = (Vec::new(), 0);
@@ -209,12 +209,12 @@ fn put_all<T: BlockStoreMut>(
         len += block.len();
         batch.push((cid, block));
         if len >= BATCH_LEN {
-            store.put_many(&batch)?;
+            store.put_many(&batch).map_err(Error::from)?;
             batch.clear();
             len = 0;
         }
     }
-    Ok(store.put_many(&batch)?)
+    Ok(store.put_many(&batch).map_err(Error::from)?)
 }
 
 /// An iterator over the blocks of a repository, or of a range of its keys, from
@@ -224,33 +224,13 @@ pub struct Export<'r, S> {
     /// The first block, until it is given.
     commit: Option<(Cid, Bytes)>,
     blocks: &'r S,
-    walker: NodeWalker<'r, S>,
+    steps: Steps<'r, S>,
     range: KeyRange,
-    at: At,
     /// What was read ahead, since a store gives many blocks at once for less.
     ready: VecDeque<Step>,
     batch: Batch,
     /// The large records that were given, if they are not to be given again.
     given: Option<LargeRecords>,
-}
-
-/// Where in its slot the walker is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// In the first of all, with even the node that it is in still to come.
-    Start,
-    /// Left of the slot's subtree.
-    Left,
-    /// Right of it.
-    Right,
-}
-
-/// A step of the walk through a tree.
-enum Step {
-    Block(Cid, Bytes),
-    /// A record, still to be read.
-    Record(Cid),
-    Failed(Box<Error>),
 }
 
 /// The most records that are read ahead.
@@ -270,33 +250,10 @@ impl<S> Export<'_, S> {
 impl<S: BlockStore> Export<'_, S> {
     fn step(&mut self) -> Option<Step> {
         loop {
-            let entered = match self.at {
-                At::Start => Ok(true),
-                At::Left => self.walker.go_down(),
-                At::Right => Ok(false),
-            };
-            self.at = At::Right;
-            match entered {
-                Ok(true) => {
-                    self.at = At::Left;
-                    let node = self.walker.node();
-                    return Some(Step::Block(node.cid(), node.encode().into()));
-                }
-                Ok(false) => {}
-                Err(error) => return Some(Step::Failed(Box::new(error.into()))),
-            }
-            let slot = self.walker.slot();
-            if self.walker.go_right() {
-                self.at = At::Left;
-                let value = self.walker.node().value(slot);
-                let value = value.expect("the walker went over an entry");
-                if self.given.as_ref().is_some_and(|given| given.has(&value)) {
-                    continue;
-                }
-                return Some(Step::Record(value));
-            }
-            if !self.walker.go_up() {
-                return None;
+            let step = self.steps.step()?;
+            match (&step, &self.given) {
+                (Step::Record(cid), Some(given)) if given.has(cid) => {}
+                _ => return Some(step),
             }
         }
     }
@@ -307,13 +264,11 @@ impl<S: BlockStore> Export<'_, S> {
             return self.step();
         }
         loop {
-            let walker = &self.walker;
-            let (left, right) = (walker.left_key(), walker.right_key());
-            if self.at == At::Left && !self.range.reaches_between(left, right) {
-                self.at = At::Right;
-            }
+            let range = &self.range;
+            self.steps
+                .pass_unless(|walker| range.reaches_between(walker.left_key(), walker.right_key()));
             let step = self.step()?;
-            let key = self.walker.left_key();
+            let key = self.steps.walker().left_key();
             if !matches!(step, Step::Record(_)) || key.is_none_or(|key| self.range.holds(key)) {
                 return Some(step);
             }
@@ -374,7 +329,7 @@ impl<S: BlockStore> Export<'_, S> {
             Step::Block(cid, block) => Some(Ok((cid, block))),
             // One of those read with it could not be read. Which, takes asking for each.
             Step::Record(cid) => Some(self.record(cid)),
-            Step::Failed(error) => Some(Err(*error)),
+            Step::Failed(error) => Some(Err((*error).into())),
         }
     }
 }
@@ -392,7 +347,7 @@ impl<S: BlockStore> FusedIterator for Export<'_, S> {}
 impl<S: BlockStore> fmt::Debug for Export<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Export")
-            .field("walker", &self.walker)
+            .field("walker", self.steps.walker())
             .finish_non_exhaustive()
     }
 }

@@ -43,7 +43,7 @@ pub use signature::{Curve, SignError, SignatureError, Signer};
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use signature::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};
 #[cfg(feature = "car")]
-pub use stream::{RepositoryStream, StreamError, StreamOptions, StreamedRecords};
+pub use stream::{RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords};
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
 #[cfg(feature = "car")]

@@ -10,13 +10,15 @@ use std::io::Read;
 use std::iter::FusedIterator;
 
 use blockstore_car::{CarError, CarOptions, CarReader, Verify};
-use blockstore_core::{BlockStore, Bytes, Cid, CidBytes, StoreError};
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, CidBytes, StoreError};
 use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
 
 use self::given::Given;
+use crate::check::LargeRecords;
+use crate::export::{Step, Steps, put_all};
 use crate::record::PathCheck;
 use crate::repository::read_commit;
-use crate::{Commit, Error, Record};
+use crate::{Commit, Error, Record, RepositorySummary};
 
 /// A repository in a CAR that comes from any [`Read`]: a download, a pipe, a file.
 ///
@@ -160,14 +162,79 @@ impl<R: Read> RepositoryStream<R> {
     ///
     /// [`StreamError`], of the tree's top node.
     pub fn records(&mut self) -> Result<StreamedRecords<'_, R>, StreamError> {
-        let incoming = self.nodes.blocks();
-        let walker = NodeWalker::new(&self.nodes, &self.commit.data);
         Ok(StreamedRecords {
-            incoming,
-            walker: walker.map_err(|error| incoming.error(error))?,
+            incoming: self.nodes.blocks(),
+            walker: self.walker()?,
             paths: PathCheck::default(),
             done: false,
         })
+    }
+
+    /// Returns all blocks, the commit, the nodes and the records, in the streamable order, checked
+    /// as [`records`](Self::records) checks them. There is one time only, for the one or the other.
+    ///
+    /// A record comes for each path that leads to it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`records`](Self::records).
+    pub fn blocks(&mut self) -> Result<StreamedBlocks<'_, R>, StreamError> {
+        Ok(StreamedBlocks {
+            incoming: self.nodes.blocks(),
+            commit: Some((self.cid, self.commit.encode().into())),
+            steps: Steps::new(self.walker()?),
+            paths: PathCheck::default(),
+            summary: RepositorySummary::default(),
+            done: false,
+        })
+    }
+
+    /// Puts all blocks into `store` as they come: an import in one pass, of a download that is
+    /// nowhere kept as a whole. Blocks that the repository does not need stay out.
+    ///
+    /// What was put before an error is in the store then; with a transaction for a store it is all
+    /// or nothing. (Over a CAR that can be read twice,
+    /// [`Repository::copy_to`](crate::Repository::copy_to) checks all before it puts any.)
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`], and as [`Error::Store`] in it what keeps `store` from taking a block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::MemoryBlockStore;
+    /// use mst_repo::{Repository, RepositoryStream};
+    /// # let download = mst_testkit::SampleRepository::generate(7, 10).car();
+    ///
+    /// let mut stream = RepositoryStream::open(download.as_slice())?;
+    /// let commit = stream.commit_cid();
+    /// let store = MemoryBlockStore::new();
+    /// assert_eq!(stream.copy_to(&store)?.records, 10);
+    /// assert_eq!(Repository::open(store, &commit)?.verify()?.records, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn copy_to<T: BlockStoreMut>(
+        &mut self,
+        store: &T,
+    ) -> Result<RepositorySummary, StreamError> {
+        let mut blocks = self.blocks()?;
+        let mut large = LargeRecords::default();
+        let new = blocks.by_ref().filter(|block| match block {
+            Ok((cid, _)) if large.has(cid) => false,
+            Ok((cid, block)) => {
+                large.note(cid, block);
+                true
+            }
+            Err(_) => true,
+        });
+        put_all(new, store)?;
+        Ok(blocks.summary)
+    }
+
+    fn walker(&self) -> Result<NodeWalker<'_, Incoming<R>>, StreamError> {
+        let walker = NodeWalker::new(&self.nodes, &self.commit.data);
+        walker.map_err(|error| self.nodes.blocks().error(error))
     }
 }
 
@@ -224,6 +291,72 @@ impl<R: Read> FusedIterator for StreamedRecords<'_, R> {}
 impl<R> fmt::Debug for StreamedRecords<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamedRecords").finish_non_exhaustive()
+    }
+}
+
+/// An iterator over the blocks of a [`RepositoryStream`].
+///
+/// The first error ends it; without one, all blocks were given, and the CAR was read to its end.
+pub struct StreamedBlocks<'s, R> {
+    incoming: &'s Incoming<R>,
+    /// The first block, until it is given.
+    commit: Option<(Cid, Bytes)>,
+    steps: Steps<'s, Incoming<R>>,
+    paths: PathCheck,
+    summary: RepositorySummary,
+    done: bool,
+}
+
+impl<R: Read> StreamedBlocks<'_, R> {
+    /// Returns what was counted so far; at the end, in all.
+    pub fn summary(&self) -> RepositorySummary {
+        self.summary
+    }
+
+    fn advance(&mut self) -> Result<Option<(Cid, Bytes)>, StreamError> {
+        if let Some(commit) = self.commit.take() {
+            return Ok(Some(commit));
+        }
+        match self.steps.step() {
+            Some(Step::Block(cid, node)) => {
+                self.summary.nodes += 1;
+                Ok(Some((cid, node)))
+            }
+            Some(Step::Record(cid)) => {
+                let key = self.steps.walker().left_key();
+                self.paths.check(key.unwrap_or_default())?;
+                let mut incoming = self.incoming.0.borrow_mut();
+                let record = incoming.read_record(CidBytes::from(&cid).as_ref(), || cid)?;
+                self.summary.records += 1;
+                Ok(Some((cid, record)))
+            }
+            Some(Step::Failed(error)) => Err(self.incoming.error(*error)),
+            None => {
+                self.incoming.read_to_end()?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl<R: Read> Iterator for StreamedBlocks<'_, R> {
+    type Item = Result<(Cid, Bytes), StreamError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.advance().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl<R: Read> FusedIterator for StreamedBlocks<'_, R> {}
+
+impl<R> fmt::Debug for StreamedBlocks<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamedBlocks").finish_non_exhaustive()
     }
 }
 

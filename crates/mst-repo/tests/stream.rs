@@ -10,7 +10,9 @@
 )]
 
 use blockstore_car::{CarBlockStore, CarError, CarFault};
-use blockstore_core::{Bytes, Cid, StoreError, dag_cbor_cid};
+use blockstore_core::{
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
+};
 use mst_repo::{Error, Record, Repository, RepositoryStream, StreamError, StreamOptions};
 use mst_testkit::{Rng, SampleRepository};
 
@@ -347,4 +349,106 @@ fn a_record_is_not_given_for_one_of_another_codec() {
     let (given, ended) = read(&sample.car_of(&blocks), 1 << 20);
     assert!(matches!(ended, Err(StreamError::NotAhead(cid)) if cid == raw));
     assert_eq!(given.len(), 1);
+}
+
+/// What `blocks` gives, and what ends it.
+fn read_blocks(car: &[u8], memory_bytes: usize) -> (Vec<(Cid, Bytes)>, Result<(), StreamError>) {
+    let mut options = StreamOptions::default();
+    options.memory_bytes = memory_bytes;
+    let mut given = Vec::new();
+    let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
+        repository.blocks()?.try_for_each(|block| {
+            given.push(block?);
+            Ok(())
+        })
+    });
+    (given, ended)
+}
+
+#[test]
+fn all_blocks_come_as_an_export_gives_them_in_whatever_order_they_lie() {
+    for len in [0, 1, 30, 600] {
+        let sample = SampleRepository::generate(len as u64, len);
+        let store = CarBlockStore::from_bytes(sample.car()).unwrap();
+        let repository = Repository::open(store, &sample.commit.0).unwrap();
+        let export: Vec<_> = repository.export().unwrap().map(Result::unwrap).collect();
+        let (given, ended) = read_blocks(&sample.car(), 0);
+        ended.unwrap();
+        assert!(given == export, "{len}");
+        for seed in 0..3 {
+            let car = sample.shuffled_car(seed);
+            let (given, ended) = read_blocks(&car, 4 << 20);
+            ended.unwrap();
+            assert!(given == export, "{len}");
+
+            let store = MemoryBlockStore::new();
+            let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
+            let copied = stream.copy_to(&store).unwrap();
+            let copy = Repository::open(&store, &sample.commit.0).unwrap();
+            assert_eq!(copy.verify().unwrap(), copied);
+            assert_eq!(copied.records, sample.paths.len() as u64);
+            // Nothing else of it, and each once.
+            let all: std::collections::HashSet<_> = export.iter().map(|(cid, _)| cid).collect();
+            assert_eq!(store.len(), all.len());
+            assert!(matches!(stream.blocks(), Err(StreamError::NotAhead(_))));
+        }
+    }
+}
+
+#[test]
+fn a_download_that_lacks_anything_is_not_imported() {
+    let sample = SampleRepository::generate(5, 60);
+    let (car, blocks) = (sample.car(), sample.blocks());
+    let copied = |car: &[u8]| {
+        let store = MemoryBlockStore::new();
+        RepositoryStream::open(car)?.copy_to(&store)
+    };
+    assert_eq!(copied(&car).unwrap().records, 60);
+    for at in 0..blocks.len() {
+        let mut rest = blocks.clone();
+        let (cid, _) = rest.remove(at);
+        let error = copied(&sample.car_of(&rest)).unwrap_err();
+        assert!(matches!(error, StreamError::NotAhead(missing) if missing == cid));
+    }
+    for len in (0..car.len()).step_by(7) {
+        assert!(copied(&car[..len]).is_err(), "{len}");
+    }
+    let paths = [(
+        "app.bsky.feed.post/.".to_owned(),
+        *sample.paths.values().next().unwrap(),
+    )];
+    let named = SampleRepository::of(paths.into(), sample.records.clone(), REV);
+    let error = copied(&named.car()).unwrap_err();
+    assert!(
+        matches!(error, StreamError::Repository(Error::InvalidPath { .. })),
+        "{error}"
+    );
+    // What the store says is not lost.
+    let full = Full(MemoryBlockStore::new());
+    let error = RepositoryStream::open(car.as_slice())
+        .unwrap()
+        .copy_to(&full);
+    assert!(
+        matches!(error, Err(StreamError::Repository(Error::Store(_)))),
+        "{error:?}"
+    );
+}
+
+/// Takes no block.
+struct Full(MemoryBlockStore);
+
+impl BlockStore for Full {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        self.0.get(cid)
+    }
+}
+
+impl BlockStoreMut for Full {
+    fn put(&self, _: &Cid, _: Bytes) -> Result<(), StoreError> {
+        Err(StoreError::backend("full"))
+    }
+
+    fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
+        self.0.delete(cid)
+    }
 }

@@ -8,7 +8,7 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 use mst_node::{DIGEST_LEN, node_digest};
 use mst_ops::{Diff, NodeStore, NodeWalker, Operation};
 
-use super::{At, Export, Step, put_all};
+use super::{Export, Step, put_all};
 use crate::record::PathCheck;
 use crate::{Error, Repository, RepositorySummary};
 
@@ -182,23 +182,21 @@ impl Difference {
     /// Takes a step of `export` through the new nodes and the new records.
     fn step<S: BlockStore>(&mut self, export: &mut Export<'_, S>) -> Option<Step> {
         while !self.ended {
-            if export.at == At::Left && !self.has_new_subtree(&export.walker) {
-                export.at = At::Right;
-            }
+            let new = &self.new;
+            export
+                .steps
+                .pass_unless(|walker| has_subtree_of(new, walker));
             let step = export.step();
             match &step {
-                Some(Step::Record(_)) if !self.is_new_at(export.walker.left_key()) => continue,
+                Some(Step::Record(_)) if !self.is_new_at(export.steps.walker().left_key()) => {
+                    continue;
+                }
                 Some(Step::Block(..) | Step::Record(_)) => {}
                 Some(Step::Failed(_)) | None => self.ended = true,
             }
             return step;
         }
         None
-    }
-
-    fn has_new_subtree<S: BlockStore>(&self, walker: &NodeWalker<'_, S>) -> bool {
-        let digest = walker.node().subtree_digest(walker.slot());
-        digest.is_some_and(|digest| self.new.contains(digest))
     }
 
     /// Whether the record at `key` was created or updated. Keys come in their order, here as in
@@ -213,6 +211,15 @@ impl Difference {
         }
         self.next.as_ref().map(|next| next.key.as_slice()) == key
     }
+}
+
+/// Whether the walker stands before a subtree whose top is one of `nodes`.
+fn has_subtree_of<S: BlockStore>(
+    nodes: &HashSet<[u8; DIGEST_LEN]>,
+    walker: &NodeWalker<'_, S>,
+) -> bool {
+    let digest = walker.node().subtree_digest(walker.slot());
+    digest.is_some_and(|digest| nodes.contains(digest))
 }
 
 impl<S: BlockStore> Iterator for ExportSince<'_, S> {
