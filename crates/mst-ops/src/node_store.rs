@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZero;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::thread::available_parallelism;
 
 use blockstore_core::{BlockStore, Cid};
@@ -73,6 +73,9 @@ impl Default for NodeStoreOptions {
         }
     }
 }
+
+/// How many processors there are. Asking reads files of the system, and stores are made often.
+static CORES: LazyLock<usize> = LazyLock::new(|| available_parallelism().map_or(1, NonZero::get));
 
 /// A digest in a hash table.
 ///
@@ -171,8 +174,7 @@ impl<S: BlockStore> NodeStore<S> {
         let cache = (options.cache_bytes > 0).then(|| {
             let count = usize::try_from(options.cache_bytes / TYPICAL_NODE).unwrap_or(usize::MAX);
             let most = usize::try_from(options.cache_bytes / SHARD).unwrap_or(usize::MAX);
-            let cores = available_parallelism().map_or(1, NonZero::get);
-            let shards = (4 * cores).min(most.max(1));
+            let shards = (4 * *CORES).min(most.max(1));
             let sizes = OptionsBuilder::new()
                 .shards(1 << shards.ilog2())
                 .estimated_items_capacity(count.max(1))
