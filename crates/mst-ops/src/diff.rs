@@ -51,6 +51,7 @@ use crate::{EntryRef, Error, NodeStore, TreeNode, place};
 /// );
 /// # Ok::<(), mst_ops::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Diff {
     created: Vec<Cid>,
     deleted: Vec<Cid>,
@@ -132,6 +133,7 @@ impl Diff {
 }
 
 /// The entries of a key where the trees differ, of which there is at least one.
+#[derive(Clone)]
 struct Change {
     old: Option<EntryRef>,
     new: Option<EntryRef>,
@@ -151,8 +153,6 @@ impl Change {
         }
     }
 }
-
-type Digest = [u8; DIGEST_LEN];
 
 /// How many nodes are got before any is looked into.
 const TOGETHER: usize = 16;
@@ -299,7 +299,7 @@ impl<'s, S: BlockStore> Side<'s, S> {
 fn leave_out_common<A: BlockStore, B: BlockStore>(
     old: &mut Side<'_, A>,
     new: &mut Side<'_, B>,
-    common: &[Digest],
+    common: &[[u8; DIGEST_LEN]],
 ) {
     #[derive(Default)]
     struct Sides {
@@ -308,7 +308,7 @@ fn leave_out_common<A: BlockStore, B: BlockStore>(
     }
     let len = old.below.len() + new.below.len();
     // By all of a digest: what is linked to need not be there, so anybody may choose these.
-    let mut sides: HashMap<Digest, Sides> = HashMap::with_capacity(len);
+    let mut sides: HashMap<[u8; DIGEST_LEN], Sides> = HashMap::with_capacity(len);
     for link in &old.below {
         sides.entry(*old.digest(*link)).or_default().old = true;
     }
@@ -338,7 +338,7 @@ fn compare_level<A, B>(
     old: &mut Side<'_, A>,
     new: &mut Side<'_, B>,
     changes: &mut Vec<Change>,
-) -> Vec<Digest> {
+) -> Vec<[u8; DIGEST_LEN]> {
     let mut common = Vec::new();
     let (mut old_at, mut new_at) = (Cursor::new(old), Cursor::new(new));
     loop {

@@ -66,8 +66,19 @@ impl<S: BlockStore> Repository<S> {
         old: &NodeStore<A>,
         old_root: &Cid,
     ) -> Result<ExportSince<'_, S>, Error> {
+        self.difference(self.diff_since(old, old_root)?)
+    }
+
+    fn diff_since<A: BlockStore>(
+        &self,
+        old: &NodeStore<A>,
+        old_root: &Cid,
+    ) -> Result<Diff, mst_ops::Error> {
+        Diff::new(old, old_root, self.nodes(), &self.commit().data)
+    }
+
+    fn difference(&self, diff: Diff) -> Result<ExportSince<'_, S>, Error> {
         let root = self.commit().data;
-        let diff = Diff::new(old, old_root, self.nodes(), &root)?;
         let digests = diff.created().iter().filter_map(node_digest);
         let new: HashSet<_> = digests.copied().collect();
         // Where the top is an old node, so is all below it.
@@ -142,20 +153,20 @@ impl<S: BlockStore> Repository<S> {
         store: &T,
     ) -> Result<RepositorySummary, Error> {
         let old = NodeStore::with_options(store, *self.nodes().options());
-        let diff = Diff::new(&old, old_root, self.nodes(), &self.commit().data)?;
+        let diff = self.diff_since(&old, old_root)?;
         let mut copied = RepositorySummary {
             nodes: diff.created().len() as u64,
             records: 0,
         };
         let mut paths = PathCheck::default();
-        for operation in diff.filter(|operation| operation.new.is_some()) {
+        for operation in diff.clone().filter(|operation| operation.new.is_some()) {
             paths.check(&operation.key)?;
             copied.records += 1;
         }
-        for block in self.export_since(&old, old_root)? {
+        for block in self.difference(diff.clone())? {
             block?;
         }
-        put_all(self.export_since(&old, old_root)?, store)?;
+        put_all(self.difference(diff)?, store)?;
         Ok(copied)
     }
 }
