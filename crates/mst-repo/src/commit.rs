@@ -199,10 +199,27 @@ impl Commit {
 /// assert!(!mst_repo::is_record(b"\x80"));
 /// ```
 pub fn is_record(block: &[u8]) -> bool {
-    items::has_at_most(MAX_RECORD_ITEMS, block)
-        && serde_ipld_dagcbor::from_slice::<Ipld>(block).is_ok_and(|value| {
-            matches!(value, Ipld::Map(_)) && holds_integers_only(&value) && encode(&value) == block
-        })
+    decode_record(block).is_some()
+}
+
+/// Returns the fields of a record.
+pub(crate) fn decode_record(block: &[u8]) -> Option<BTreeMap<String, Ipld>> {
+    if !items::has_at_most(MAX_RECORD_ITEMS, block) {
+        return None;
+    }
+    let value: Ipld = serde_ipld_dagcbor::from_slice(block).ok()?;
+    if !holds_integers_only(&value) || encode(&value) != block {
+        return None;
+    }
+    match value {
+        Ipld::Map(fields) => Some(fields),
+        _ => None,
+    }
+}
+
+/// Whether a record with these fields is a commit, as [`Commit::decode_version_2`] would find.
+pub(crate) fn is_commit(record: &[u8], fields: BTreeMap<String, Ipld>) -> bool {
+    items::has_at_most(MAX_ITEMS, record) && Commit::from_fields(Fields(fields)).is_ok()
 }
 
 /// The most items of a commit, known fields and others.

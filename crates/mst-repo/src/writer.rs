@@ -9,7 +9,8 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, dag_cbo
 use mst_node::Node;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
-use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did, is_record};
+use crate::commit::{decode_record, is_commit};
+use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did};
 
 /// The most operations that a commit may have.
 ///
@@ -147,7 +148,7 @@ pub enum WriteError {
         /// Its length.
         len: usize,
     },
-    /// A record is none; see [`is_record`].
+    /// A record is none; see [`is_record`](crate::is_record).
     #[error(
         "the record for {path:?} is not a map in canonical DAG-CBOR, \
          of at most 128 levels, without floating-point numbers"
@@ -474,10 +475,10 @@ fn check(writes: &[Write]) -> Result<(), WriteError> {
                 len: record.len(),
             });
         }
-        if !is_record(record) {
+        let Some(fields) = decode_record(record) else {
             return Err(WriteError::InvalidRecord { path: path() });
-        }
-        if Node::decode(record).is_ok() || Commit::decode_version_2(record).is_ok() {
+        };
+        if Node::decode(record).is_ok() || is_commit(record, fields) {
             return Err(WriteError::NotARecord { path: path() });
         }
     }
