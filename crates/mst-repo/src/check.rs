@@ -1,13 +1,14 @@
 //! Whether a repository is whole and valid.
 
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 
-use blockstore_core::{BlockStore, Bytes, Cid};
+use blockstore_core::{BlockStore, Cid};
 use mst_node::Node;
 use mst_ops::{NodeWalker, Nodes};
 
+use crate::large::LargeRecords;
 use crate::{Error, RepoPath, Repository};
 
 /// What was counted on the way through a repository.
@@ -165,26 +166,6 @@ pub struct Faults<'r, S> {
     summary: RepositorySummary,
 }
 
-/// Which large records were read, as those are what a stranger could have one read for many paths:
-/// a few bytes of path for megabytes of record. There are not more of them than fit into a store.
-#[derive(Debug, Default)]
-pub(crate) struct LargeRecords(HashSet<Cid>);
-
-impl LargeRecords {
-    /// The length from which on a record is large.
-    const LEN: usize = 16 << 10;
-
-    pub(crate) fn has(&self, cid: &Cid) -> bool {
-        !self.0.is_empty() && self.0.contains(cid)
-    }
-
-    pub(crate) fn note(&mut self, cid: &Cid, record: &[u8]) {
-        if record.len() >= Self::LEN {
-            self.0.insert(*cid);
-        }
-    }
-}
-
 impl<S: BlockStore> Faults<'_, S> {
     /// Returns what was counted so far; at the end of the iterator, in all.
     pub fn summary(&self) -> RepositorySummary {
@@ -196,25 +177,24 @@ impl<S: BlockStore> Faults<'_, S> {
         for entry in node.entries() {
             let value = entry.value();
             // One at a time: many paths may lead to one large block.
-            let block = if self.large.has(&value) {
-                Ok(Some(Bytes::new()))
+            let fault = if self.large.has(&value) {
+                None
             } else {
-                self.blocks.get(&value)
+                match self.blocks.get(&value) {
+                    Ok(Some(record)) => {
+                        self.large.note(&value, &record);
+                        None
+                    }
+                    Ok(None) => Some(Error::MissingBlock(value)),
+                    Err(error) => Some(Error::Store(error)),
+                }
             };
             let path = RepoPath::parse(entry.key());
             let path = path
                 .err()
                 .map(|fault| Error::invalid_path(entry.key(), fault));
-            let block = match block {
-                Ok(Some(block)) => {
-                    self.large.note(&value, &block);
-                    None
-                }
-                Ok(None) => Some(Error::MissingBlock(value)),
-                Err(error) => Some(Error::Store(error)),
-            };
-            self.summary.records += u64::from(block.is_none());
-            let faults = path.into_iter().chain(block).map(|error| Fault {
+            self.summary.records += u64::from(fault.is_none());
+            let faults = path.into_iter().chain(fault).map(|error| Fault {
                 error,
                 place: Place::Record {
                     key: entry.key().to_vec(),

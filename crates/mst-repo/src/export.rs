@@ -12,7 +12,7 @@ use std::ops::RangeBounds;
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 
 use crate::batch::Batch;
-use crate::check::LargeRecords;
+use crate::large::LargeRecords;
 use crate::{Error, Repository, RepositorySummary, check_nsid};
 use range::KeyRange;
 pub(crate) use steps::{Step, Steps};

@@ -9,6 +9,7 @@ mod event_check;
 mod export;
 mod firehose;
 mod items;
+mod large;
 mod path;
 mod reachable;
 mod record;

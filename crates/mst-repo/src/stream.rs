@@ -14,8 +14,8 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, CidBytes, StoreErro
 use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
 
 use self::given::Given;
-use crate::check::LargeRecords;
 use crate::export::{Step, Steps, put_all};
+use crate::large::LargeRecords;
 use crate::record::PathCheck;
 use crate::repository::read_commit;
 use crate::{Commit, Error, Record, RepositorySummary};
@@ -163,10 +163,8 @@ impl<R: Read> RepositoryStream<R> {
     /// [`StreamError`], of the tree's top node.
     pub fn records(&mut self) -> Result<StreamedRecords<'_, R>, StreamError> {
         Ok(StreamedRecords {
-            incoming: self.nodes.blocks(),
+            reading: Reading::of(self.nodes.blocks()),
             walker: self.walker()?,
-            paths: PathCheck::default(),
-            done: false,
         })
     }
 
@@ -180,12 +178,10 @@ impl<R: Read> RepositoryStream<R> {
     /// As for [`records`](Self::records).
     pub fn blocks(&mut self) -> Result<StreamedBlocks<'_, R>, StreamError> {
         Ok(StreamedBlocks {
-            incoming: self.nodes.blocks(),
+            reading: Reading::of(self.nodes.blocks()),
             commit: Some((self.cid, self.commit.encode().into())),
             steps: Steps::new(self.walker()?),
-            paths: PathCheck::default(),
             summary: RepositorySummary::default(),
-            done: false,
         })
     }
 
@@ -221,11 +217,7 @@ impl<R: Read> RepositoryStream<R> {
         let mut blocks = self.blocks()?;
         let mut large = LargeRecords::default();
         let new = blocks.by_ref().filter(|block| match block {
-            Ok((cid, _)) if large.has(cid) => false,
-            Ok((cid, block)) => {
-                large.note(cid, block);
-                true
-            }
+            Ok((cid, block)) => large.note(cid, block),
             Err(_) => true,
         });
         put_all(new, store)?;
@@ -252,37 +244,23 @@ impl<R> fmt::Debug for RepositoryStream<R> {
 /// The first error ends it; without one, all records were given, and the CAR was read to its
 /// end. Blocks that no record needs are passed over, but they too must be what their CIDs name.
 pub struct StreamedRecords<'s, R> {
-    incoming: &'s Incoming<R>,
+    reading: Reading<'s, R>,
     walker: NodeWalker<'s, Incoming<R>>,
-    paths: PathCheck,
-    done: bool,
-}
-
-impl<R: Read> StreamedRecords<'_, R> {
-    fn advance(&mut self) -> Result<Option<Record>, StreamError> {
-        let entry = self.walker.next_entry();
-        let Some(entry) = entry.map_err(|error| self.incoming.error(error))? else {
-            self.incoming.read_to_end()?;
-            return Ok(None);
-        };
-        self.paths.check(entry.key())?;
-        let mut incoming = self.incoming.0.borrow_mut();
-        let block = incoming.read_record(entry.value_bytes(), || entry.value())?;
-        drop(incoming);
-        Ok(Some(Record::new(entry, block)))
-    }
 }
 
 impl<R: Read> Iterator for StreamedRecords<'_, R> {
     type Item = Result<Record, StreamError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.advance().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
+        let walker = &mut self.walker;
+        self.reading.next(|reading| {
+            let entry = walker.next_entry();
+            let Some(entry) = entry.map_err(|error| reading.incoming.error(error))? else {
+                return reading.end();
+            };
+            let record = reading.record(entry.key(), entry.value_bytes(), || entry.value())?;
+            Ok(Some(Record::new(entry, record)))
+        })
     }
 }
 
@@ -298,44 +276,17 @@ impl<R> fmt::Debug for StreamedRecords<'_, R> {
 ///
 /// The first error ends it; without one, all blocks were given, and the CAR was read to its end.
 pub struct StreamedBlocks<'s, R> {
-    incoming: &'s Incoming<R>,
+    reading: Reading<'s, R>,
     /// The first block, until it is given.
     commit: Option<(Cid, Bytes)>,
     steps: Steps<'s, Incoming<R>>,
-    paths: PathCheck,
     summary: RepositorySummary,
-    done: bool,
 }
 
-impl<R: Read> StreamedBlocks<'_, R> {
+impl<R> StreamedBlocks<'_, R> {
     /// Returns what was counted so far; at the end, in all.
     pub fn summary(&self) -> RepositorySummary {
         self.summary
-    }
-
-    fn advance(&mut self) -> Result<Option<(Cid, Bytes)>, StreamError> {
-        if let Some(commit) = self.commit.take() {
-            return Ok(Some(commit));
-        }
-        match self.steps.step() {
-            Some(Step::Block(cid, node)) => {
-                self.summary.nodes += 1;
-                Ok(Some((cid, node)))
-            }
-            Some(Step::Record(cid)) => {
-                let key = self.steps.walker().left_key();
-                self.paths.check(key.unwrap_or_default())?;
-                let mut incoming = self.incoming.0.borrow_mut();
-                let record = incoming.read_record(CidBytes::from(&cid).as_ref(), || cid)?;
-                self.summary.records += 1;
-                Ok(Some((cid, record)))
-            }
-            Some(Step::Failed(error)) => Err(self.incoming.error(*error)),
-            None => {
-                self.incoming.read_to_end()?;
-                Ok(None)
-            }
-        }
     }
 }
 
@@ -343,12 +294,24 @@ impl<R: Read> Iterator for StreamedBlocks<'_, R> {
     type Item = Result<(Cid, Bytes), StreamError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+        if let Some(commit) = self.commit.take() {
+            return Some(Ok(commit));
         }
-        let item = self.advance().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
+        let (steps, summary) = (&mut self.steps, &mut self.summary);
+        self.reading.next(|reading| match steps.step() {
+            Some(Step::Block(cid, node)) => {
+                summary.nodes += 1;
+                Ok(Some((cid, node)))
+            }
+            Some(Step::Record(cid)) => {
+                let key = steps.walker().left_key().unwrap_or_default();
+                let record = reading.record(key, CidBytes::from(&cid).as_ref(), || cid)?;
+                summary.records += 1;
+                Ok(Some((cid, record)))
+            }
+            Some(Step::Failed(error)) => Err(reading.incoming.error(*error)),
+            None => reading.end(),
+        })
     }
 }
 
@@ -357,6 +320,55 @@ impl<R: Read> FusedIterator for StreamedBlocks<'_, R> {}
 impl<R> fmt::Debug for StreamedBlocks<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamedBlocks").finish_non_exhaustive()
+    }
+}
+
+/// What both iterators do alike: records, and coming to an end.
+struct Reading<'s, R> {
+    incoming: &'s Incoming<R>,
+    paths: PathCheck,
+    done: bool,
+}
+
+impl<'s, R> Reading<'s, R> {
+    fn of(incoming: &'s Incoming<R>) -> Self {
+        Self {
+            incoming,
+            paths: PathCheck::default(),
+            done: false,
+        }
+    }
+
+    /// The next item, which `advance` finds; none after the last or an error.
+    fn next<T>(
+        &mut self,
+        advance: impl FnOnce(&mut Self) -> Result<Option<T>, StreamError>,
+    ) -> Option<Result<T, StreamError>> {
+        if self.done {
+            return None;
+        }
+        let item = advance(self).transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl<R: Read> Reading<'_, R> {
+    /// Reads the record at `key`: its CID, in binary and as `cid` makes it.
+    fn record(
+        &mut self,
+        key: &[u8],
+        wanted: &[u8],
+        cid: impl Fn() -> Cid,
+    ) -> Result<Bytes, StreamError> {
+        self.paths.check(key)?;
+        self.incoming.0.borrow_mut().read_record(wanted, cid)
+    }
+
+    /// Reads what comes behind all that was wanted.
+    fn end<T>(&self) -> Result<Option<T>, StreamError> {
+        self.incoming.read_to_end()?;
+        Ok(None)
     }
 }
 
