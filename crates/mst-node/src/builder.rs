@@ -8,8 +8,8 @@ use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
 /// Makes a [`Node`] from its parts, left to right.
 ///
-/// It holds keys to the rules of one node: each valid by itself (see [`check_key`], within
-/// the default limits) and greater than the one before.
+/// It holds keys to the rules of one node: each valid by itself (see [`check_key`]) and greater
+/// than the one before. How long keys may be, says who reads the node.
 /// Heights are not checked here; see [`Node::height`].
 ///
 /// # Examples
@@ -64,8 +64,7 @@ impl NodeBuilder {
     /// A [`BuildError`] that names the entry; the builder is then as it was.
     pub fn push(&mut self, key: &[u8], value: &Cid, right: Option<&Cid>) -> Result<(), BuildError> {
         let index = self.spans.len();
-        check_key(key, &Limits::default())
-            .map_err(|source| BuildError::InvalidKey { index, source })?;
+        check_key(key, &Limits::NONE).map_err(|source| BuildError::InvalidKey { index, source })?;
         if self.last_key().is_some_and(|last| key <= last) {
             return Err(BuildError::KeyOrder { index });
         }

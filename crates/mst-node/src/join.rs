@@ -267,18 +267,11 @@ impl<'n> Part<'n> {
     }
 }
 
-/// How long a key may be says whoever reads the node.
-const NO_LIMITS: Limits = Limits {
-    entries: usize::MAX,
-    key_len: usize::MAX,
-    key_bytes: usize::MAX,
-};
-
 fn check_order(head: &Part<'_>, joint: &Joint<'_>, tail: &Part<'_>) -> Result<(), BuildError> {
     let mut index = head.spans.len();
     let mut last = head.last_key();
     if let Some(entry) = &joint.entry {
-        check_key(entry.key, &NO_LIMITS)
+        check_key(entry.key, &Limits::NONE)
             .map_err(|source| BuildError::InvalidKey { index, source })?;
         if last.is_some_and(|last| entry.key <= last) {
             return Err(BuildError::KeyOrder { index });

@@ -27,6 +27,15 @@ pub struct Limits {
     pub key_bytes: usize,
 }
 
+impl Limits {
+    /// For nodes that are made here: what they may cost says whoever reads them.
+    pub(crate) const NONE: Self = Self {
+        entries: usize::MAX,
+        key_len: usize::MAX,
+        key_bytes: usize::MAX,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

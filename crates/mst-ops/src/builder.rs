@@ -78,14 +78,24 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
         if self.len > 0 && key <= self.last_key.as_slice() {
             return Err(Error::KeyOrder { index: self.len });
         }
-        let height = usize::from(height_of(key));
-        if let Some(level) = self.levels.get(height) {
+        let height = height_of(key);
+        if let Some(level) = self.levels.get(usize::from(height)) {
             check_size(
                 level.node.len() + 1,
                 level.keys_len + key.len(),
                 &self.limits,
             )?;
         }
+        self.append(key, value, height)?;
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        Ok(())
+    }
+
+    /// Appends an entry that is known to be within the limits and behind the one before, and
+    /// whose key has this height.
+    pub(crate) fn append(&mut self, key: &[u8], value: &Cid, height: u8) -> Result<(), Error> {
+        let height = usize::from(height);
         while self.levels.len() <= height {
             self.levels.push(Level::default());
         }
@@ -97,8 +107,6 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
             level.node.push(key, value);
             level.keys_len += key.len();
         }
-        self.last_key.clear();
-        self.last_key.extend_from_slice(key);
         self.len += 1;
         Ok(())
     }
@@ -108,15 +116,19 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     /// # Errors
     ///
     /// [`Error::Store`] if the sink failed, now or before.
-    pub fn finish(mut self) -> Result<Cid, Error> {
+    pub fn finish(self) -> Result<Cid, Error> {
+        Ok(node_cid(&self.finish_digest()?))
+    }
+
+    pub(crate) fn finish_digest(mut self) -> Result<[u8; DIGEST_LEN], Error> {
         self.check_sink()?;
         if self.levels.is_empty() {
             // The tree without entries has a node all the same.
             self.levels.push(Level::default());
-            return Ok(node_cid(&self.hand_out(0)?));
+            return Ok(self.hand_out(0)?);
         }
         let top = self.close(self.levels.len())?;
-        Ok(node_cid(&top.expect("the highest level has a key")))
+        Ok(top.expect("the highest level has a key"))
     }
 
     /// Closes the nodes of the lowest `height` levels, and returns the digest of the highest

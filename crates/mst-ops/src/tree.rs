@@ -4,6 +4,7 @@ mod branch;
 mod cover;
 mod edit;
 mod entries;
+mod gathered;
 mod invert;
 mod save;
 
@@ -17,6 +18,7 @@ use mst_node::{height_of, node_cid, node_digest};
 use self::branch::{Branch, View};
 use self::edit::Retired;
 pub use self::entries::TreeEntries;
+use self::gathered::Top;
 pub use self::invert::InvertError;
 pub use self::save::Changes;
 use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
@@ -29,6 +31,10 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// there were. What was loaded stays in memory as long as the tree, and each further access to
 /// it is a few steps from node to node; a look-up in a tree of which only a part shall be kept
 /// is [`NodeStore::get`](crate::NodeStore::get).
+///
+/// Into a tree that starts empty entries are only gathered, in whatever order they come, up to
+/// about a million of them. Its nodes are made when somebody asks for something that takes them,
+/// and then all at once.
 ///
 /// A change that fails, for lack of a block or because of a bad one, leaves the tree as it was.
 /// So a caller who gets [`Error::MissingBlock`] may fetch the block and try again. Nodes are
@@ -65,7 +71,7 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 #[derive(Clone)]
 pub struct Tree<N = NoNodes> {
     nodes: N,
-    top: Arc<Branch>,
+    top: Top,
     retired: Retired,
 }
 
@@ -78,8 +84,8 @@ impl Tree {
     /// Returns the tree of `entries`, in memory as a whole. Of entries with the same key the
     /// last counts.
     ///
-    /// For very many entries in key order [`TreeBuilder`](crate::TreeBuilder) takes less time
-    /// and hardly any memory.
+    /// For entries in key order [`TreeBuilder`](crate::TreeBuilder) takes less time and hardly any
+    /// memory.
     ///
     /// # Errors
     ///
@@ -105,11 +111,7 @@ impl<N: NodeSource> Tree<N> {
     /// Returns the empty tree. As nothing of it was ever stored, `nodes` is of use only for its
     /// options; it gives the tree the type of one that was opened.
     pub fn empty(nodes: N) -> Self {
-        Self {
-            nodes,
-            top: Arc::new(Branch::empty()),
-            retired: Retired::new(),
-        }
+        Self::of_top(nodes, Top::empty())
     }
 
     /// Opens the tree of `root`, whose top node is loaded.
@@ -124,11 +126,16 @@ impl<N: NodeSource> Tree<N> {
             fault: TreeFault::RootCid,
         })?;
         let top = Arc::new(Branch::load_top(&nodes, digest)?);
-        Ok(Self {
+        Ok(Self::of_top(nodes, Top::Made(top)))
+    }
+
+    /// The tree below `top`, of which nothing was handed out yet or everything.
+    fn of_top(nodes: N, top: Top) -> Self {
+        Self {
             nodes,
             top,
             retired: Retired::new(),
-        })
+        }
     }
 
     /// Returns where the tree gets its nodes from.
@@ -147,7 +154,10 @@ impl<N: NodeSource> Tree<N> {
     /// [`Error::Store`] for a node that had to be loaded.
     pub fn get(&self, key: &[u8]) -> Result<Option<Cid>, Error> {
         // Among nodes in memory nothing has to be known of the keys around them.
-        let mut branch = &self.top;
+        let mut branch = match &self.top {
+            Top::Made(top) => top,
+            Top::Gathered(gathered) => return Ok(gathered.get(key)),
+        };
         loop {
             match branch.node.find(key) {
                 Ok(index) => return Ok(branch.node.value(index)),
@@ -173,7 +183,10 @@ impl<N: NodeSource> Tree<N> {
 
     /// Returns whether the tree has no entries.
     pub fn is_empty(&self) -> bool {
-        self.top.is_vacant()
+        match &self.top {
+            Top::Made(top) => top.is_vacant(),
+            Top::Gathered(gathered) => gathered.len() == 0,
+        }
     }
 
     /// Returns whether a node of the tree is missing in its store, so that some of its entries
@@ -218,13 +231,13 @@ impl<N: NodeSource> Tree<N> {
     /// The first fault in preorder.
     pub fn verify(&self) -> Result<Summary, Error> {
         let mut summary = Summary {
-            height: self.top.height,
+            height: self.top.branch().height,
             nodes: 0,
             entries: 0,
         };
         // The way down, with the slot of each node that comes next.
         let mut way: Vec<(View<'_>, usize)> = Vec::new();
-        let mut next = Some(View::of_top(&self.top));
+        let mut next = Some(View::of_top(self.top.branch()));
         loop {
             if let Some(view) = next {
                 let branch = view.branch;
@@ -259,7 +272,7 @@ impl<N: NodeSource> Tree<N> {
         key: &[u8],
         mut on_way_down: impl FnMut(usize),
     ) -> Result<Option<(View<'_>, usize)>, Error> {
-        let mut view = View::of_top(&self.top);
+        let mut view = View::of_top(self.top.branch());
         loop {
             let slot = match view.branch.node.find(key) {
                 Ok(index) => return Ok(Some((view, index))),
@@ -292,8 +305,11 @@ fn misplaced(branch: &Branch, found: u8) -> Error {
 
 impl<N> fmt::Debug for Tree<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tree")
-            .field("height", &self.top.height)
-            .finish_non_exhaustive()
+        let mut tree = f.debug_struct("Tree");
+        match &self.top {
+            Top::Made(top) => tree.field("height", &top.height),
+            Top::Gathered(gathered) => tree.field("entries", &gathered.len()),
+        };
+        tree.finish_non_exhaustive()
     }
 }

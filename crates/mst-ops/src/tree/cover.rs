@@ -96,7 +96,7 @@ impl<N: NodeSource> Tree<N> {
             first: false,
             last: false,
         };
-        cover.add(View::of_top(&self.top), &all)?;
+        cover.add(View::of_top(self.top.branch()), &all)?;
         Ok(cover.found)
     }
 }

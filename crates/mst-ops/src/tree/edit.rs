@@ -12,6 +12,7 @@ use mst_node::{DIGEST_LEN, Joint, Limits, Node, check_key, height_of};
 use smallvec::SmallVec;
 
 use super::branch::{Branch, KEY_CHECKED, NO_NEW_KEY, Subtree, View};
+use super::gathered::Top;
 use super::{Tree, misplaced};
 use crate::place::check_size;
 use crate::{Error, NodeSource};
@@ -72,21 +73,38 @@ impl<N: NodeSource> Tree<N> {
         check_key(key, &limits)?;
         // As the only one of its node; with others it is checked where they are found.
         check_size(1, key.len(), &limits)?;
-        let height = height_of(key);
+        if let Top::Gathered(gathered) = &mut self.top
+            && let Some(gathered) = Arc::get_mut(gathered)
+            && let Ok(old) = gathered.insert(key, value, &limits)
+        {
+            return Ok(old);
+        }
+        self.insert_at(key, value, height_of(key))
+    }
+
+    /// Inserts `key`, which is valid and has this height.
+    pub(super) fn insert_at(
+        &mut self,
+        key: &[u8],
+        value: &Cid,
+        height: u8,
+    ) -> Result<Option<Cid>, Error> {
+        let limits = self.nodes.options().limits;
         let mut path = Path::new();
         let place = self.find_place(key, height, &limits, &mut path)?;
+        let top = self.top.branch_mut();
+        let retired = &mut self.retired;
 
         // From here on nothing fails.
         match place {
             Place::Entry { index, value: old } => {
                 if old != *value {
-                    self.descend(&path).node.set_value(index, value);
+                    descend(top, &path, retired).node.set_value(index, value);
                 }
                 return Ok(Some(old));
             }
             Place::Slot(slot) => {
-                let retired = &mut self.retired;
-                let branch = descend(&mut self.top, &path, retired);
+                let branch = descend(top, &path, retired);
                 let (left, right) = match branch.take_subtree(slot) {
                     Subtree::Loaded(below) => split(below, key, retired),
                     Subtree::None => (None, None),
@@ -103,22 +121,22 @@ impl<N: NodeSource> Tree<N> {
             }
             Place::Below(slot) => {
                 let new = Branch::of_entry(key, value, height, Subtree::None, Subtree::None);
-                let branch = self.descend(&path);
+                let branch = descend(top, &path, retired);
                 let new = raise(Arc::new(new), branch.height - 1);
                 branch.set_subtree(slot, Subtree::Loaded(new));
             }
             Place::AboveTop => {
-                let top = std::mem::replace(&mut self.top, Arc::new(Branch::empty()));
-                let (left, right) = if top.is_vacant() {
-                    own(top, &mut self.retired);
+                let below = std::mem::replace(top, Arc::new(Branch::empty()));
+                let (left, right) = if below.is_vacant() {
+                    own(below, retired);
                     (None, None)
                 } else {
-                    split(top, key, &mut self.retired)
+                    split(below, key, retired)
                 };
                 let raised =
                     |part: Option<_>| Subtree::from(part.map(|part| raise(part, height - 1)));
-                let top = Branch::of_entry(key, value, height, raised(left), raised(right));
-                self.top = Arc::new(top);
+                let new = Branch::of_entry(key, value, height, raised(left), raised(right));
+                *top = Arc::new(new);
             }
         }
         Ok(None)
@@ -157,8 +175,9 @@ impl<N: NodeSource> Tree<N> {
         self.load_merge(view, index, at_top)?;
 
         // From here on nothing fails.
-        remove_entry(&mut self.top, &path, index, &mut self.retired);
-        self.trim_top();
+        let top = self.top.branch_mut();
+        remove_entry(top, &path, index, &mut self.retired);
+        trim_top(top, &mut self.retired);
         Ok(value)
     }
 
@@ -170,7 +189,7 @@ impl<N: NodeSource> Tree<N> {
         limits: &Limits,
         path: &mut Path,
     ) -> Result<Place, Error> {
-        let mut view = View::of_top(&self.top);
+        let mut view = View::of_top(self.top.branch());
         if height > view.branch.height {
             self.load_split(view, key)?;
             return Ok(Place::AboveTop);
@@ -249,24 +268,6 @@ impl<N: NodeSource> Tree<N> {
             None => Ok(None),
         }
     }
-
-    /// The node at the end of `path`, about to be changed.
-    fn descend(&mut self, path: &[usize]) -> &mut Branch {
-        descend(&mut self.top, path, &mut self.retired)
-    }
-
-    /// Takes nodes without keys off the top.
-    fn trim_top(&mut self) {
-        while self.top.node.is_empty() {
-            let top = std::mem::replace(&mut self.top, Arc::new(Branch::empty()));
-            match own(top, &mut self.retired).take_subtree(0) {
-                Subtree::Loaded(below) => self.top = below,
-                // The tree is empty.
-                Subtree::None => return,
-                Subtree::Stored(_) => unreachable!("{LOADED}"),
-            }
-        }
-    }
 }
 
 /// The digests of nodes that the tree was opened with or has handed out, and that were changed
@@ -295,6 +296,7 @@ fn own(branch: Arc<Branch>, retired: &mut Retired) -> Branch {
     Arc::unwrap_or_clone(branch)
 }
 
+/// The node at the end of `path`, about to be changed.
 fn descend<'t>(top: &'t mut Arc<Branch>, path: &[usize], retired: &mut Retired) -> &'t mut Branch {
     let mut branch = touch(top, retired);
     for slot in path {
@@ -302,6 +304,19 @@ fn descend<'t>(top: &'t mut Arc<Branch>, path: &[usize], retired: &mut Retired) 
         branch = touch(below, retired);
     }
     branch
+}
+
+/// Takes nodes without keys off the top.
+fn trim_top(top: &mut Arc<Branch>, retired: &mut Retired) {
+    while top.node.is_empty() {
+        let keyless = std::mem::replace(top, Arc::new(Branch::empty()));
+        match own(keyless, retired).take_subtree(0) {
+            Subtree::Loaded(below) => *top = below,
+            // The tree is empty.
+            Subtree::None => return,
+            Subtree::Stored(_) => unreachable!("{LOADED}"),
+        }
+    }
 }
 
 /// Puts nodes without keys over `branch` until it has `height`.

@@ -41,7 +41,7 @@ impl<'t, N> TreeEntries<'t, N> {
     pub(super) fn new(tree: &'t Tree<N>) -> Self {
         Self {
             tree,
-            stack: vec![Place::first(View::of_top(&tree.top))],
+            stack: vec![Place::first(View::of_top(tree.top.branch()))],
         }
     }
 }

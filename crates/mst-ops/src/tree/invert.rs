@@ -7,7 +7,7 @@ use mst_node::{DIGEST_LEN, Node, NodeEncoder, check_key, height_of, node_cid};
 
 use super::Tree;
 use super::branch::{Branch, View};
-use super::edit::Retired;
+use super::gathered::Top;
 use crate::{Error, NodeSource, Operation};
 
 /// Why operations cannot be taken back.
@@ -121,11 +121,8 @@ impl<N: NodeSource> Tree<N> {
             }
         }
         // Its own, so that changing it copies no node: what it loads, nobody else has.
-        let mut before = Tree {
-            nodes: &self.nodes,
-            top: Arc::new(Branch::clone(&self.top)),
-            retired: Retired::new(),
-        };
+        let top = Arc::new(Branch::clone(self.top.branch()));
+        let mut before = Tree::of_top(&self.nodes, Top::Made(top));
         let largest = before.check_present()?;
         if operations.len().saturating_mul(largest) <= MAX_MOVED && before.take_back(&operations) {
             return Ok(before.root());
@@ -166,7 +163,7 @@ impl<N: NodeSource> Tree<N> {
             operations,
             levels: Vec::new(),
         };
-        inversion.take_node(View::of_top(&self.top))?;
+        inversion.take_node(View::of_top(self.top.branch()))?;
         Ok(node_cid(&inversion.finish()?))
     }
 
@@ -174,7 +171,7 @@ impl<N: NodeSource> Tree<N> {
     /// the largest has.
     fn check_present(&self) -> Result<usize, Error> {
         let mut largest = 0;
-        let mut views = vec![View::of_top(&self.top)];
+        let mut views = vec![View::of_top(self.top.branch())];
         while let Some(view) = views.pop() {
             let node = &view.branch.node;
             largest = largest.max(node.len());

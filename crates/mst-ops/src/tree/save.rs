@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::Tree;
 use super::branch::{Branch, UNKNOWN};
+use super::gathered::Top;
 
 /// What [`Tree::flush`] returns: all that a store has to learn of the changes since the tree
 /// was opened or flushed last.
@@ -29,7 +30,11 @@ impl<N> Tree<N> {
     /// Nodes changed since it was last asked for are encoded and hashed, and still count as
     /// changed for [`flush`](Self::flush).
     pub fn root(&self) -> Cid {
-        node_cid(&self.top.digest())
+        let digest = match &self.top {
+            Top::Made(top) => top.digest(),
+            Top::Gathered(gathered) => gathered.digest(),
+        };
+        node_cid(&digest)
     }
 
     /// Returns what has changed since the tree was opened or flushed last, and counts it as
@@ -61,7 +66,7 @@ impl<N> Tree<N> {
             retired: &self.retired,
             back: Vec::new(),
         };
-        let digest = save.save(&mut self.top);
+        let digest = save.save(self.top.branch_mut());
         let (new, back) = (save.new, save.back);
         let removed = self.retired.drain(..).enumerate();
         let removed = removed.filter(|(at, _)| back.get(*at) != Some(&true));

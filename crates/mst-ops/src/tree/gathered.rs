@@ -1,0 +1,293 @@
+//! The entries of a tree that was begun empty and that nobody has looked at yet.
+//!
+//! Where many entries come one after the other in any order, each would find its way through the
+//! tree and change some nodes, of which next to nothing is left in the end. So they are only
+//! collected, in a hash table, until somebody asks for something that takes a tree.
+
+mod make;
+mod sort;
+
+use std::hash::BuildHasher;
+use std::sync::{Arc, OnceLock};
+
+use blockstore_core::Cid;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use mst_node::{DIGEST_LEN, Limits, height_of, node_cid, node_digest};
+
+use self::make::Maker;
+use self::sort::sorted;
+use super::branch::Branch;
+use crate::TreeBuilder;
+use crate::place::check_size;
+
+/// What a tree in memory begins with: its top node, or what that will be made of.
+#[derive(Debug, Clone)]
+pub(super) enum Top {
+    Made(Arc<Branch>),
+    Gathered(Arc<Gathered>),
+}
+
+impl Top {
+    pub(super) fn empty() -> Self {
+        Self::Gathered(Arc::default())
+    }
+
+    /// The top node, made now if it was not before.
+    #[inline]
+    pub(super) fn branch(&self) -> &Arc<Branch> {
+        match self {
+            Self::Made(top) => top,
+            Self::Gathered(gathered) => gathered.branch(),
+        }
+    }
+
+    /// The top node, about to be changed.
+    pub(super) fn branch_mut(&mut self) -> &mut Arc<Branch> {
+        loop {
+            match self {
+                Self::Made(top) => return top,
+                Self::Gathered(gathered) => {
+                    let top = Arc::clone(gathered.branch());
+                    *self = Self::Made(top);
+                }
+            }
+        }
+    }
+}
+
+/// Entries in the order in which they came, each key once.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// The keys, one behind the other.
+    keys: Vec<u8>,
+    entries: Vec<Entry>,
+    /// The entries by their keys.
+    by_key: HashTable<Named>,
+    hasher: DefaultHashBuilder,
+    /// The heights of the keys of the first entries: those that were measured.
+    heights: Vec<u8>,
+    /// The tree of the measured entries has no larger node.
+    largest: Size,
+    /// The tree, and its root, once somebody has asked for them.
+    made: OnceLock<Arc<Branch>>,
+    root: OnceLock<[u8; DIGEST_LEN]>,
+}
+
+/// An entry in the hash table: its index, and the hash of its key, so that no key has to be looked
+/// at that is another.
+#[derive(Debug)]
+struct Named {
+    index: u32,
+    hash: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Where the key begins in [`Gathered::keys`]. It ends where the next begins.
+    start: u32,
+    value: Value,
+}
+
+/// A CID in less than half of the memory, if it is of the kind that nearly all are of.
+#[derive(Debug, PartialEq, Eq)]
+enum Value {
+    DagCbor([u8; DIGEST_LEN]),
+    Other(Box<Cid>),
+}
+
+impl From<&Cid> for Value {
+    fn from(cid: &Cid) -> Self {
+        match node_digest(cid) {
+            Some(digest) => Self::DagCbor(*digest),
+            None => Self::Other(Box::new(*cid)),
+        }
+    }
+}
+
+impl From<&Value> for Cid {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::DagCbor(digest) => node_cid(digest),
+            Value::Other(cid) => **cid,
+        }
+    }
+}
+
+/// The time of gathering is over, and that of a tree has come.
+pub(super) struct Over;
+
+/// How much is in a node.
+#[derive(Debug, Default, Clone, Copy)]
+struct Size {
+    entries: usize,
+    keys_len: usize,
+}
+
+impl Gathered {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<Cid> {
+        Some(self.value(self.find(key, self.hash(key))?))
+    }
+
+    /// Maps `key`, which is valid, to `value`, and returns the value that it had before.
+    ///
+    /// Nothing has happened if it is [`Over`]: somebody has looked at the entries, or there are so
+    /// many that a node might become too large.
+    pub(super) fn insert(
+        &mut self,
+        key: &[u8],
+        value: &Cid,
+        limits: &Limits,
+    ) -> Result<Option<Cid>, Over> {
+        if self.made.get().is_some() || self.root.get().is_some() {
+            return Err(Over);
+        }
+        let hash = self.hash(key);
+        if let Some(index) = self.find(key, hash) {
+            let entry = self.entries.get_mut(index as usize).expect(INDEX);
+            let old = Cid::from(&entry.value);
+            entry.value = value.into();
+            return Ok(Some(old));
+        }
+        let start = u32::try_from(self.keys.len()).map_err(|_| Over)?;
+        let index = u32::try_from(self.entries.len()).map_err(|_| Over)?;
+        if !self.has_room(key.len(), limits) {
+            return Err(Over);
+        }
+        let named = Named { index, hash };
+        let hash_of = |named: &Named| spread(named.hash);
+        self.by_key.insert_unique(spread(hash), named, hash_of);
+        let value = value.into();
+        self.entries.push(Entry { start, value });
+        self.keys.extend_from_slice(key);
+        Ok(None)
+    }
+
+    fn hash(&self, key: &[u8]) -> u32 {
+        // As good as any other half.
+        (self.hasher.hash_one(key) >> 32) as u32
+    }
+
+    fn find(&self, key: &[u8], hash: u32) -> Option<u32> {
+        let is_it = |named: &Named| named.hash == hash && self.key(named.index) == key;
+        Some(self.by_key.find(spread(hash), is_it)?.index)
+    }
+
+    /// Whether no node can become too large by one more key, of `key_len` bytes.
+    ///
+    /// Nothing is known of the nodes yet, but those of two sets of entries together are no larger
+    /// than the largest of each set, added up.
+    fn has_room(&mut self, key_len: usize, limits: &Limits) -> bool {
+        let fits = |gathered: &Self| {
+            let (largest, others) = (gathered.largest, gathered.unmeasured());
+            let entries = largest.entries + others.entries + 1;
+            let keys_len = largest.keys_len + others.keys_len + key_len;
+            check_size(entries, keys_len, limits).is_ok()
+        };
+        if !fits(self) {
+            self.measure();
+        }
+        fits(self)
+    }
+
+    /// The size of all entries that were not measured.
+    fn unmeasured(&self) -> Size {
+        let from = self.entries.get(self.heights.len());
+        Size {
+            entries: self.entries.len() - self.heights.len(),
+            keys_len: from.map_or(0, |entry| self.keys.len() - entry.start as usize),
+        }
+    }
+
+    /// Measures the nodes that the entries would make which came since this was done last.
+    fn measure(&mut self) {
+        let from = self.heights.len();
+        for index in (0..).take(self.entries.len()).skip(from) {
+            let height = height_of(self.key(index));
+            self.heights.push(height);
+        }
+        let mut largest = Size::default();
+        // On each level the node that the keys come to next.
+        let mut nodes = [Size::default(); MAX_HEIGHT + 1];
+        for index in self.sorted(from) {
+            let height = self.heights.get(index as usize).copied().expect(INDEX);
+            let (below, from_here) = nodes.split_at_mut(height.into());
+            below.fill(Size::default());
+            if let Some(node) = from_here.first_mut() {
+                node.entries += 1;
+                node.keys_len += self.key(index).len();
+                largest.entries = largest.entries.max(node.entries);
+                largest.keys_len = largest.keys_len.max(node.keys_len);
+            }
+        }
+        self.largest.entries += largest.entries;
+        self.largest.keys_len += largest.keys_len;
+    }
+
+    /// The top node of the tree of all entries, which is made the first time.
+    #[cold]
+    fn branch(&self) -> &Arc<Branch> {
+        self.made.get_or_init(|| {
+            let mut maker = Maker::default();
+            self.for_each(|key, value, height| maker.push(key, value, height));
+            maker.finish()
+        })
+    }
+
+    /// The digest of the top node. That takes no tree the first time.
+    pub(super) fn digest(&self) -> [u8; DIGEST_LEN] {
+        if let Some(top) = self.made.get() {
+            return top.digest();
+        }
+        *self.root.get_or_init(|| {
+            let mut builder = TreeBuilder::new(|_, _| Ok(()));
+            self.for_each(|key, value, height| {
+                builder.append(key, &value, height).expect(NO_SINK);
+            });
+            builder.finish_digest().expect(NO_SINK)
+        })
+    }
+
+    /// Gives `each` the entries in key order, with their keys' heights.
+    fn for_each<'g>(&'g self, mut each: impl FnMut(&'g [u8], Cid, u8)) {
+        for index in self.sorted(0) {
+            let key = self.key(index);
+            let height = self.heights.get(index as usize).copied();
+            let height = height.unwrap_or_else(|| height_of(key));
+            each(key, self.value(index), height);
+        }
+    }
+
+    /// The indices of the entries from `from` on, in key order.
+    fn sorted(&self, from: usize) -> impl Iterator<Item = u32> {
+        let indices = (0..).take(self.entries.len()).skip(from);
+        sorted(indices, |index| self.key(index))
+    }
+
+    fn value(&self, index: u32) -> Cid {
+        let entry = self.entries.get(index as usize).expect(INDEX);
+        (&entry.value).into()
+    }
+
+    fn key(&self, index: u32) -> &[u8] {
+        let start_of = |index: usize| self.entries.get(index).map(|entry| entry.start as usize);
+        let start = start_of(index as usize).expect(INDEX);
+        let end = start_of(index as usize + 1).unwrap_or(self.keys.len());
+        self.keys.get(start..end).expect(INDEX)
+    }
+}
+
+/// A hash of 32 bits as a table takes it, which looks at the first bits and at the last.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+/// The greatest height that a key can have.
+const MAX_HEIGHT: usize = 128;
+
+const INDEX: &str = "indices and places are those of entries that there are";
+/// Why a builder cannot fail.
+const NO_SINK: &str = "nodes are handed to nobody";
