@@ -19,6 +19,15 @@ pub(crate) enum VarintFault {
 /// Reads the varint that `bytes` begin with: its value and how many bytes it takes.
 #[inline]
 pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, usize), VarintFault> {
+    // Most blocks of a repository have a few hundred bytes.
+    if let [low @ 0x80..=0xff, high @ 1..=0x7f, ..] = *bytes {
+        return Ok((u64::from(high) << 7 | u64::from(low & 0x7f), 2));
+    }
+    decode_any(bytes)
+}
+
+/// As [`decode`], without a short way for any.
+fn decode_any(bytes: &[u8]) -> Result<(u64, usize), VarintFault> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(MAX_LEN).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * index);

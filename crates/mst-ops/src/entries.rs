@@ -137,6 +137,9 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         if self.state == State::New {
             self.start()?;
         }
+        if self.end == Bound::Unbounded && self.back.is_none() {
+            return self.front.next_entry();
+        }
         if self.front.left_key().is_some_and(|key| self.ends_by(key)) {
             return Ok(None);
         }

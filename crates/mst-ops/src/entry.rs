@@ -23,6 +23,7 @@ impl EntryRef {
     }
 
     /// Returns the key.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         self.node
             .key(self.index)
@@ -39,12 +40,14 @@ impl EntryRef {
     }
 
     /// Returns the CID that the key maps to.
+    #[inline]
     pub fn value(&self) -> Cid {
         let value = self.node.value(self.index);
         value.expect("an entry's index is valid")
     }
 
     /// Returns the CID that the key maps to as the binary CID that the node's block holds.
+    #[inline]
     pub fn value_bytes(&self) -> &[u8] {
         let value = self.node.value_bytes(self.index);
         value.expect("an entry's index is valid")

@@ -97,7 +97,8 @@ impl Hash for DigestKey {
 pub struct TreeNode {
     node: Node,
     digest: [u8; DIGEST_LEN],
-    height: Option<u8>,
+    /// The height of its keys. That of trusted nodes is computed when it is asked for.
+    height: OnceLock<Option<u8>>,
     /// The nodes of the subtrees, where they were read: the way down without a look into the
     /// cache, for as long as the cache holds them. Empty where there is no cache.
     links: Box<[OnceLock<Weak<TreeNode>>]>,
@@ -120,7 +121,7 @@ impl TreeNode {
 
     /// Returns the height of the node's keys, or `None` if it has none.
     pub fn key_height(&self) -> Option<u8> {
-        self.height
+        *self.height.get_or_init(|| self.key(0).map(height_of))
     }
 }
 
@@ -282,7 +283,7 @@ impl<S: BlockStore> NodeStore<S> {
         Ok(cached.map(|cached| TreeNode {
             node: cached.node.clone(),
             digest: cached.digest,
-            height: cached.height,
+            height: cached.height.clone(),
             links: Box::default(),
         }))
     }
@@ -323,9 +324,9 @@ impl<S: BlockStore> NodeStore<S> {
         let node = Node::decode_within(&block, &self.options.limits)
             .map_err(|error| invalid(error.into()))?;
         let height = if self.options.trusted {
-            node.key(0).map(height_of)
+            OnceLock::new()
         } else {
-            height(&node).map_err(|error| invalid(error.into()))?
+            OnceLock::from(height(&node).map_err(|error| invalid(error.into()))?)
         };
         let slots = if self.cache.is_some() && node.has_subtrees() {
             node.len() + 1

@@ -326,8 +326,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             if ahead && self.enter(|_| 0, Side::Left)? {
                 continue;
             }
-            if self.go_right() {
-                return Ok(self.left_entry());
+            let top = self.top_mut();
+            if top.slot < top.node.len() {
+                top.slot += 1;
+                top.side = Side::Left;
+                return Ok(Some(top.entry(top.slot - 1)));
             }
             if !self.leave() {
                 return Ok(None);
