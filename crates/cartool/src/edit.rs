@@ -73,11 +73,8 @@ pub(crate) fn write(
 pub(crate) fn rev_after(old: &str) -> Result<String, Failure> {
     // Clocks of other tools, that might tell the same microsecond, have other numbers.
     let now = Tid::now(Tid::random_clock());
-    let new = old.parse().ok().and_then(|old: Tid| {
-        let new = now.after(old);
-        (new > old).then(|| new.to_string())
-    });
-    new.ok_or_else(|| {
+    let new = old.parse().ok().and_then(|old| now.after(old));
+    new.map(|new| new.to_string()).ok_or_else(|| {
         let what = format!("no revision can follow {old}, which is of the last there can be");
         Failure::Invalid(what)
     })

@@ -248,31 +248,31 @@ impl<S> Export<'_, S> {
 }
 
 impl<S: BlockStore> Export<'_, S> {
-    fn step(&mut self) -> Option<Step> {
+    /// Takes a step through the nodes that the range reaches into, and its records.
+    fn step_within(&mut self) -> Option<Step> {
         loop {
+            let range = &self.range;
+            if !range.is_all() {
+                self.steps.pass_unless(|walker| {
+                    range.reaches_between(walker.left_key(), walker.right_key())
+                });
+            }
             let step = self.steps.step()?;
-            match (&step, &self.given) {
-                (Step::Record(cid), Some(given)) if given.has(cid) => {}
-                _ => return Some(step),
+            let Step::Record(cid) = &step else {
+                return Some(step);
+            };
+            let key = self.steps.walker().left_key();
+            let wanted = range.is_all() || key.is_none_or(|key| range.holds(key));
+            if wanted && !self.was_given(cid) {
+                return Some(step);
             }
         }
     }
 
-    /// Takes a step through the nodes that the range reaches into, and its records.
-    fn step_within(&mut self) -> Option<Step> {
-        if self.range.is_all() {
-            return self.step();
-        }
-        loop {
-            let range = &self.range;
-            self.steps
-                .pass_unless(|walker| range.reaches_between(walker.left_key(), walker.right_key()));
-            let step = self.step()?;
-            let key = self.steps.walker().left_key();
-            if !matches!(step, Step::Record(_)) || key.is_none_or(|key| self.range.holds(key)) {
-                return Some(step);
-            }
-        }
+    /// Whether a record was given before and is not to be given again.
+    fn was_given(&self, record: &Cid) -> bool {
+        let given = self.given.as_ref();
+        given.is_some_and(|given| given.has(record))
     }
 
     /// Takes steps until there are records enough to be read at once, and reads them.

@@ -21,7 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// assert_eq!(tid.micros(), 1_688_137_381_887_007);
 /// assert_eq!(tid.clock(), 6);
 /// assert_eq!(tid.to_string(), "3jzfcijpj2z2a");
-/// assert!(Tid::now(6).after(tid) > tid);
+/// assert!(Tid::now(6).after(tid) > Some(tid));
 /// # Ok::<(), mst_repo::InvalidTid>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,18 +61,18 @@ impl Tid {
     }
 
     /// Returns this TID if it is greater than `previous`, and else one of this clock that is:
-    /// one microsecond after `previous`. (At the end of time, in the year 2540, there is none.)
+    /// one microsecond after `previous`. `None` at the end of time, in the year 2540, which anybody
+    /// can write into a commit.
     ///
     /// A clock that was put back, or two commits within a microsecond, must not let a
     /// revision fall behind the one before.
-    #[must_use]
-    pub fn after(self, previous: Self) -> Self {
+    pub fn after(self, previous: Self) -> Option<Self> {
         if self > previous {
-            self
-        } else {
-            let micros = (previous.micros() + 1).min(u64::MAX >> CLOCK_BITS);
-            Self(micros << CLOCK_BITS | u64::from(self.clock()))
+            return Some(self);
         }
+        let micros = previous.micros() + 1;
+        let clock = u64::from(self.clock());
+        (micros <= u64::MAX >> CLOCK_BITS).then_some(Self(micros << CLOCK_BITS | clock))
     }
 
     /// Returns the time, in microseconds since 1970.
@@ -174,9 +174,11 @@ mod tests {
         let previous = Tid::new(1_000, 9);
         for micros in [0, 999, 1_000, 1_001] {
             for clock in [0, 9, 10, 1_023] {
-                let next = Tid::new(micros, clock).after(previous);
+                let next = Tid::new(micros, clock).after(previous).unwrap();
                 assert!(next > previous && next.micros() <= 1_001);
             }
         }
+        let last: Tid = "jzzzzzzzzzzzz".parse().unwrap();
+        assert_eq!(Tid::now(9).after(last), None);
     }
 }

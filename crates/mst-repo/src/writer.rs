@@ -176,6 +176,12 @@ pub enum WriteError {
         /// How many, as a CAR.
         len: usize,
     },
+    /// No revision is greater than that of the commit before.
+    #[error("no revision can follow {previous}, which is of the last there can be")]
+    NoRevision {
+        /// That of the commit before.
+        previous: String,
+    },
     /// The commit could not be signed, or its signature is not valid.
     #[error("the commit could not be signed")]
     Sign(#[source] SignError),
@@ -396,8 +402,12 @@ impl<S: BlockStore> Writer<S> {
         operations.sort_unstable_by(|one, two| one.key.cmp(&two.key));
 
         let changes = tree.flush();
-        let previous_rev = self.commit.rev.parse().unwrap_or(Tid::new(0, 0));
-        let rev = Tid::now(self.clock).after(previous_rev);
+        let previous = &self.commit.rev;
+        let rev = previous.parse().ok();
+        let rev = rev.and_then(|previous| Tid::now(self.clock).after(previous));
+        let rev = rev.ok_or_else(|| WriteError::NoRevision {
+            previous: previous.clone(),
+        })?;
         let mut commit = Commit::unsigned(&*self.commit.did, rev.to_string(), changes.root);
         let (cid, block) = signed(&mut commit, key)?;
 

@@ -85,6 +85,38 @@ fn a_collection_comes_with_its_proof_and_nothing_else_in_streamable_order() {
     }
 }
 
+/// Passing by a record that was given must not lead into subtrees that nobody asked for.
+#[test]
+fn a_part_for_a_store_leaves_out_only_large_records_that_come_again() {
+    let mut sample = SampleRepository::generate(21, 600);
+    let large = Bytes::from(vec![0xf6; 20_000]);
+    let large = (dag_cbor_cid(&large), large);
+    for value in sample.paths.values_mut().step_by(3) {
+        *value = large.0;
+    }
+    sample.records.insert(large.0, large.1.clone());
+    let sample = rebuilt(&sample);
+    let repository = Repository::open(stored(&sample.blocks()), &sample.commit.0).unwrap();
+    let keys: Vec<&String> = sample.paths.keys().collect();
+    let mut rng = Rng::new(5);
+    let mut left_out = 0;
+    for _ in 0..300 {
+        let (one, other) = (keys[rng.below(keys.len())], keys[rng.below(keys.len())]);
+        let range = one.min(other).clone()..=one.max(other).clone();
+        let part = collected(repository.export_range::<String>(range.clone()).unwrap());
+        let export = repository.export_range::<String>(range).unwrap();
+        let for_store = collected(export.for_store());
+        let others = |part: &[Block]| {
+            let others = part.iter().filter(|(cid, _)| *cid != large.0);
+            others.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(others(&for_store), others(&part));
+        assert_eq!(for_store.contains(&large), part.contains(&large));
+        left_out += part.len() - for_store.len();
+    }
+    assert!(left_out > 1000, "{left_out} were left out");
+}
+
 #[test]
 fn a_part_lists_its_collection_whole_and_without_any_of_its_nodes_it_does_not() {
     let sample = SampleRepository::generate(5, 300);

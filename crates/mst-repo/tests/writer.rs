@@ -8,7 +8,9 @@
 )]
 
 use blockstore_car::CarBlockStore;
-use blockstore_core::{BlockStore, Bytes, MemoryBlockStore, StoreError, dag_cbor_cid};
+use blockstore_core::{
+    BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, StoreError, dag_cbor_cid,
+};
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
     Error, MAX_OPERATIONS, MAX_RECORD_LEN, NewCommit, SignError, Write, WriteError, Writer,
@@ -208,4 +210,21 @@ fn a_write_without_effect_is_no_operation_and_a_commit_without_any_stands_for_it
         assert!(new.commit.rev > first.commit.rev);
     }
     assert!(store.has(&dag_cbor_cid(&record(0x10_0000))).unwrap());
+}
+
+#[test]
+fn a_revision_at_the_end_of_time_has_none_behind_it() {
+    let store = MemoryBlockStore::new();
+    let (writer, _) = Writer::create(&store, DID, &sign).unwrap();
+    let mut last = writer.commit().clone();
+    last.rev = "jzzzzzzzzzzzz".into();
+    last.sign(&sign).unwrap();
+    store.put(&last.cid(), last.encode().into()).unwrap();
+    let mut writer = Writer::open(&store, &last.cid()).unwrap();
+    let len = store.len();
+    for writes in [vec![], vec![create(1)]] {
+        let error = writer.write(&writes, &sign).unwrap_err();
+        assert!(matches!(error, WriteError::NoRevision { .. }), "{error:?}");
+        assert_eq!((writer.commit_cid(), store.len()), (last.cid(), len));
+    }
 }

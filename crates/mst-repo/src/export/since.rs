@@ -197,12 +197,15 @@ impl Difference {
             export
                 .steps
                 .pass_unless(|walker| has_subtree_of(new, walker));
-            let step = export.step();
+            let step = export.steps.step();
             match &step {
-                Some(Step::Record(_)) if !self.is_new_at(export.steps.walker().left_key()) => {
-                    continue;
+                Some(Step::Record(cid)) => {
+                    let is_new = self.is_new_at(export.steps.walker().left_key());
+                    if !is_new || export.was_given(cid) {
+                        continue;
+                    }
                 }
-                Some(Step::Block(..) | Step::Record(_)) => {}
+                Some(Step::Block(..)) => {}
                 Some(Step::Failed(_)) | None => self.ended = true,
             }
             return step;

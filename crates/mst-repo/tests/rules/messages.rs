@@ -59,7 +59,7 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
             },
         ),
         rule("and one revision", "Invalid Mismatch rev", |draft| {
-            draft.event.rev = Tid::now(1).after(draft.known.rev).to_string();
+            draft.event.rev = Tid::now(1).after(draft.known.rev).unwrap().to_string();
             true
         }),
         rule("and one commit", "Invalid Root", |draft| {
@@ -79,7 +79,7 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
         ),
         rule("it is after the one before", "Invalid Since", |draft| {
             let rev: Tid = draft.event.rev.parse().unwrap();
-            let since = [rev, rev.after(rev)][draft.rng.below(2)];
+            let since = [rev, rev.after(rev).unwrap()][draft.rng.below(2)];
             draft.event.since = Some(since.to_string());
             true
         }),
@@ -89,7 +89,7 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
         }),
         rule("what is late is passed over", "Stale", |draft| {
             let rev: Tid = draft.event.rev.parse().unwrap();
-            draft.known.rev = [rev, rev.after(rev)][draft.rng.below(2)];
+            draft.known.rev = [rev, rev.after(rev).unwrap()][draft.rng.below(2)];
             true
         }),
         rule("a gap is no fault", "OutOfSync Since", |draft| {
@@ -321,7 +321,7 @@ fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
         }),
         rule("what is late is passed over", "Stale", |draft| {
             let mut known = state(draft);
-            known.rev = known.rev.after(known.rev);
+            known.rev = known.rev.after(known.rev).unwrap();
             draft.known_by_sync = Some(known);
             true
         }),
@@ -334,7 +334,7 @@ fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
             true
         }),
         rule("one revision", "Invalid Mismatch rev", |draft| {
-            draft.event.rev = Tid::now(1).after(draft.known.rev).to_string();
+            draft.event.rev = Tid::now(1).after(draft.known.rev).unwrap().to_string();
             true
         }),
         rule("not in the future", "Invalid Future", |draft| {
