@@ -19,6 +19,12 @@ const BEHIND: u64 = 16 << 10;
 /// How much is read at first where a section is read alone: most sections, whole.
 const FIRST_READ: usize = 512;
 
+/// The section at `offset` is not the one that was there on opening.
+pub(crate) fn changed(offset: u64) -> io::Error {
+    let what = format!("the CAR has changed at byte {offset} since it was opened");
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
 /// A file read at given places, from any number of threads.
 ///
 /// Reads that follow each other, as they do in a CAR whose blocks lie in the order in which
@@ -111,8 +117,7 @@ impl PositionedFile {
         let mut start = [0; varint::MAX_LEN + CidBytes::MAX_LEN];
         let filled = self.fill(&mut start, offset)?;
         let cid = start.get(..filled).and_then(section::cid);
-        cid.map(look)
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        cid.map(look).ok_or_else(|| changed(offset))
     }
 
     /// Reads the section at `offset`, and not much else.
@@ -128,16 +133,16 @@ impl PositionedFile {
         let missing = match section::split(first, limit) {
             Ok(Split::Section(section)) => return Ok(look(&section, first)),
             Ok(Split::Incomplete(CutOff::Body { missing, .. })) => missing,
-            _ => return Err(io::ErrorKind::InvalidData.into()),
+            _ => return Err(changed(offset)),
         };
         // No more than `limit` allows, and that much was there on opening.
-        let missing = usize::try_from(missing).map_err(|_| io::ErrorKind::InvalidData)?;
+        let missing = usize::try_from(missing).map_err(|_| changed(offset))?;
         let mut bytes = vec![0; filled + missing];
         let filled = self.fill(&mut bytes, offset)?;
         bytes.truncate(filled);
         match section::split(&bytes, limit) {
             Ok(Split::Section(section)) => Ok(look(&section, &bytes)),
-            _ => Err(io::ErrorKind::InvalidData.into()),
+            _ => Err(changed(offset)),
         }
     }
 

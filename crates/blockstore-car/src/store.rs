@@ -12,7 +12,7 @@ use blockstore_core::{
     BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
 };
 
-use crate::file::PositionedFile;
+use crate::file::{self, PositionedFile};
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
 use crate::place::{Asked, Place, Places};
 use crate::reader::Buffer;
@@ -229,7 +229,7 @@ impl CarBlockStore {
                     .find(wanted, |offset| {
                         let look = |cid: &[u8], block: &[u8]| {
                             found.set(copy_if_wanted(cid, block));
-                            self.is_it(wanted, cid)
+                            self.is_it(offset, wanted, cid)
                         };
                         file.with_section(asked, offset, self.limit, look).flatten()
                     })
@@ -280,20 +280,19 @@ impl CarBlockStore {
         guesses
     }
 
-    /// Whether `found`, which stands where the index led to, is the CID that is wanted.
+    /// Whether `found`, which stands at `offset`, where the index led to, is the CID that is wanted.
     ///
     /// # Errors
     ///
     /// If it was not there on opening, for then `wanted` may have been.
-    fn is_it(&self, wanted: &[u8], found: &[u8]) -> io::Result<bool> {
+    fn is_it(&self, offset: u64, wanted: &[u8], found: &[u8]) -> io::Result<bool> {
         if found == wanted {
             return Ok(true);
         }
         if self.index.may_collide(wanted, found) {
             return Ok(false);
         }
-        let changed = "the CAR file has changed since it was opened";
-        Err(io::Error::new(io::ErrorKind::InvalidData, changed))
+        Err(file::changed(offset))
     }
 
     fn find_checked(&self, asked: Asked, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
@@ -347,7 +346,7 @@ impl BlockStore for CarBlockStore {
         let bytes = CidBytes::from(cid);
         let wanted = bytes.as_ref();
         let look = |offset| {
-            let is_it = |cid: &[u8]| self.is_it(wanted, cid);
+            let is_it = |cid: &[u8]| self.is_it(offset, wanted, cid);
             self.source.with_cid(offset, self.limit, is_it).flatten()
         };
         let offset = self.index.find(wanted, look).map_err(StoreError::backend)?;
@@ -361,7 +360,7 @@ impl Source {
         match self {
             Self::Memory(car) => {
                 let section = car.section(offset, limit);
-                Ok(look(section.ok_or(io::ErrorKind::InvalidData)?.cid))
+                Ok(look(section.ok_or_else(|| file::changed(offset))?.cid))
             }
             Self::File(file) => file.with_cid(offset, look),
         }

@@ -47,7 +47,7 @@ impl<W: Write> CarWriter<W> {
         Ok(Self { output, start })
     }
 
-    /// Writes one block.
+    /// Writes one block. That `cid` names it is the caller's promise: readers check it.
     ///
     /// # Errors
     ///

@@ -206,7 +206,7 @@ fn assert_lacks(store: &impl BlockStore, cid: &Cid) {
     assert_eq!(found, None, "get gives None for {cid}, which is not there");
     assert!(
         !expect(store.has(cid), "has"),
-        "has says that {cid} is not there"
+        "has says of {cid} that it is there, which it is not"
     );
 }
 

@@ -89,9 +89,9 @@ impl MemoryBlockStore {
 
     /// Drops the blocks for which `keep` says no, and returns how many there were.
     ///
-    /// For a sweep: `mst_repo::reachable` says which blocks are in use. No other thread can
-    /// read or write meanwhile; but what one has written between the two is not known to be
-    /// in use.
+    /// For a sweep: `mst_repo::reachable` says which blocks are in use. `keep` may use the store,
+    /// and so may other threads meanwhile; but what one has written since is not known to be in
+    /// use.
     ///
     /// # Examples
     ///
@@ -107,10 +107,16 @@ impl MemoryBlockStore {
     /// # Ok::<(), blockstore_core::StoreError>(())
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&Cid) -> bool) -> usize {
+        let mut unwanted = self.cids();
+        unwanted.retain(|cid| !keep(cid));
         let mut blocks = self.write();
-        let before = blocks.len();
-        blocks.retain(|key, _| keep(&key.cid()));
-        before - blocks.len()
+        let keys = unwanted.iter().filter_map(Key::new);
+        keys.filter(|key| blocks.remove(key).is_some()).count()
+    }
+
+    /// Returns the CIDs of all blocks, in no particular order.
+    pub fn cids(&self) -> Vec<Cid> {
+        self.read().keys().map(Key::cid).collect()
     }
 
     // A panic while the lock is held cannot leave the map half changed, so a poisoned

@@ -219,7 +219,7 @@ impl Database {
 
     fn change(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
         if self.begun.get() == Begun::Reading {
-            return Err(SqliteError::NestedTransaction.into());
+            return Err(SqliteError::WriteInSnapshot.into());
         }
         self.execute(sql, params)
     }

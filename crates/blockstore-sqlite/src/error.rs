@@ -115,10 +115,12 @@ pub enum SqliteError {
         /// The name of the table.
         table: String,
     },
-    /// A transaction was begun inside another one, or something was written inside a snapshot,
-    /// on the same thread.
+    /// A transaction was begun inside another one, on the same thread.
     #[error("a transaction cannot be begun inside another one")]
     NestedTransaction,
+    /// Something was written inside a snapshot, on the same thread.
+    #[error("nothing can be written inside a snapshot")]
+    WriteInSnapshot,
     /// An earlier error, or the caller's own SQL, has ended the transaction. What came
     /// before that in the transaction is undone, and nothing is done after it.
     #[error("the transaction has already ended")]

@@ -49,7 +49,7 @@ impl<'d> Scope<'d> {
     ///
     /// # Errors
     ///
-    /// [`SqliteError::NestedTransaction`] inside one for reading.
+    /// [`SqliteError::WriteInSnapshot`] inside one for reading.
     pub(crate) fn write(database: &'d Database) -> Result<Self, StoreError> {
         match database.begun.get() {
             Begun::Nothing if database.connection.is_autocommit() => Self::transaction(database),
@@ -57,7 +57,7 @@ impl<'d> Scope<'d> {
                 database.execute("SAVEPOINT blockstore", [])?;
                 Ok(Self::new(database, Kind::Savepoint))
             }
-            Begun::Reading => Err(SqliteError::NestedTransaction.into()),
+            Begun::Reading => Err(SqliteError::WriteInSnapshot.into()),
             Begun::Writing => Ok(Self::new(database, Kind::Part)),
         }
     }

@@ -231,7 +231,7 @@ impl SqliteBlockStore {
     /// It makes nobody wait but other threads with this same store. A long one lets the log
     /// beside the file grow, for what `work` may still read cannot be carried over. Inside
     /// a [`transaction`](Self::transaction), "now" is in the transaction; otherwise, from inside
-    /// `work`, this store cannot be written: [`SqliteError::NestedTransaction`].
+    /// `work`, this store cannot be written: [`SqliteError::WriteInSnapshot`].
     ///
     /// # Errors
     ///

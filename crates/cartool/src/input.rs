@@ -201,9 +201,7 @@ const START_LEN: usize = 64;
 /// What is wrong with a file that begins with `start` and cannot be opened as a CAR.
 fn not_a_car(start: &[u8], error: CarError) -> Failure {
     let what = match start.trim_ascii_start() {
-        _ if start.starts_with(database::MAGIC) => {
-            "an SQLite database, where only a CAR will do; a database is named, not piped"
-        }
+        _ if start.starts_with(database::MAGIC) => "an SQLite database, where only a CAR will do",
         [b'{' | b'<', ..] => "text such as a server's reply that something went wrong, not a CAR",
         _ => return error.into(),
     };

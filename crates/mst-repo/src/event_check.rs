@@ -276,7 +276,7 @@ pub enum EventFault {
     #[error("its operations do not fit its tree")]
     Inversion(#[source] InvertError),
     /// Taken back, the operations lead to another tree than the message names.
-    #[error("its operations lead back to the tree {found}, not {claimed:?}")]
+    #[error("its operations lead back to the tree {found}, not to {}", or_none(claimed.as_ref()))]
     PrevData {
         /// The root that the message names. A message without one can only be about the first
         /// commit of a repository.
@@ -284,6 +284,10 @@ pub enum EventFault {
         /// The root that the operations lead back to.
         found: Cid,
     },
+}
+
+fn or_none(root: Option<&Cid>) -> String {
+    root.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 impl From<EventFault> for EventError {

@@ -1,6 +1,7 @@
 //! A repository over any block store.
 
 use std::fmt;
+use std::ops::RangeBounds;
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_node::node_digest;
@@ -142,6 +143,42 @@ impl<S: BlockStore> Repository<S> {
         let prefix = format!("{collection}/");
         let entries = self.walker()?.prefix(prefix.as_bytes());
         Ok(Records::new(self.blocks(), entries))
+    }
+
+    /// Returns the records whose paths lie in `bounds`, in the order of their paths: a page of a
+    /// listing, from behind the path that the page before ended with.
+    ///
+    /// # Errors
+    ///
+    /// As for [`records`](Self::records).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::ops::Bound;
+    ///
+    /// use mst_repo::Repository;
+    ///
+    /// # let sample = mst_testkit::SampleRepository::generate(7, 10);
+    /// # let store = blockstore_core::MemoryBlockStore::new();
+    /// # blockstore_core::BlockStoreMut::put_many(&store, &sample.blocks())?;
+    /// let repository = Repository::open(store, &sample.commit.0)?;
+    /// let (mut cursor, mut pages) = (String::new(), 0);
+    /// loop {
+    ///     let rest = (Bound::Excluded(&*cursor), Bound::Unbounded);
+    ///     let page: Vec<_> = repository.range::<str>(rest)?.take(4).collect::<Result<_, _>>()?;
+    ///     let Some(last) = page.last() else { break };
+    ///     cursor = last.path().to_owned();
+    ///     pages += 1;
+    /// }
+    /// assert_eq!(pages, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn range<K: AsRef<[u8]> + ?Sized>(
+        &self,
+        bounds: impl RangeBounds<K>,
+    ) -> Result<Records<'_, S>, Error> {
+        Ok(Records::new(self.blocks(), self.walker()?.range(bounds)))
     }
 
     /// Returns the names of the collections, in the order of their paths, in which

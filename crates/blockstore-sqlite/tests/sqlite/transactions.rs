@@ -343,16 +343,16 @@ fn nothing_is_written_inside_a_snapshot() {
     store.put_many(&known).unwrap();
     let (cid, other) = block(20, 0);
     let read = store.snapshot(|snapshot| {
-        let nested = "NestedTransaction";
-        assert_eq!(fault(store.put(&cid, other.clone())), nested);
-        assert_eq!(fault(store.put_many(&blocks(20, 3))), nested);
-        assert_eq!(fault(store.delete(&known[0].0)), nested);
-        assert_eq!(fault(store.delete_many(&cids(&known))), nested);
-        assert_eq!(fault(store.set_head("main", &cid)), nested);
-        assert_eq!(fault(store.delete_head("main")), nested);
-        assert_eq!(fault(store.retain(|_| false)), nested);
+        let written = "WriteInSnapshot";
+        assert_eq!(fault(store.put(&cid, other.clone())), written);
+        assert_eq!(fault(store.put_many(&blocks(20, 3))), written);
+        assert_eq!(fault(store.delete(&known[0].0)), written);
+        assert_eq!(fault(store.delete_many(&cids(&known))), written);
+        assert_eq!(fault(store.set_head("main", &cid)), written);
+        assert_eq!(fault(store.delete_head("main")), written);
+        assert_eq!(fault(store.retain(|_| false)), written);
         let transaction = store.transaction(|_| Ok::<_, StoreError>(()));
-        assert_eq!(fault(transaction), nested);
+        assert_eq!(fault(transaction), "NestedTransaction");
         // Reading is as good as ever, in a snapshot of the snapshot too.
         assert_holds(&store, &known);
         store.snapshot(|inner| {
