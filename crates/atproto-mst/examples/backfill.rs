@@ -1,5 +1,8 @@
 //! Reads a repository once, as it comes in, and counts its records by collection.
 //!
+//! A CAR in the streamable order takes hardly any memory. One that is not, and needs more than
+//! `StreamOptions::memory_bytes`, is an error that says so; `read_car` reads it from a file.
+//!
 //! ```sh
 //! curl "$PDS/xrpc/com.atproto.sync.getRepo?did=$DID" | cargo run --example backfill
 //! cargo run --example backfill < crates/atproto-mst/examples/sample.car

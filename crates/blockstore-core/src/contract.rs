@@ -32,6 +32,7 @@ pub fn read_write<S: BlockStoreMut>(new: impl Fn() -> S) {
     other_bytes_are_refused(&new());
     unverifiable_blocks_are_refused(&new());
     deleting_is_final_and_harmless(&new());
+    many_are_deleted_and_no_others(&new());
     codecs_are_told_apart(&new());
     many_are_answered_in_order(&new());
     handles_reach_the_same_store(new());
@@ -151,6 +152,25 @@ fn deleting_is_final_and_harmless(store: &impl BlockStoreMut) {
         expect(store.put(&cid, block.clone()), "put after delete");
         assert_holds(store, &cid, &block);
     }
+}
+
+fn many_are_deleted_and_no_others(store: &impl BlockStoreMut) {
+    let blocks: Vec<(Cid, Bytes)> = samples()
+        .map(|block| (dag_cbor_cid(&block), block))
+        .collect();
+    let [(kept, block), others @ ..] = blocks.as_slice() else {
+        unreachable!("there are samples");
+    };
+    expect(store.put_many(&blocks), "put_many");
+    let mut cids: Vec<Cid> = others.iter().map(|(cid, _)| *cid).collect();
+    cids.push(dag_cbor_cid(b"never put"));
+    expect(store.delete_many(&cids), "delete_many");
+    expect(store.delete_many(&cids), "delete_many of what is not there");
+    expect(store.delete_many(&[]), "delete_many of nothing");
+    for cid in &cids {
+        assert_lacks(store, cid);
+    }
+    assert_holds(store, kept, block);
 }
 
 fn codecs_are_told_apart(store: &impl BlockStoreMut) {

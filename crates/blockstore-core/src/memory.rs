@@ -180,6 +180,14 @@ impl BlockStoreMut for MemoryBlockStore {
         }
         Ok(())
     }
+
+    fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
+        let mut blocks = self.write();
+        for key in cids.iter().filter_map(Key::new) {
+            blocks.remove(&key);
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for MemoryBlockStore {

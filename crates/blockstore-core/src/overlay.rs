@@ -98,6 +98,10 @@ impl<U: BlockStoreMut, L: BlockStore> BlockStoreMut for OverlayBlockStore<U, L> 
     fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
         self.upper.delete(cid)
     }
+
+    fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
+        self.upper.delete_many(cids)
+    }
 }
 
 #[cfg(test)]

@@ -100,6 +100,16 @@ pub trait BlockStoreMut: BlockStore {
     ///
     /// [`StoreError::Backend`] if the store failed.
     fn delete(&self, cid: &Cid) -> Result<(), StoreError>;
+
+    /// Drops the blocks named `cids`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`delete`](Self::delete). A store that can change all at once does; one that uses
+    /// this default drops the blocks before the one that failed.
+    fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
+        cids.iter().try_for_each(|cid| self.delete(cid))
+    }
 }
 
 macro_rules! forward_to_target {
@@ -129,6 +139,10 @@ macro_rules! forward_to_target {
 
             fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
                 (**self).delete(cid)
+            }
+
+            fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
+                (**self).delete_many(cids)
             }
         }
     )*};

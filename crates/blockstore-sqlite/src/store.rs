@@ -12,7 +12,7 @@ use crate::{Access, Cids, SqliteError, SqliteOptions, SqliteSnapshot, SqliteTran
 
 /// A block store in an SQLite database.
 ///
-/// Each call is a transaction of its own: `put_many` and [`delete_many`](Self::delete_many)
+/// Each call is a transaction of its own: `put_many` and [`delete_many`](BlockStoreMut::delete_many)
 /// change all or nothing, and [`transaction`](Self::transaction) makes one change of many
 /// calls. A write that has returned is on the disk ([`Synchronous`](crate::Synchronous) says
 /// how firmly), and stays there when the process is killed at any moment.
@@ -26,7 +26,9 @@ use crate::{Access, Cids, SqliteError, SqliteOptions, SqliteSnapshot, SqliteTran
 /// Reads that should go on side by side need a store each, on the same file, as do other
 /// processes. Any number may read while one writes: a reader sees the last commit
 /// before it began and waits for nobody. Writers wait for each other, for up to
-/// [`busy_timeout`](SqliteOptions::busy_timeout).
+/// [`busy_timeout`](SqliteOptions::busy_timeout), 5 seconds by default. Where threads write for
+/// longer, as imports of large repositories do, let them share one store, whose calls take turns
+/// however long that takes; or set a longer timeout.
 ///
 /// # Examples
 ///
@@ -324,15 +326,6 @@ impl SqliteBlockStore {
         Cids::new(Source::Store(&self.shared))
     }
 
-    /// Drops the blocks named `cids`: all of them, or none.
-    ///
-    /// # Errors
-    ///
-    /// As for [`delete`](BlockStoreMut::delete).
-    pub fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
-        self.shared.with(|database| database.delete_many(cids))
-    }
-
     /// Drops the blocks for which `keep` says no, and returns how many there were.
     ///
     /// It goes through the keys, 1,000 at a time, and each time drops what is to be dropped in
@@ -418,5 +411,9 @@ impl BlockStoreMut for SqliteBlockStore {
 
     fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
         self.shared.with(|database| database.delete(cid))
+    }
+
+    fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
+        self.shared.with(|database| database.delete_many(cids))
     }
 }

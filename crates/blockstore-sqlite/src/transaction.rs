@@ -50,15 +50,6 @@ impl<'s> SqliteTransaction<'s> {
         self.reading.database.delete_head(name)
     }
 
-    /// Drops the blocks named `cids`: all of them, or none.
-    ///
-    /// # Errors
-    ///
-    /// As for [`delete`](BlockStoreMut::delete).
-    pub fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
-        self.reading.database.delete_many(cids)
-    }
-
     /// Drops the blocks for which `keep` says no, and returns how many there were.
     ///
     /// In one transaction with finding out what is still needed, so that nobody can put a
@@ -180,5 +171,9 @@ impl BlockStoreMut for SqliteTransaction<'_> {
 
     fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
         self.reading.database.delete(cid)
+    }
+
+    fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
+        self.reading.database.delete_many(cids)
     }
 }

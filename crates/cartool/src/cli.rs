@@ -674,8 +674,8 @@ pub(crate) struct ExportArgs {
     /// The database; for a part, a CAR or `-` as well
     pub(crate) file: PathBuf,
 
-    /// Which repository; may be left out if there is just one
-    #[arg(value_name = "DID")]
+    /// Which repository, of a database that holds several
+    #[arg(long, value_name = "DID")]
     pub(crate) repo: Option<String>,
 
     /// Only this collection, such as app.bsky.feed.post, with its proof

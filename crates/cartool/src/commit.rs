@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
-    BlockStore, BlockStoreMut, MemoryBlockStore, NewCommit, RepoPath, SigningKey, Write,
+    BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, NewCommit, RepoPath, SigningKey, Write,
     WriteError, Writer,
 };
 use blockstore_sqlite::Access;
@@ -120,7 +120,7 @@ fn write<S: BlockStore>(
 /// Where the slice goes once the commit is there.
 enum Slice {
     Nowhere,
-    StandardOutput(Vec<u8>),
+    StandardOutput(Bytes),
     /// It is on the disk already, but not yet under its name.
     File(NewFile, PathBuf),
 }

@@ -74,7 +74,7 @@ pub(crate) fn choose<'h>(
         (None, _) => {
             let count = heads.len();
             return Err(Failure::Usage(format!(
-                "the database holds {count} repositories; say which (--help tells how):{}",
+                "the database holds {count} repositories; say which with --repo:{}",
                 list(heads)
             )));
         }

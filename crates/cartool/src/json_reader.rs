@@ -13,7 +13,7 @@ use std::fmt;
 pub(crate) enum Token {
     Null,
     Bool(bool),
-    /// From -2^64 to 2^64 - 1.
+    /// From -2^63 to 2^63 - 1.
     Integer(i128),
     Text(String),
     List,

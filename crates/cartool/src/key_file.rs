@@ -34,7 +34,15 @@ pub(crate) fn read(path: &Path, report: &Report) -> Result<SigningKey, Failure> 
 
 /// Makes the file at `path`, which must not be there, with `key` in it.
 pub(crate) fn create(path: &Path, key: &SigningKey) -> Result<(), Failure> {
-    let output = |error: io::Error| Failure::Output(error).of(path);
+    let output = |error: io::Error| {
+        let error = match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                io::Error::other("the file is there, and a key is never written over")
+            }
+            _ => error,
+        };
+        Failure::Output(error).of(path)
+    };
     let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -55,9 +55,14 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     /// Starts a tree whose nodes go to `sink`. With a store in which each write is a
     /// transaction, collect some hundred nodes there and put them at once.
     pub fn new(sink: F) -> Self {
+        Self::with_limits(sink, Limits::default())
+    }
+
+    /// Starts a tree whose nodes and keys may be as large as `limits` say.
+    pub fn with_limits(sink: F, limits: Limits) -> Self {
         Self {
             sink,
-            limits: Limits::default(),
+            limits,
             levels: Vec::new(),
             last_key: Vec::new(),
             len: 0,

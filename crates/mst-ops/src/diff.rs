@@ -22,7 +22,8 @@ use crate::{EntryRef, Error, NodeStore, TreeNode, place};
 /// over by its CID, wherever in the trees it stands. For two trees of 100,000 records that
 /// differ in one, that is some ten nodes on each side.
 ///
-/// Both trees are held to the rules as far as they are read, as a [`NodeWalker`] does it. What
+/// Both trees are held to the rules as far as they are read, as a [`NodeWalker`] does it; where
+/// trees are trusted, all but that the keys of a node have one height. What
 /// both have is not read, so a diff says nothing about whether it stands where it must: that a
 /// tree which was sound differs from another in nothing does not make that one sound.
 ///

@@ -8,7 +8,7 @@ use mst_node::DIGEST_LEN;
 use crate::{Error, NodeStore, NodeStoreOptions, TreeNode};
 
 /// Where a [`Tree`](crate::Tree) gets those of its nodes from that are not in memory: a
-/// [`NodeStore`], borrowed, owned or in an `Arc`, or nowhere ([`NoNodes`]). Whoever has nodes
+/// [`NodeStore`], borrowed, owned, in a `Box` or an `Arc`, or nowhere ([`NoNodes`]). Whoever has nodes
 /// elsewhere makes a [`BlockStore`] of that, as only a `NodeStore` makes a [`TreeNode`].
 pub trait NodeSource {
     /// Returns the node whose SHA-256 is `digest`, for the tree to keep; `None` if it is not
@@ -61,4 +61,4 @@ macro_rules! forward_to_target {
     )*};
 }
 
-forward_to_target!(&N, Arc<N>);
+forward_to_target!(&N, Box<N>, Arc<N>);

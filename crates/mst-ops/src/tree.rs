@@ -33,8 +33,10 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// is [`NodeStore::get`](crate::NodeStore::get).
 ///
 /// Into a tree that starts empty entries are only gathered, in whatever order they come, up to
-/// about a million of them. Its nodes are made when somebody asks for something that takes them,
-/// and then all at once.
+/// about a million of them, or half of that with long keys. Its nodes are made when somebody asks
+/// for something that takes them, and then all at once. [`root`](Self::root) is no such question the
+/// first time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them again.
+/// A tree of which the nodes were made, and that was not changed since, keeps both.
 ///
 /// A change that fails, for lack of a block or because of a bad one, leaves the tree as it was.
 /// So a caller who gets [`Error::MissingBlock`] may fetch the block and try again. Nodes are

@@ -409,7 +409,10 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         went_up
     }
 
-    /// Takes the subtree here for seen: the next whole step goes past it, whichever way.
+    /// Goes to the other side of the subtree here, without looking into it: past what
+    /// [`next_entry`](Self::next_entry) or [`previous_entry`](Self::previous_entry) would enter
+    /// next, in the direction in which the walker went last. At first that is to the right, behind
+    /// [`go_to_end`](Self::go_to_end) to the left.
     pub fn skip_subtree(&mut self) {
         let top = self.top_mut();
         top.side = match top.side {

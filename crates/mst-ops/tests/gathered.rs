@@ -84,6 +84,36 @@ proptest! {
     }
 }
 
+/// Measured some at a time, and asked for the root in between: of clones, which keeps the entries
+/// gathered, and in the end of the tree itself.
+#[test]
+fn entries_that_were_measured_in_pieces_give_the_root_of_all() {
+    let mut rng = Rng::new(11);
+    for round in 0..40 {
+        let mut options = NodeStoreOptions::default();
+        options.limits.entries = 60 + rng.below(40);
+        let nodes = NodeStore::with_options(MemoryBlockStore::new(), options);
+        let mut gathering = Tree::empty(&nodes);
+        let mut map = BTreeMap::new();
+        for n in 0..60 + rng.below(600) {
+            let key = format!("{}/{}", rng.below(7), rng.below(100_000));
+            gathering.insert(key.as_bytes(), &value_of(1)).unwrap();
+            map.insert(key, value_of(1));
+            if n % 97 == 13 {
+                let clone = gathering.clone();
+                assert_eq!(clone.root(), build_tree(&map).root, "{round}, {n}");
+                // The root is kept with the entries, so the next insert ends gathering.
+                let entries = map.iter().map(|(key, value)| (key, *value));
+                gathering = Tree::empty(&nodes);
+                for (key, value) in entries {
+                    gathering.insert(key.as_bytes(), &value).unwrap();
+                }
+            }
+        }
+        assert_eq!(gathering.root(), build_tree(&map).root, "{round}");
+    }
+}
+
 /// Heights that make wide nodes and narrow ones, and limits from those that nothing fits into on.
 #[test]
 fn what_is_too_large_for_a_node_is_refused_when_it_comes() {
@@ -170,10 +200,12 @@ fn a_large_tree_is_gathered_up_to_the_limit_of_a_node() {
     assert_eq!(tree.root(), build_tree(&map).root);
 }
 
+/// So many cases, or more if `PROPTEST_CASES` says so.
 fn cases(cases: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
     ProptestConfig {
-        cases,
-        ..ProptestConfig::default()
+        cases: config.cases.max(cases),
+        ..config
     }
 }
 

@@ -126,7 +126,8 @@ pub enum Action {
 }
 
 impl Action {
-    fn name(self) -> &'static str {
+    /// Returns its name in messages: `create`, `update` or `delete`.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::Update => "update",
@@ -156,7 +157,7 @@ impl CommitEvent {
             commit: new.cid,
             rev: new.commit.rev.clone(),
             since: new.since.clone(),
-            blocks: new.slice.clone().into(),
+            blocks: new.slice.clone(),
             ops: ops.collect(),
             prev_data: new.prev_data,
             time: time.into(),
@@ -259,7 +260,7 @@ impl CommitEvent {
         let ops = self.ops.iter().map(|op| {
             let prev = op.prev.map(|prev| ("prev", Ipld::Link(prev)));
             let fields = [
-                ("action", Ipld::String(op.action.name().to_owned())),
+                ("action", Ipld::String(op.action.as_str().to_owned())),
                 ("path", Ipld::String(op.path.clone())),
                 ("cid", op.cid.map_or(Ipld::Null, Ipld::Link)),
             ];
@@ -289,7 +290,7 @@ impl SyncEvent {
     #[cfg(feature = "car")]
     pub fn of_commit(commit: &Commit, seq: i64, time: impl Into<String>) -> Self {
         let block = (commit.cid(), Bytes::from(commit.encode()));
-        let blocks = car(&block.0, [&block]).into();
+        let blocks = car(&block.0, [&block]);
         Self::new(&*commit.did, &*commit.rev, seq, time, blocks)
     }
 

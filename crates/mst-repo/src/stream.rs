@@ -96,7 +96,10 @@ pub enum StreamError {
     #[error("block {0} is not in the rest of the CAR")]
     NotAhead(Cid),
     /// Too much came before it was wanted: the CAR is in another order.
-    #[error("blocks that came before they were wanted take more than {limit} bytes")]
+    #[error(
+        "blocks that came before they were wanted take more than {limit} bytes: the CAR is not in \
+         streamable order, and must be read with a higher limit or from a file or memory"
+    )]
     TooMuchAside {
         /// [`StreamOptions::memory_bytes`].
         limit: usize,

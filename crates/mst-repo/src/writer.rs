@@ -106,7 +106,7 @@ pub struct NewCommit {
     pub replaced: Vec<Cid>,
     /// The CAR for the firehose: the commit, the new nodes and those that cover the operations,
     /// the new records.
-    pub slice: Vec<u8>,
+    pub slice: Bytes,
 }
 
 /// Why a commit was not made. Nothing has changed then.
@@ -568,13 +568,13 @@ impl BlockStore for Encoded<'_> {
 }
 
 /// A CAR of these blocks.
-pub(crate) fn car<'b>(root: &Cid, blocks: impl IntoIterator<Item = &'b (Cid, Bytes)>) -> Vec<u8> {
+pub(crate) fn car<'b>(root: &Cid, blocks: impl IntoIterator<Item = &'b (Cid, Bytes)>) -> Bytes {
     const FITS: &str = "a vector takes every write";
     let mut writer = CarWriter::new(Vec::new(), &[*root]).expect(FITS);
     for (cid, block) in blocks {
         writer.write_block(cid, block).expect(FITS);
     }
-    writer.finish().expect(FITS)
+    writer.finish().expect(FITS).into()
 }
 
 impl<S> fmt::Debug for Writer<S> {

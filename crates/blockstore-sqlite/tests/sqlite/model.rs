@@ -65,7 +65,6 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// What is done both to a store and to a transaction.
 trait Target: BlockStoreMut {
-    fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError>;
     fn retain(&self, keep: impl FnMut(&Cid) -> bool) -> Result<usize, StoreError>;
     fn set_head(&self, name: &str, cid: &Cid) -> Result<(), StoreError>;
     fn delete_head(&self, name: &str) -> Result<(), StoreError>;
@@ -74,9 +73,6 @@ trait Target: BlockStoreMut {
 macro_rules! target {
     ($($store:ty),*) => {$(
         impl Target for $store {
-            fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
-                self.delete_many(cids)
-            }
             fn retain(&self, keep: impl FnMut(&Cid) -> bool) -> Result<usize, StoreError> {
                 self.retain(keep)
             }

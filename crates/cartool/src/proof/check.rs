@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use atproto_mst::{
     BlockStore, Cid, NodeStore, NodeStoreOptions, NodeWalker, ProofError, Prover, PublicKey,
-    mst_ops,
+    RepoPath, mst_ops,
 };
 
 use crate::cli::{ProofCheckArgs, Source};
@@ -136,6 +136,11 @@ impl Check<'_> {
             return self.present(key, &cid);
         }
         self.absent = true;
+        if let Err(why) = RepoPath::parse(key) {
+            let path = Quoted(key);
+            let note = format_args!("note: {path} is not a repository path: {why}");
+            self.report.note(&note);
+        }
         self.out.line(format_args!("absent {}", Quoted(key)))
     }
 

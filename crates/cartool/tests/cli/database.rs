@@ -45,7 +45,7 @@ fn a_repository_comes_out_as_it_went_in_but_in_order() {
     assert_eq!(run.code, 0);
     assert_eq!(run.err, format!("{about}{} bytes\n", sample.car().len()));
     assert_eq!(folder.read("out.car"), sample.car());
-    let run = folder.run(&["export", &database, DID, "-o", "-"], b"");
+    let run = folder.run(&["export", &database, "--repo", DID, "-o", "-"], b"");
     assert_eq!(run.raw_out, sample.car());
 
     let again = folder.run(&["import", "-", &database], &sample.car());
@@ -68,18 +68,21 @@ fn several_repositories_live_side_by_side() {
     }
     let out = |did: &str| {
         folder
-            .run(&["export", &database, did, "-o", "-"], b"")
+            .run(&["export", &database, "--repo", did, "-o", "-"], b"")
             .raw_out
     };
     assert_eq!((out(DID), out("did:plc:another")), (one.car(), other.car()));
 
     let run = folder.run(&["export", &database, "-o", "-"], b"");
     let expected = format!(
-        "cartool: the database holds 2 repositories; say which (--help tells how): \
+        "cartool: the database holds 2 repositories; say which with --repo: \
          did:plc:another {DID}\n"
     );
     assert_eq!((run.code, run.err, &*run.out), (2, expected, ""));
-    let run = folder.run(&["export", &database, "did:plc:none", "-o", "-"], b"");
+    let run = folder.run(
+        &["export", &database, "--repo", "did:plc:none", "-o", "-"],
+        b"",
+    );
     let expected = format!(
         "cartool: database: no repository of did:plc:none in the database, \
          only: did:plc:another {DID}\n"
@@ -113,12 +116,8 @@ fn every_command_reads_a_database_too() {
         } else {
             command
         };
-        let repo: &[&str] = if command == "export" {
-            &[DID]
-        } else {
-            &["--repo", DID]
-        };
-        let of_database = folder.run(&[&[command, &database], repo, rest].concat(), b"");
+        let repo = ["--repo", DID];
+        let of_database = folder.run(&[&[command, &database], &repo[..], rest].concat(), b"");
         assert_eq!(of_database.code, 0, "{}", of_database.err);
         assert_eq!(of_database.raw_out, of_car.raw_out, "{command}");
         assert!(!of_car.out.is_empty());
@@ -204,7 +203,7 @@ fn compacting_a_database_drops_what_no_repository_needs() {
     );
     assert!(after < before / 4, "{before} {after}");
     for (did, sample) in [(DID, &new), ("did:plc:another", &other)] {
-        let run = folder.run(&["export", &database, did, "-o", "-"], b"");
+        let run = folder.run(&["export", &database, "--repo", did, "-o", "-"], b"");
         let commit = commit_of(&sample.car());
         assert_eq!(run.raw_out, rebuilt(sample, &commit).car());
     }

@@ -40,7 +40,11 @@ fn a_collection_can_be_listed_whole_and_others_cannot() {
         .filter(|line| line.starts_with("\"app.bsky.feed.post/"))
         .collect();
     assert!(posts.len() > 10);
-    for file in [[car.as_str()].as_slice(), &[&database], &[&database, &did]] {
+    for file in [
+        [car.as_str()].as_slice(),
+        &[&database],
+        &[&database, "--repo", &did],
+    ] {
         let args = [&["export", "--collection", POSTS, "-o", &out], file].concat();
         let run = folder.run(&args, b"");
         assert_eq!((run.code, &*run.out), (0, ""), "{}", run.err);
@@ -131,7 +135,16 @@ fn a_collection_that_is_not_whole_is_not_written_and_what_lies_elsewhere_does_no
     assert_eq!(export(&gone, "app.bsky.feed.like").code, 0);
     for args in [
         ["export", &gone, "-c", "no nsid", "-o", "-"].as_slice(),
-        &["export", &gone, "did:plc:x", "-c", POSTS, "-o", "-"],
+        &[
+            "export",
+            &gone,
+            "--repo",
+            "did:plc:x",
+            "-c",
+            POSTS,
+            "-o",
+            "-",
+        ],
         &["export", &gone, "-c", POSTS, "--since", &bad, "-o", "-"],
         &["export", "-", "--since", "-", "-o", "-"],
     ] {
@@ -277,7 +290,7 @@ fn a_database_with_the_old_repository_takes_what_is_new() {
     // Of what is missing it says what, and takes nothing.
     let did = commit_of(&old.car()).did;
     let whole = || {
-        let run = folder.run(&["export", &database, &did, "-o", "-"], b"");
+        let run = folder.run(&["export", &database, "--repo", &did, "-o", "-"], b"");
         assert_eq!(run.code, 0, "{}", run.err);
         run.raw_out
     };

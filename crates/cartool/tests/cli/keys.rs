@@ -62,7 +62,7 @@ fn a_key_takes_the_place_of_nothing() {
     let run = folder.run(&["keygen", &path], b"");
     assert_eq!((run.code, &*run.out), (3, ""));
     assert!(
-        run.err.starts_with("cartool: key: File exists"),
+        run.err.starts_with("cartool: key: the file is there,"),
         "{}",
         run.err
     );

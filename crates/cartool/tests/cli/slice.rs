@@ -123,7 +123,7 @@ fn a_message_is_told_and_checked() {
         &*new.commit.rev,
         18,
         TIME,
-        new.slice.clone().into(),
+        new.slice.clone(),
     );
     let run = slice(&Frame::Sync(event).encode(), &["--key", &public]);
     let last = format!(
@@ -228,11 +228,11 @@ fn what_is_cut_off_anywhere_is_an_error_and_never_good() {
     let new = new_commit();
     let frame = frame_of(CommitEvent::new(&new, 17, TIME));
     let public = key().public_key().to_string();
-    for given in [&frame, &new.slice] {
+    for given in [&*frame, &*new.slice] {
         for at in (0..given.len()).step_by(given.len() / 40) {
             let run = slice(&given[..at], &["--key", &public]);
             // A CAR that ends between two blocks is whole, for all that anybody can see.
-            let ok = run.code == 0 && given == &new.slice;
+            let ok = run.code == 0 && given == new.slice;
             assert!(run.code == 1 || ok, "{at}: {} {}", run.code, run.out);
         }
     }
@@ -256,7 +256,7 @@ fn what_is_cut_off_anywhere_is_an_error_and_never_good() {
 #[test]
 fn what_is_bad_or_of_no_use_is_told_of_each_block() {
     let new = new_commit();
-    let mut car = new.slice.clone();
+    let mut car = new.slice.to_vec();
     // The last byte is of the last record.
     *car.last_mut().unwrap() ^= 1;
     car.extend(b"\x25\x01\x71\x12\x20");
