@@ -130,7 +130,7 @@ fn check_commit(bencher: Bencher, signed: bool) {
     let (before, events) = &*EVENTS;
     let key = KEY.public_key();
     bencher.counter(ItemsCount::new(COMMITS)).bench_local(|| {
-        let mut state = before.clone();
+        let mut state = *before;
         for event in events {
             let mut check = EventCheck::default();
             check.key = signed.then_some(&key);

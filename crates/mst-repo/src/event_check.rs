@@ -74,7 +74,7 @@ pub struct EventCheck<'c> {
 }
 
 /// What a consumer remembers of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RepoState {
     /// The revision.
     pub rev: Tid,

@@ -1,5 +1,7 @@
 //! What may be the path of a record.
 
+use std::fmt;
+
 /// The longest that a repository path can be: an NSID, a slash, a record key.
 pub const MAX_PATH_LEN: usize = MAX_NSID_LEN + 1 + MAX_RECORD_KEY_LEN;
 
@@ -60,6 +62,12 @@ impl<'p> RepoPath<'p> {
     /// Returns the record key: the name of the record in its collection.
     pub fn record_key(&self) -> &'p str {
         self.record_key
+    }
+}
+
+impl fmt::Display for RepoPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.collection, self.record_key)
     }
 }
 

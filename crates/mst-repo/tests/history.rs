@@ -258,11 +258,11 @@ fn a_mirror_that_misses_messages_notices_fetches_the_repository_and_goes_on() {
             _ => {}
         }
         while let Some(frame) = sent.pop_front() {
-            let before = (mirror.head, mirror.state.clone());
+            let before = (mirror.head, mirror.state);
             match mirror.take(&frame) {
                 Ok(()) => {}
                 Err(EventError::OutOfSync(_)) => {
-                    assert_eq!((mirror.head, mirror.state.clone()), before);
+                    assert_eq!((mirror.head, mirror.state), before);
                     mirror.resync(&origin);
                     mirror.assert_holds(origin.history.records());
                     resyncs += 1;

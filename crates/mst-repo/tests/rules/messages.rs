@@ -326,7 +326,7 @@ fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
             true
         }),
         rule("another tree is no fault", "OutOfSync Data", |draft| {
-            draft.known_by_sync = Some(draft.known.clone());
+            draft.known_by_sync = Some(draft.known);
             true
         }),
         rule("one account", "Invalid Mismatch repo", |draft| {
