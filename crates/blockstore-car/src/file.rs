@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use blockstore_core::CidBytes;
 
@@ -120,6 +120,20 @@ impl PositionedFile {
         cid.map(look).ok_or_else(|| changed(offset))
     }
 
+    /// As [`with_cid`](Self::with_cid), of sections in their order: much is read at once, so that
+    /// all of them take no more than reading the file once more.
+    pub(crate) fn with_cid_ahead<T>(
+        &self,
+        offset: u64,
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> io::Result<T> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.cid(offset).is_none() {
+            self.refill(&mut window, offset)?;
+        }
+        window.cid(offset).map(look).ok_or_else(|| changed(offset))
+    }
+
     /// Reads the section at `offset`, and not much else.
     fn section_alone<T>(
         &self,
@@ -184,6 +198,12 @@ impl Window {
         let Places { one, many } = &self.places;
         let far = [one, many].into_iter().filter_map(behind).max();
         offset - far.unwrap_or(0)
+    }
+
+    /// The CID of the section at `offset`, if it is here whole.
+    fn cid(&self, offset: u64) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        section::cid(self.bytes.get(start..)?)
     }
 
     /// The section at `offset` and the bytes that begin with it, if it is here whole.

@@ -1,6 +1,6 @@
 //! A CAR as a read-only block store.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fs::File;
 use std::hint::black_box;
@@ -175,9 +175,14 @@ impl CarBlockStore {
     ) -> Result<Self, CarError> {
         let limit = options.section_len;
         let count = sections.len();
+        // Of a CID that is there again and again, each section is compared with the first.
+        let first = RefCell::new((0, Vec::new()));
         let index = sections.finish(|one, other| {
-            let cid = source.with_cid(one, limit, <[u8]>::to_vec)?;
-            source.with_cid(other, limit, |other| other == cid)
+            let mut first = first.borrow_mut();
+            if first.0 != one {
+                *first = (one, source.with_cid(one, limit, <[u8]>::to_vec)?);
+            }
+            source.with_cid_ahead(other, limit, |other| other == first.1)
         })?;
         Ok(Self {
             source,
@@ -363,6 +368,19 @@ impl Source {
                 Ok(look(section.ok_or_else(|| file::changed(offset))?.cid))
             }
             Self::File(file) => file.with_cid(offset, look),
+        }
+    }
+
+    /// The same for sections in their order.
+    fn with_cid_ahead<T>(
+        &self,
+        offset: u64,
+        limit: u32,
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> io::Result<T> {
+        match self {
+            Self::Memory(_) => self.with_cid(offset, limit, look),
+            Self::File(file) => file.with_cid_ahead(offset, look),
         }
     }
 }

@@ -104,7 +104,7 @@ impl<S: BlockStore> Repository<S> {
     /// wrong: the tree complete and canonical, each key a repository path, each record
     /// there. Blocks hash to their CIDs as the block store promises.
     ///
-    /// The signature is not checked, and records may hold any bytes.
+    /// The signature is not checked; records may hold any bytes, and their CIDs be of any codec.
     ///
     /// # Errors
     ///

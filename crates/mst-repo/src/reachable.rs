@@ -94,7 +94,7 @@ impl Reachable {
         }
     }
 
-    /// Returns how many blocks are in use.
+    /// Returns how many blocks are in use, for which it goes through all of them.
     pub fn len(&self) -> usize {
         self.nodes.union(&self.values).count() + self.others.len()
     }
