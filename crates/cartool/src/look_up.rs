@@ -36,11 +36,17 @@ pub(crate) fn cid(repository: &Repository, path: &str) -> Result<Option<Cid>, Fa
 pub(crate) fn not_found(path: &str) -> Failure {
     let key = path.as_bytes();
     let mut what = format!("no record at {}", Quoted(key));
-    if let Err(error) = RepoPath::parse(key) {
-        what.push_str(", which is not a repository path: ");
-        what.push_str(&chain(&error));
+    if let Some(why) = no_path(key) {
+        what.push_str(", which is ");
+        what.push_str(&why);
     }
     Failure::NotFound(what)
+}
+
+/// Why there can be no record at `path`, if it is not a path.
+pub(crate) fn no_path(path: &[u8]) -> Option<String> {
+    let error = RepoPath::parse(path).err()?;
+    Some(format!("not a repository path: {}", chain(&error)))
 }
 
 fn unknown(path: &str, fault: &Fault) -> Failure {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use atproto_mst::{
     BlockStore, Cid, NodeStore, NodeStoreOptions, NodeWalker, ProofError, Prover, PublicKey,
-    RepoPath, mst_ops,
+    mst_ops,
 };
 
 use crate::cli::{ProofCheckArgs, Source};
@@ -14,7 +14,7 @@ use crate::input::{self, Blocks};
 use crate::output::Output;
 use crate::quote::{Counted, Quoted};
 use crate::report::Report;
-use crate::signature;
+use crate::{look_up, signature};
 
 pub(crate) fn run(
     args: &ProofCheckArgs,
@@ -136,10 +136,9 @@ impl Check<'_> {
             return self.present(key, &cid);
         }
         self.absent = true;
-        if let Err(why) = RepoPath::parse(key) {
-            let path = Quoted(key);
-            let note = format_args!("note: {path} is not a repository path: {why}");
-            self.report.note(&note);
+        if let Some(why) = look_up::no_path(key) {
+            self.report
+                .note(&format_args!("note: {} is {why}", Quoted(key)));
         }
         self.out.line(format_args!("absent {}", Quoted(key)))
     }
