@@ -15,17 +15,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut options = CarOptions::default();
     // The store checks blocks as it takes them, and a bad one is no reason to stop.
     options.verify = Some(Verify::Never);
-    let mut car = CarReader::with_options(std::io::stdin().lock(), options)?;
+    let car = CarReader::with_options(std::io::stdin().lock(), options)?;
     let commit = *car.roots().first().ok_or("the CAR names no root")?;
     let blocks = MemoryBlockStore::new();
-    for block in &mut car {
-        match block {
-            Ok(block) => match blocks.put(&block.cid, block.bytes) {
-                Ok(()) => {}
-                Err(error) => eprintln!("{error}"),
-            },
-            // Behind this nothing can be read any more.
-            Err(error) => eprintln!("{error}"),
+    for block in car {
+        let block = match block {
+            Ok(block) => block,
+            Err(error) => {
+                eprintln!("{error}");
+                break;
+            }
+        };
+        if let Err(error) = blocks.put(&block.cid, block.bytes) {
+            eprintln!("{error}");
         }
     }
 

@@ -107,11 +107,11 @@ impl MemoryBlockStore {
     /// # Ok::<(), blockstore_core::StoreError>(())
     /// ```
     pub fn retain(&self, mut keep: impl FnMut(&Cid) -> bool) -> usize {
-        let mut unwanted = self.cids();
-        unwanted.retain(|cid| !keep(cid));
+        let mut unwanted: Vec<Key> = self.read().keys().copied().collect();
+        unwanted.retain(|key| !keep(&key.cid()));
         let mut blocks = self.write();
-        let keys = unwanted.iter().filter_map(Key::new);
-        keys.filter(|key| blocks.remove(key).is_some()).count()
+        let gone = |key: &&Key| blocks.remove(*key).is_some();
+        unwanted.iter().filter(gone).count()
     }
 
     /// Returns the CIDs of all blocks, in no particular order.

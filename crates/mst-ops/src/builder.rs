@@ -121,19 +121,15 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     /// # Errors
     ///
     /// [`Error::Store`] if the sink failed, now or before.
-    pub fn finish(self) -> Result<Cid, Error> {
-        Ok(node_cid(&self.finish_digest()?))
-    }
-
-    pub(crate) fn finish_digest(mut self) -> Result<[u8; DIGEST_LEN], Error> {
+    pub fn finish(mut self) -> Result<Cid, Error> {
         self.check_sink()?;
         if self.levels.is_empty() {
             // The tree without entries has a node all the same.
             self.levels.push(Level::default());
-            return Ok(self.hand_out(0)?);
+            return Ok(node_cid(&self.hand_out(0)?));
         }
         let top = self.close(self.levels.len())?;
-        Ok(top.expect("the highest level has a key"))
+        Ok(node_cid(&top.expect("the highest level has a key")))
     }
 
     /// Closes the nodes of the lowest `height` levels, and returns the digest of the highest

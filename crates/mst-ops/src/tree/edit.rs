@@ -79,17 +79,7 @@ impl<N: NodeSource> Tree<N> {
         {
             return Ok(old);
         }
-        self.insert_at(key, value, height_of(key))
-    }
-
-    /// Inserts `key`, which is valid and has this height.
-    pub(super) fn insert_at(
-        &mut self,
-        key: &[u8],
-        value: &Cid,
-        height: u8,
-    ) -> Result<Option<Cid>, Error> {
-        let limits = self.nodes.options().limits;
+        let height = height_of(key);
         let mut path = Path::new();
         let place = self.find_place(key, height, &limits, &mut path)?;
         let top = self.top.branch_mut();

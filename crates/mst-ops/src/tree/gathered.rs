@@ -70,7 +70,7 @@ pub(super) struct Gathered {
     largest: Size,
     /// The tree, and its root, once somebody has asked for them.
     made: OnceLock<Arc<Branch>>,
-    root: OnceLock<[u8; DIGEST_LEN]>,
+    root: OnceLock<Cid>,
 }
 
 /// An entry in the hash table: its index, and the hash of its key, so that no key has to be looked
@@ -89,7 +89,7 @@ struct Entry {
 }
 
 /// A CID in less than half of the memory, if it is of the kind that nearly all are of.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Value {
     DagCbor([u8; DIGEST_LEN]),
     Other(Box<Cid>),
@@ -237,17 +237,17 @@ impl Gathered {
         })
     }
 
-    /// The digest of the top node. That takes no tree the first time.
-    pub(super) fn digest(&self) -> [u8; DIGEST_LEN] {
+    /// The root of the tree. To ask for it first makes no tree.
+    pub(super) fn root(&self) -> Cid {
         if let Some(top) = self.made.get() {
-            return top.digest();
+            return node_cid(&top.digest());
         }
         *self.root.get_or_init(|| {
             let mut builder = TreeBuilder::new(|_, _| Ok(()));
             self.for_each(|key, value, height| {
                 builder.append(key, &value, height).expect(NO_SINK);
             });
-            builder.finish_digest().expect(NO_SINK)
+            builder.finish().expect(NO_SINK)
         })
     }
 

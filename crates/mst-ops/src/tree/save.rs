@@ -30,11 +30,10 @@ impl<N> Tree<N> {
     /// Nodes changed since it was last asked for are encoded and hashed, and still count as
     /// changed for [`flush`](Self::flush).
     pub fn root(&self) -> Cid {
-        let digest = match &self.top {
-            Top::Made(top) => top.digest(),
-            Top::Gathered(gathered) => gathered.digest(),
-        };
-        node_cid(&digest)
+        match &self.top {
+            Top::Made(top) => node_cid(&top.digest()),
+            Top::Gathered(gathered) => gathered.root(),
+        }
     }
 
     /// Returns what has changed since the tree was opened or flushed last, and counts it as

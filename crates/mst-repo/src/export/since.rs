@@ -199,13 +199,10 @@ impl Difference {
                 .pass_unless(|walker| has_subtree_of(new, walker));
             let step = export.steps.step();
             match &step {
-                Some(Step::Record(cid)) => {
-                    let is_new = self.is_new_at(export.steps.walker().left_key());
-                    if !is_new || export.was_given(cid) {
-                        continue;
-                    }
+                Some(Step::Record(_)) if !self.is_new_at(export.steps.walker().left_key()) => {
+                    continue;
                 }
-                Some(Step::Block(..)) => {}
+                Some(Step::Block(..) | Step::Record(_)) => {}
                 Some(Step::Failed(_)) | None => self.ended = true,
             }
             return step;
