@@ -14,7 +14,7 @@ pub use blockstore_sqlite::{
 };
 pub use mst_node::{
     self, BuildError, DecodeError, DecodeFault, InvalidKey, Joint, Limits, MixedHeights, Node,
-    NodeBuilder, NodeEncoder, height_of, shared_prefix_len,
+    NodeBuilder, NodeEncoder, NodeParts, height_of, shared_prefix_len,
 };
 pub use mst_ops::{
     self, Changes, Claim, Diff, Entries, EntryRef, Gap, Gaps, InvalidNode, InvertError, NoNodes,

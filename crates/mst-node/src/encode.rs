@@ -1,8 +1,11 @@
 //! A node's one spelling. The mirror image of `decode.rs`.
 
+use std::ops::Range;
+
 use cid::Cid;
 
 use crate::link::{NODE_CID_START, SHA2_256_CID_LEN, push_cid};
+use crate::node::Span;
 use crate::prefix::shared_prefix_len;
 use crate::{DIGEST_LEN, Node};
 
@@ -54,23 +57,55 @@ impl Node {
         block: &mut Vec<u8>,
         link: impl Fn(usize, &'d [u8; DIGEST_LEN]) -> &'d [u8; DIGEST_LEN],
     ) {
-        let max_len = MAX_FRAME_LEN + self.data.len() + self.len() * MAX_ENTRY_LEN;
+        let max_len = MAX_FRAME_LEN + DIGEST_LEN + self.max_entries_len(&(0..self.len()));
         write(block, max_len, |room| {
             room.put_node_start(self.len());
-            let mut start = self.sections();
-            let mut previous: &[u8] = &[];
-            for (index, span) in self.spans.iter().enumerate() {
-                let key = self.part(start.key, span.key);
-                let shared_len = if index == 0 { 0 } else { self.prefix_len() };
-                let own = self.part(start.right, span.right).try_into();
-                let right = own.ok().map(|own| link(index + 1, own));
-                let value = self.part(start.value, span.value);
-                room.put_entry(previous, key, shared_len, right, value);
-                previous = key;
-                start = *span;
-            }
-            room.put_node_end(self.subtree_digest(0).map(|own| link(0, own)));
+            let link = |slot, own: Option<&'d _>| own.map(|own| link(slot, own));
+            self.put_entries(room, 0..self.len(), &mut &[][..], link);
+            room.put_node_end(link(0, self.subtree_digest(0)));
         });
+    }
+
+    /// The most bytes that entries take, with a subtree behind the last.
+    pub(crate) fn max_entries_len(&self, entries: &Range<usize>) -> usize {
+        let start = self.span_before(entries.start);
+        let end = self.span_before(entries.end);
+        let keys_len = end.key - start.key;
+        let values_len = end.value - start.value;
+        let rights_len = end.right - start.right;
+        (keys_len + values_len + rights_len) as usize + DIGEST_LEN + entries.len() * MAX_ENTRY_LEN
+    }
+
+    /// Where the parts of entry `index` begin.
+    fn span_before(&self, index: usize) -> Span {
+        self.before(index)
+            .copied()
+            .unwrap_or_else(|| self.sections())
+    }
+
+    /// Puts entries, the first of them behind one of the key `previous`, which becomes the key of
+    /// the last. `link` gets the slot on the right of each and the digest there, and says which to
+    /// write.
+    #[inline]
+    pub(crate) fn put_entries<'d>(
+        &'d self,
+        room: &mut Room<'_>,
+        entries: Range<usize>,
+        previous: &mut &'d [u8],
+        link: impl Fn(usize, Option<&'d [u8; DIGEST_LEN]>) -> Option<&'d [u8; DIGEST_LEN]>,
+    ) {
+        let mut start = self.span_before(entries.start);
+        let mut shared_len = 0;
+        let spans = self.spans.get(entries.clone()).unwrap_or_default();
+        for (slot, span) in (entries.start + 1..).zip(spans) {
+            let key = self.part(start.key, span.key);
+            let right = self.part(start.right, span.right).try_into().ok();
+            let value = self.part(start.value, span.value);
+            room.put_entry(previous, key, shared_len, link(slot, right), value);
+            *previous = key;
+            shared_len = self.prefix_len();
+            start = *span;
+        }
     }
 }
 
@@ -96,6 +131,7 @@ impl Node {
 #[derive(Debug, Clone, Default)]
 pub struct NodeEncoder {
     len: usize,
+    keys_len: usize,
     left: Option<[u8; DIGEST_LEN]>,
     /// The entries before the last.
     entries: Vec<u8>,
@@ -111,6 +147,11 @@ impl NodeEncoder {
     /// Returns the number of entries so far.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Returns the length of all keys so far, written out in full, in bytes.
+    pub fn keys_len(&self) -> usize {
+        self.keys_len
     }
 
     /// Returns whether there is nothing in the node so far: neither entry nor subtree.
@@ -142,6 +183,7 @@ impl NodeEncoder {
         push_cid(&mut self.value, value);
         self.right = None;
         self.len += 1;
+        self.keys_len += key.len();
     }
 
     /// Returns the block, and begins the next.
@@ -159,6 +201,7 @@ impl NodeEncoder {
             room.put_node_end(self.left.as_ref());
         });
         self.len = 0;
+        self.keys_len = 0;
         self.left = None;
         self.entries.clear();
         block
@@ -178,16 +221,16 @@ impl NodeEncoder {
 }
 
 /// The most bytes that a node takes beside its entries and the digest of its first subtree.
-const MAX_FRAME_LEN: usize = NODE_START.len() + MAX_HEAD_LEN + 2 + SUBTREE_START.len();
+pub(crate) const MAX_FRAME_LEN: usize = NODE_START.len() + MAX_HEAD_LEN + 2 + SUBTREE_START.len();
 /// The most bytes that an entry takes beside its key, its value and the digest of its subtree.
-const MAX_ENTRY_LEN: usize =
+pub(crate) const MAX_ENTRY_LEN: usize =
     ENTRY_START.len() + 3 * MAX_HEAD_LEN + 3 * 2 + SUBTREE_START.len() + LINK_TAG.len() + 1;
 /// The most bytes that the head of a CBOR item takes.
 const MAX_HEAD_LEN: usize = 9;
 
 /// Appends what `put` puts, at most `max_len` bytes.
 #[inline]
-fn write(bytes: &mut Vec<u8>, max_len: usize, put: impl FnOnce(&mut Room<'_>)) {
+pub(crate) fn write(bytes: &mut Vec<u8>, max_len: usize, put: impl FnOnce(&mut Room<'_>)) {
     let start = bytes.len();
     bytes.resize(start + max_len, 0);
     let rest = bytes.get_mut(start..).unwrap_or_default();
@@ -198,7 +241,7 @@ fn write(bytes: &mut Vec<u8>, max_len: usize, put: impl FnOnce(&mut Room<'_>)) {
 }
 
 /// Where a node is written: space that is there, so that no step has to ask for more.
-struct Room<'b> {
+pub(crate) struct Room<'b> {
     rest: &'b mut [u8],
 }
 
@@ -221,7 +264,7 @@ impl Room<'_> {
         self.rest = rest;
     }
 
-    fn put_node_start(&mut self, len: usize) {
+    pub(crate) fn put_node_start(&mut self, len: usize) {
         let [map, name @ ..] = NODE_START;
         self.put(&[map]);
         self.put_head(name, ARRAY, len);
@@ -230,7 +273,7 @@ impl Room<'_> {
     /// An entry behind one of the key `previous`, with which `key` shares at least
     /// `shared_len` bytes.
     #[inline]
-    fn put_entry(
+    pub(crate) fn put_entry(
         &mut self,
         previous: &[u8],
         key: &[u8],
@@ -256,7 +299,7 @@ impl Room<'_> {
         }
     }
 
-    fn put_node_end(&mut self, left: Option<&[u8; DIGEST_LEN]>) {
+    pub(crate) fn put_node_end(&mut self, left: Option<&[u8; DIGEST_LEN]>) {
         self.put_subtree(b'l', left);
     }
 

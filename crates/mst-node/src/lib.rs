@@ -10,6 +10,7 @@ mod key;
 mod limits;
 mod link;
 mod node;
+mod parts;
 mod prefix;
 
 pub use builder::NodeBuilder;
@@ -22,4 +23,5 @@ pub use key::{InvalidKey, check_key};
 pub use limits::Limits;
 pub use link::{DIGEST_LEN, node_cid, node_digest};
 pub use node::{Entry, Node};
+pub use parts::NodeParts;
 pub use prefix::shared_prefix_len;

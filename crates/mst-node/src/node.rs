@@ -346,7 +346,7 @@ impl Node {
 
     /// The span of the entry before `index`.
     #[inline]
-    fn before(&self, index: usize) -> Option<&Span> {
+    pub(crate) fn before(&self, index: usize) -> Option<&Span> {
         self.spans.get(index.checked_sub(1)?)
     }
 

@@ -14,8 +14,8 @@
 use std::collections::BTreeMap;
 
 use mst_node::{
-    BuildError, Cid, DIGEST_LEN, InvalidKey, Joint, Node, NodeBuilder, NodeEncoder, node_cid,
-    node_digest,
+    BuildError, Cid, DIGEST_LEN, InvalidKey, Joint, Node, NodeBuilder, NodeEncoder, NodeParts,
+    node_cid, node_digest,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -205,7 +205,7 @@ proptest! {
         let mut encoder = NodeEncoder::default();
         for parts in nodes {
             prop_assert!(encoder.is_vacant() && encoder.is_empty());
-            prop_assert_eq!(encoder.len(), 0);
+            prop_assert_eq!((encoder.len(), encoder.keys_len()), (0, 0));
             let put = |encoder: &mut NodeEncoder, digest: Option<Digest>| {
                 if let Some(digest) = digest {
                     if twice {
@@ -223,8 +223,55 @@ proptest! {
                 prop_assert_eq!(encoder.len(), index + 1);
                 prop_assert!(!encoder.is_empty() && !encoder.is_vacant());
             }
+            prop_assert_eq!(encoder.keys_len(), parts.build().keys_len());
             prop_assert_eq!(encoder.clone().finish(), parts.build().encode());
             prop_assert_eq!(encoder.finish(), parts.build().encode());
+        }
+    }
+
+    #[test]
+    fn nodes_put_together_of_others_are_those_built_of_their_parts(
+        nodes in prop::collection::vec((parts(), prop::collection::vec(0..4_usize, 20)), 1..5),
+    ) {
+        // Of each node, as many entries from here and there as `cuts` says; none: one by itself.
+        let sources: Vec<Vec<(Node, std::ops::Range<usize>)>> = nodes
+            .iter()
+            .map(|(parts, cuts)| {
+                let mut at = 0;
+                let runs = cuts.iter().cycle().map_while(|len| {
+                    let end = parts.entries.len().min(at + len.max(&1));
+                    let (start, around) = (at.saturating_sub(1), parts.entries.len().min(end + 1));
+                    let source = Parts {
+                        left: parts.left,
+                        entries: parts.entries[start..around].to_vec(),
+                    };
+                    let run = at - start..end - start;
+                    at = end;
+                    (!run.is_empty()).then(|| (source.build(), run))
+                });
+                runs.collect()
+            })
+            .collect();
+        let mut together = NodeParts::default();
+        for ((parts, cuts), sources) in nodes.iter().zip(&sources) {
+            if let Some(left) = parts.left {
+                together.set_subtree(left);
+            }
+            let mut taken = 0;
+            for ((source, run), len) in sources.iter().zip(cuts.iter().cycle()) {
+                if *len == 0 {
+                    together.push(&parts.entries[taken].0, &parts.entries[taken].1);
+                } else {
+                    together.push_entries(source, run.clone());
+                }
+                taken += run.len();
+                if let Some(right) = parts.entries[taken - 1].2 {
+                    together.set_subtree(right);
+                }
+            }
+            let mut block = b"before".to_vec();
+            together.finish_into(&mut block);
+            prop_assert_eq!(&block[6..], parts.build().encode());
         }
     }
 

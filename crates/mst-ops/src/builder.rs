@@ -3,6 +3,7 @@
 use blockstore_core::{Bytes, Cid, StoreError, sha2_256};
 use mst_node::{DIGEST_LEN, Limits, NodeEncoder, check_key, height_of, node_cid};
 
+use crate::levels::Levels;
 use crate::{Error, place::check_size};
 
 /// Builds a tree from entries in key order, in one pass.
@@ -34,21 +35,13 @@ use crate::{Error, place::check_size};
 pub struct TreeBuilder<F> {
     sink: F,
     limits: Limits,
-    /// The node that is being made on each level, from the bottom.
-    levels: Vec<Level>,
+    levels: Levels<NodeEncoder>,
     /// The greatest key so far.
     last_key: Vec<u8>,
     /// How many entries there were.
     len: u64,
     /// Whether the sink failed, so that a node is lost.
     failed: bool,
-}
-
-#[derive(Debug, Default)]
-struct Level {
-    node: NodeEncoder,
-    /// Bytes of the node's keys, written out in full.
-    keys_len: usize,
 }
 
 impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
@@ -63,7 +56,7 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
         Self {
             sink,
             limits,
-            levels: Vec::new(),
+            levels: Levels::default(),
             last_key: Vec::new(),
             len: 0,
             failed: false,
@@ -84,12 +77,8 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
             return Err(Error::KeyOrder { index: self.len });
         }
         let height = height_of(key);
-        if let Some(level) = self.levels.get(usize::from(height)) {
-            check_size(
-                level.node.len() + 1,
-                level.keys_len + key.len(),
-                &self.limits,
-            )?;
+        if let Some(node) = self.levels.get(usize::from(height)) {
+            check_size(node.len() + 1, node.keys_len() + key.len(), &self.limits)?;
         }
         self.append(key, value, height)?;
         self.last_key.clear();
@@ -100,18 +89,9 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     /// Appends an entry that is known to be within the limits and behind the one before, and
     /// whose key has this height.
     pub(crate) fn append(&mut self, key: &[u8], value: &Cid, height: u8) -> Result<(), Error> {
-        let height = usize::from(height);
-        while self.levels.len() <= height {
-            self.levels.push(Level::default());
-        }
-        let below = self.close(height)?;
-        if let Some(level) = self.levels.get_mut(height) {
-            if let Some(digest) = below {
-                level.node.set_subtree(digest);
-            }
-            level.node.push(key, value);
-            level.keys_len += key.len();
-        }
+        let hand_out = hand_out(&mut self.sink, &mut self.failed);
+        let node = self.levels.rise(usize::from(height), hand_out)?;
+        node.push(key, value);
         self.len += 1;
         Ok(())
     }
@@ -123,45 +103,13 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     /// [`Error::Store`] if the sink failed, now or before.
     pub fn finish(mut self) -> Result<Cid, Error> {
         self.check_sink()?;
-        if self.levels.is_empty() {
+        let mut hand_out = hand_out(&mut self.sink, &mut self.failed);
+        let top = match self.levels.finish(&mut hand_out)? {
+            Some(top) => top,
             // The tree without entries has a node all the same.
-            self.levels.push(Level::default());
-            return Ok(node_cid(&self.hand_out(0)?));
-        }
-        let top = self.close(self.levels.len())?;
-        Ok(node_cid(&top.expect("the highest level has a key")))
-    }
-
-    /// Closes the nodes of the lowest `height` levels, and returns the digest of the highest
-    /// if there is anything in it.
-    fn close(&mut self, height: usize) -> Result<Option<[u8; DIGEST_LEN]>, Error> {
-        let mut below = None;
-        for index in 0..height {
-            let Some(level) = self.levels.get_mut(index) else {
-                break;
-            };
-            if let Some(digest) = below {
-                level.node.set_subtree(digest);
-            }
-            if level.node.is_vacant() {
-                continue;
-            }
-            below = Some(self.hand_out(index)?);
-        }
-        Ok(below)
-    }
-
-    /// Gives the node of level `index` to the sink and starts the next.
-    fn hand_out(&mut self, index: usize) -> Result<[u8; DIGEST_LEN], StoreError> {
-        let level = self.levels.get_mut(index);
-        let level = level.expect("the level was there when its node was asked for");
-        level.keys_len = 0;
-        let block = level.node.finish();
-        let digest = sha2_256(&block);
-        self.failed = true;
-        (self.sink)(node_cid(&digest), block.into())?;
-        self.failed = false;
-        Ok(digest)
+            None => hand_out(0, &mut NodeEncoder::default())?,
+        };
+        Ok(node_cid(&top))
     }
 
     fn check_sink(&self) -> Result<(), StoreError> {
@@ -169,5 +117,20 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
             return Err(StoreError::backend("a node was lost when the sink failed"));
         }
         Ok(())
+    }
+}
+
+/// What gives each complete node to `sink`. `failed` is set if that fails.
+fn hand_out<F: FnMut(Cid, Bytes) -> Result<(), StoreError>>(
+    sink: &mut F,
+    failed: &mut bool,
+) -> impl FnMut(usize, &mut NodeEncoder) -> Result<[u8; DIGEST_LEN], StoreError> {
+    |_, node| {
+        let block = node.finish();
+        let digest = sha2_256(&block);
+        *failed = true;
+        sink(node_cid(&digest), block.into())?;
+        *failed = false;
+        Ok(digest)
     }
 }

@@ -6,6 +6,7 @@ mod entries;
 mod entry;
 mod error;
 mod gaps;
+mod levels;
 mod node_store;
 mod nodes;
 mod place;

@@ -229,11 +229,6 @@ impl<'t> View<'t> {
         }
     }
 
-    /// The key on the right of slot `slot`, in this node or above.
-    pub(super) fn right_key(&self, slot: usize) -> Option<&'t [u8]> {
-        self.branch.node.key(slot).or_else(|| key_of(self.right))
-    }
-
     /// The node below slot `slot`, or `None` if there is no subtree. It is loaded and found to
     /// be in its place if it is not in memory yet.
     pub(super) fn child(

@@ -1,13 +1,15 @@
 //! From a tree and the operations that led to it back to the tree before them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use blockstore_core::{Cid, sha2_256};
-use mst_node::{DIGEST_LEN, Node, NodeEncoder, check_key, height_of, node_cid};
+use mst_node::{DIGEST_LEN, Node, NodeParts, check_key, height_of, node_cid};
 
 use super::Tree;
 use super::branch::{Branch, View};
 use super::gathered::Top;
+use crate::levels::RootHasher;
 use crate::{Error, NodeSource, Operation};
 
 /// Why operations cannot be taken back.
@@ -49,11 +51,6 @@ pub enum InvertError {
 fn or_nothing(value: Option<&Cid>) -> String {
     value.map_or_else(|| "nothing".to_owned(), ToString::to_string)
 }
-
-/// How many entries taking operations back one by one may move, as each change of a node does
-/// with all of its entries. Real nodes have a few dozen at most; a stranger's may have as many as
-/// fit into a message.
-const MAX_MOVED: usize = 100_000;
 
 impl<N: NodeSource> Tree<N> {
     /// Returns the root of the tree before `operations`, which are in any order, led to this
@@ -120,66 +117,31 @@ impl<N: NodeSource> Tree<N> {
                 });
             }
         }
-        // Its own, so that changing it copies no node: what it loads, nobody else has.
+        // Its own, so that what is loaded now is forgotten afterwards.
         let top = Arc::new(Branch::clone(self.top.branch()));
-        let mut before = Tree::of_top(&self.nodes, Top::Made(top));
-        let largest = before.check_present()?;
-        if operations.len().saturating_mul(largest) <= MAX_MOVED && before.take_back(&operations) {
-            return Ok(before.root());
-        }
-        self.rebuild(&operations)
-    }
-
-    /// Takes the operations back one after the other, as changes, if all that these need is
-    /// there. That is the quick way, which hashes only what changes, and mostly the way it goes.
-    ///
-    /// A proof can do with less, since one change may undo what another needs: where a key takes
-    /// the place of another, whole subtrees beside them may stay closed.
-    ///
-    /// Returns whether it has; if not, the tree is somewhere on the way.
-    fn take_back(&mut self, operations: &[&Operation]) -> bool {
-        // What was there first, since more of the tree is near while the created keys are.
-        for operation in operations {
-            if let Some(value) = &operation.old
-                && !matches!(self.insert(&operation.key, value), Ok(found) if found == operation.new)
-            {
-                return false;
-            }
-        }
-        for operation in operations {
-            if operation.old.is_none()
-                && !matches!(self.remove(&operation.key), Ok(found) if found == operation.new)
-            {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Builds the tree before the operations, sorted ones, of the sequence that this tree is.
-    fn rebuild(&self, operations: &[&Operation]) -> Result<Cid, InvertError> {
+        let mut tree = Tree::of_top(&self.nodes, Top::Made(top));
+        // So that its nodes link to those below as their blocks do.
+        tree.flush();
+        let top = View::of_top(tree.top.branch());
+        tree.check_present(top)?;
         let mut inversion = Inversion {
             nodes: &self.nodes,
-            operations,
-            levels: Vec::new(),
+            before: RootHasher::default(),
+            closed: None,
         };
-        inversion.take_node(View::of_top(self.top.branch()))?;
+        inversion.take_node(top, &operations)?;
         Ok(node_cid(&inversion.finish()?))
     }
 
-    /// Loads all nodes that are there, and so holds them to the rules. Returns how many entries
-    /// the largest has.
-    fn check_present(&self) -> Result<usize, Error> {
-        let mut largest = 0;
-        let mut views = vec![View::of_top(self.top.branch())];
+    /// Loads all nodes that are there, and so holds them to the rules.
+    fn check_present(&self, top: View<'_>) -> Result<(), Error> {
+        let mut views = vec![top];
         while let Some(view) = views.pop() {
-            let node = &view.branch.node;
-            largest = largest.max(node.len());
-            for (slot, digest) in node.subtree_digests() {
+            for (slot, digest) in view.branch.node.subtree_digests() {
                 views.extend(view.child_if_there(&self.nodes, slot, digest)?);
             }
         }
-        Ok(largest)
+        Ok(())
     }
 }
 
@@ -190,18 +152,11 @@ impl<N: NodeSource> Tree<N> {
 /// anew from the bottom up. A subtree is opened, which takes its node to be there, only where a
 /// key is put into its range, or where it comes to stand beside something that it has to be
 /// merged with.
-struct Inversion<'t, 'o, N> {
+struct Inversion<'t, N> {
     nodes: &'t N,
-    /// Those still to come, in key order.
-    operations: &'o [&'o Operation],
-    /// The node that is being made on each level, from the bottom.
-    levels: Vec<Level<'t>>,
-}
-
-#[derive(Default)]
-struct Level<'t> {
-    node: NodeEncoder,
-    /// The closed subtree in the slot that the node ends with so far. No two levels have one.
+    before: RootHasher<'t>,
+    /// The closed subtree that the sequence ends with so far. It goes where it belongs once it is
+    /// known that what comes next has not to become one with it.
     closed: Option<Closed<'t>>,
 }
 
@@ -217,181 +172,145 @@ impl Closed<'_> {
         usize::from(self.parent.branch.height) - 1
     }
 
-    fn digest(&self) -> Option<[u8; DIGEST_LEN]> {
-        let branch = self.parent.branch;
-        match branch.loaded(self.slot) {
-            Some(below) => Some(below.digest()),
-            None => branch.node.subtree_digest(self.slot).copied(),
-        }
+    fn digest(&self) -> Option<&[u8; DIGEST_LEN]> {
+        self.parent.branch.node.subtree_digest(self.slot)
     }
 }
 
-impl<'t, 'o, N: NodeSource> Inversion<'t, 'o, N> {
-    /// Takes a node with operations in its range, and what is below it.
-    fn take_node(&mut self, view: View<'t>) -> Result<(), InvertError> {
+impl<'t, N: NodeSource> Inversion<'t, N> {
+    /// Takes a node and what is below it, with the operations in its range.
+    fn take_node(
+        &mut self,
+        view: View<'t>,
+        mut operations: &[&'t Operation],
+    ) -> Result<(), InvertError> {
         let node = &view.branch.node;
-        for slot in 0..=node.len() {
-            self.take_slot(view, slot)?;
-            let (Some(key), Some(value)) = (node.key(slot), node.value(slot)) else {
-                break;
+        let mut start = 0;
+        loop {
+            // All up to here is as it was.
+            let slot = match operations.first() {
+                Some(next) => node.find(&next.key).unwrap_or_else(|slot| slot),
+                None => node.len(),
             };
-            // A slot takes all operations up to the key behind it.
-            let operation = self.next_operation(|next| next == key);
-            let before = match operation {
-                Some(operation) => {
-                    check_value(operation, Some(value))?;
-                    operation.old
+            if start < slot {
+                self.take_slot(view, start, &[])?;
+                self.push_entries(view, start..slot)?;
+            }
+            let inside = match node.key(slot) {
+                Some(key) => operations.partition_point(|next| next.key.as_slice() < key),
+                None => operations.len(),
+            };
+            let (inside, behind) = operations.split_at(inside);
+            self.take_slot(view, slot, inside)?;
+            operations = behind;
+            let Some(key) = node.key(slot) else {
+                return Ok(());
+            };
+            match operations.split_first() {
+                Some((operation, behind)) if operation.key == key => {
+                    check_value(operation, node.value(slot))?;
+                    self.put_back(operation, view.branch.height)?;
+                    operations = behind;
                 }
-                None => Some(value),
-            };
-            if let Some(value) = before {
-                self.push(key, &value, view.branch.height)?;
+                _ => self.push_entries(view, slot..slot + 1)?,
             }
+            start = slot + 1;
         }
-        Ok(())
     }
 
-    /// Takes what is in a slot, and the operations in its range.
-    fn take_slot(&mut self, view: View<'t>, slot: usize) -> Result<(), InvertError> {
-        let right = view.right_key(slot);
-        let in_range = |key: &[u8]| right.is_none_or(|right| key < right);
+    /// Takes what is in a slot, with the operations in its range.
+    fn take_slot(
+        &mut self,
+        view: View<'t>,
+        slot: usize,
+        operations: &[&'t Operation],
+    ) -> Result<(), InvertError> {
         if view.branch.has_subtree(slot) {
-            let touched = self
-                .operations
-                .first()
-                .is_some_and(|next| in_range(&next.key));
-            if touched && let Some(below) = view.child(self.nodes, slot)? {
-                return self.take_node(below);
+            if operations.is_empty() {
+                self.close(Closed { parent: view, slot })?;
+            } else if let Some(below) = view.child(self.nodes, slot)? {
+                self.take_node(below, operations)?;
             }
-            return Ok(self.close(Closed { parent: view, slot })?);
+            return Ok(());
         }
-        while let Some(operation) = self.next_operation(in_range) {
+        for operation in operations {
             check_value(operation, None)?;
-            if let Some(value) = &operation.old {
-                self.push(&operation.key, value, height_of(&operation.key))?;
-            }
+            self.put_back(operation, height_of(&operation.key))?;
         }
         Ok(())
     }
 
-    fn next_operation(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Option<&'o Operation> {
-        let (first, rest) = self.operations.split_first()?;
-        wanted(&first.key).then(|| {
-            self.operations = rest;
-            *first
-        })
+    /// Appends what an operation says was there before it.
+    fn put_back(&mut self, operation: &'t Operation, height: u8) -> Result<(), InvertError> {
+        if let Some(value) = &operation.old {
+            self.rise(height)?.push(&operation.key, value);
+        }
+        Ok(())
     }
 
-    /// Appends a key.
-    fn push(&mut self, key: &[u8], value: &Cid, height: u8) -> Result<(), Error> {
+    /// Appends entries of a node and the subtrees between them.
+    fn push_entries(&mut self, view: View<'t>, entries: Range<usize>) -> Result<(), InvertError> {
+        let node = self.rise(view.branch.height)?;
+        node.push_entries(&view.branch.node, entries);
+        Ok(())
+    }
+
+    /// Returns the node that a key of this height goes to, as the next in the sequence.
+    fn rise(&mut self, height: u8) -> Result<&mut NodeParts<'t>, InvertError> {
         let height = usize::from(height);
         // A closed subtree in whose range of heights the key is would have to have it.
-        while let Some(closed) = self.take_closed(|closed| closed.height() >= height) {
-            self.open(closed)?;
-        }
-        let below = self.finish_below(height);
-        let node = &mut self.level(height).node;
-        if let Some(digest) = below {
-            node.set_subtree(digest);
-        }
-        node.push(key, value);
-        Ok(())
+        self.open_down_to(height)?;
+        self.put_closed();
+        Ok(self.before.rise(height))
     }
 
     /// Appends a subtree as it is, if nothing beside it has to become one with it.
-    fn close(&mut self, subtree: Closed<'t>) -> Result<(), Error> {
+    fn close(&mut self, subtree: Closed<'t>) -> Result<(), InvertError> {
         let height = subtree.height();
-        while let Some(closed) = self.take_closed(|closed| closed.height() >= height) {
-            self.open(closed)?;
-        }
-        let beside = self.levels.iter().take(height + 1);
-        if beside.into_iter().any(|level| !level.is_empty()) {
+        self.open_down_to(height)?;
+        if self.closed.is_some() || self.before.reaches_down_to(height) {
             return self.open(subtree);
         }
-        self.level(height + 1).closed = Some(subtree);
+        self.closed = Some(subtree);
+        Ok(())
+    }
+
+    /// Opens the end of the sequence until no closed subtree there is as high as `height`.
+    fn open_down_to(&mut self, height: usize) -> Result<(), InvertError> {
+        while let Some(closed) = self.closed.take_if(|closed| closed.height() >= height) {
+            self.open(closed)?;
+        }
         Ok(())
     }
 
     /// Appends what is in a subtree.
-    fn open(&mut self, subtree: Closed<'t>) -> Result<(), Error> {
-        let Some(view) = subtree.parent.child(self.nodes, subtree.slot)? else {
-            return Ok(());
-        };
-        let node = &view.branch.node;
-        for slot in 0..=node.len() {
-            if view.branch.has_subtree(slot) {
-                self.close(Closed { parent: view, slot })?;
-            }
-            if let (Some(key), Some(value)) = (node.key(slot), node.value(slot)) {
-                self.push(key, &value, view.branch.height)?;
-            }
+    fn open(&mut self, subtree: Closed<'t>) -> Result<(), InvertError> {
+        match subtree.parent.child(self.nodes, subtree.slot)? {
+            Some(view) => self.take_node(view, &[]),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn take_closed(&mut self, wanted: impl Fn(&Closed<'t>) -> bool) -> Option<Closed<'t>> {
-        self.levels
-            .iter_mut()
-            .find_map(|level| level.closed.take_if(|closed| wanted(closed)))
-    }
-
-    fn level(&mut self, height: usize) -> &mut Level<'t> {
-        while self.levels.len() <= height {
-            self.levels.push(Level::default());
+    /// Puts the closed subtree into the slot above it.
+    fn put_closed(&mut self) {
+        if let Some(closed) = self.closed.take()
+            && let Some(digest) = closed.digest()
+        {
+            self.before.rise(closed.height() + 1).set_subtree(*digest);
         }
-        self.levels
-            .get_mut(height)
-            .expect("it was made if it was not there")
-    }
-
-    /// Finishes the nodes of the lowest `height` levels, and returns the digest of what belongs
-    /// into the slot that the level above them ends with.
-    fn finish_below(&mut self, height: usize) -> Option<[u8; DIGEST_LEN]> {
-        // Levels that nothing was on so far too: a subtree from below goes up through each.
-        self.level(height);
-        let mut below = None;
-        for level in self.levels.iter_mut().take(height) {
-            if let Some(digest) = level.subtree(below) {
-                level.node.set_subtree(digest);
-            }
-            below = (!level.node.is_vacant()).then(|| sha2_256(&level.node.finish()));
-        }
-        self.level(height).subtree(below)
     }
 
     /// Finishes the tree and returns its root.
-    fn finish(mut self) -> Result<[u8; DIGEST_LEN], Error> {
-        loop {
-            let has_keys = |level: &Level<'_>| !level.node.is_empty();
-            if let Some(top) = self.levels.iter().rposition(has_keys) {
-                let below = self.finish_below(top);
-                let node = &mut self.level(top).node;
-                if let Some(digest) = below {
-                    node.set_subtree(digest);
-                }
-                return Ok(sha2_256(&node.finish()));
-            }
-            // No key is known: the top is what is left over, unless that has none either.
-            match self.take_closed(|_| true) {
-                Some(closed) => self.open(closed)?,
-                None => return Ok(sha2_256(&Node::empty().encode())),
-            }
+    fn finish(mut self) -> Result<[u8; DIGEST_LEN], InvertError> {
+        // Where no key is known, the top is what is left over, unless that has none either.
+        while self.before.is_empty()
+            && let Some(closed) = self.closed.take()
+        {
+            self.open(closed)?;
         }
-    }
-}
-
-impl Level<'_> {
-    fn is_empty(&self) -> bool {
-        self.node.is_vacant() && self.closed.is_none()
-    }
-
-    /// The digest of what stands in the slot that the node ends with: the closed subtree, or
-    /// `below`, what was made on the levels below.
-    fn subtree(&mut self, below: Option<[u8; DIGEST_LEN]>) -> Option<[u8; DIGEST_LEN]> {
-        match self.closed.take() {
-            Some(closed) => closed.digest(),
-            None => below,
-        }
+        self.put_closed();
+        let top = self.before.finish();
+        Ok(top.unwrap_or_else(|| sha2_256(&Node::empty().encode())))
     }
 }
 
@@ -408,64 +327,4 @@ fn check_value(operation: &Operation, found: Option<Cid>) -> Result<(), InvertEr
 
 fn lossy(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()
-}
-
-#[cfg(test)]
-#[allow(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a panic in a test is the report"
-)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use mst_testkit::{Rng, SampleRepository};
-
-    use crate::{Operation, Tree};
-
-    /// Mostly one of the two ways would do, so that a fault of the other could hide behind it.
-    #[test]
-    fn both_ways_lead_back() {
-        let mut rng = Rng::new(41);
-        for round in 0..200 {
-            let sample = SampleRepository::generate(round, 1 + rng.below(60));
-            let before = sample.paths;
-            let entries = before.iter().map(|(key, value)| (key, *value));
-            let mut tree = Tree::from_entries(entries).unwrap();
-            let root = tree.root();
-            let keys: Vec<_> = before.keys().cloned().collect();
-            let mut operations = BTreeMap::new();
-            for _ in 0..=rng.below(12) {
-                let near = &keys[rng.below(keys.len())];
-                let (key, new) = match rng.below(3) {
-                    0 => (near.clone(), None),
-                    1 => (near.clone(), Some(root)),
-                    _ => (format!("{near}{}", rng.below(9)), Some(root)),
-                };
-                let old = match &new {
-                    Some(value) => tree.insert(key.as_bytes(), value).unwrap(),
-                    None => tree.remove(key.as_bytes()).unwrap(),
-                };
-                let old = match operations.remove(&key) {
-                    Some(Operation { old, .. }) => old,
-                    None => old,
-                };
-                let bytes = key.clone().into_bytes();
-                operations.insert(
-                    key,
-                    Operation {
-                        key: bytes,
-                        old,
-                        new,
-                    },
-                );
-            }
-            let operations: Vec<_> = operations.values().collect();
-            let effective = operations.iter().filter(|one| one.old != one.new);
-            let effective: Vec<_> = effective.copied().collect();
-            assert_eq!(tree.rebuild(&effective).unwrap(), root, "round {round}");
-            assert!(tree.take_back(&effective), "round {round}");
-            assert_eq!(tree.root(), root, "round {round}");
-        }
-    }
 }
