@@ -257,15 +257,14 @@ impl<'b> Reader<'b> {
 }
 
 // The types of items.
-pub(crate) const UNSIGNED: u8 = 0;
-pub(crate) const NEGATIVE: u8 = 1;
-pub(crate) const BYTES: u8 = 2;
-pub(crate) const TEXT: u8 = 3;
-pub(crate) const LIST: u8 = 4;
-pub(crate) const MAP: u8 = 5;
-pub(crate) const TAG: u8 = 6;
+const UNSIGNED: u8 = 0;
+const NEGATIVE: u8 = 1;
+const BYTES: u8 = 2;
+const TEXT: u8 = 3;
+const LIST: u8 = 4;
+const MAP: u8 = 5;
 /// The number of the one tag there is.
-pub(crate) const LINK_TAG: u64 = 42;
+const LINK_TAG: u64 = 42;
 
 #[cfg(test)]
 mod tests {

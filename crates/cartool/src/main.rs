@@ -23,7 +23,7 @@ mod info;
 mod init;
 mod input;
 mod json;
-mod json_reader;
+mod json_lines;
 mod key_file;
 mod keygen;
 mod list;

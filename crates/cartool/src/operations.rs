@@ -4,8 +4,11 @@ use std::io::{self, Write};
 
 use atproto_mst::{Cid, Operation};
 
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
 use crate::json::{JsonWriter, Layout};
-use crate::json_reader::{InvalidJson, JsonReader, Token};
+use crate::json_lines;
 use crate::quote::Quoted;
 
 /// Writes an operation as a line: `+ "path" new`, `- "path" old` or `~ "path" old new`.
@@ -23,9 +26,9 @@ pub(crate) fn write_text(operation: &Operation, out: &mut impl Write) -> io::Res
 pub(crate) fn write_json(operation: &Operation, mut out: &mut impl Write) -> io::Result<()> {
     let mut json = JsonWriter::new(&mut out, Layout::Line);
     json.open("{")?;
-    json.key(PATH)?;
+    json.key("path")?;
     json.text(&String::from_utf8_lossy(&operation.key))?;
-    for (name, value) in [(OLD, &operation.old), (NEW, &operation.new)] {
+    for (name, value) in [("old", &operation.old), ("new", &operation.new)] {
         json.key(name)?;
         match value {
             Some(cid) => json.text(&cid.to_string())?,
@@ -40,7 +43,7 @@ pub(crate) fn write_json(operation: &Operation, mut out: &mut impl Write) -> io:
 pub(crate) fn write_node_json(side: &str, cid: &Cid, mut out: &mut impl Write) -> io::Result<()> {
     let mut json = JsonWriter::new(&mut out, Layout::Line);
     json.open("{")?;
-    json.key(NODE)?;
+    json.key("node")?;
     json.text(&cid.to_string())?;
     json.key("in")?;
     json.text(side)?;
@@ -48,81 +51,57 @@ pub(crate) fn write_node_json(side: &str, cid: &Cid, mut out: &mut impl Write) -
     writeln!(out)
 }
 
-/// Reads operations, one a line. Lines about nodes are passed over, and so are empty ones.
-pub(crate) fn parse(text: &str) -> Result<Vec<Operation>, InvalidJson> {
-    let mut operations = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
+/// Reads operations as [`write_json`] writes them. Nodes between them are passed over.
+pub(crate) fn parse(text: &[u8]) -> Result<Vec<Operation>, String> {
+    let lines = json_lines::parse(text, |fields: Fields| match fields {
+        Fields {
+            path: Some(path),
+            old: Value::Given(old),
+            new: Value::Given(new),
+            ..
+        } => {
+            let key = path.into_bytes();
+            Ok(Some(Operation { key, old, new }))
         }
-        let parsed = parse_line(line).map_err(|wrong| InvalidJson {
-            line: index + 1,
-            ..wrong
-        })?;
-        operations.extend(parsed);
-    }
-    Ok(operations)
+        Fields {
+            path: None,
+            node: Some(_),
+            side: Some(_),
+            ..
+        } => Ok(None),
+        _ => Err("an operation has path, old and new".to_owned()),
+    })?;
+    Ok(lines.into_iter().flatten().collect())
 }
 
-fn parse_line(line: &str) -> Result<Option<Operation>, InvalidJson> {
-    let mut json = JsonReader::new(line);
-    let (mut path, mut old, mut new) = (None, None, None);
-    let mut is_node = false;
-    match json.next()? {
-        Some((_, Token::Object)) => {}
-        _ => return Err(json.wrong_at(0, "not an object")),
-    }
-    while let Some((place, token)) = json.next()? {
-        let Token::Key(name) = token else {
-            continue;
-        };
-        let value = json.next()?;
-        let twice = match (&*name, value) {
-            (PATH, Some((_, Token::Text(text)))) => path.replace(text).is_some(),
-            (PATH, _) => return Err(json.wrong_at(place, "the path must be text")),
-            (OLD, value) => old.replace(cid(&json, place, value)?).is_some(),
-            (NEW, value) => new.replace(cid(&json, place, value)?).is_some(),
-            (NODE | "in", Some((_, Token::Text(_)))) => {
-                is_node |= name == NODE;
-                false
-            }
-            _ => return Err(json.wrong_at(place, "an operation has path, old and new")),
-        };
-        if twice {
-            return Err(json.wrong_at(place, "a key for the second time"));
-        }
-    }
-    match (path, old, new) {
-        (Some(path), Some(old), Some(new)) => Ok(Some(Operation {
-            key: path.into_bytes(),
-            old,
-            new,
-        })),
-        (None, None, None) if is_node => Ok(None),
-        _ => Err(json.wrong_at(0, "an operation has path, old and new")),
-    }
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    path: Option<String>,
+    #[serde(default)]
+    old: Value,
+    #[serde(default)]
+    new: Value,
+    node: Option<String>,
+    #[serde(rename = "in")]
+    side: Option<String>,
 }
 
-/// A CID, or `None` for null.
-fn cid(
-    json: &JsonReader<'_>,
-    place: usize,
-    value: Option<(usize, Token)>,
-) -> Result<Option<Cid>, InvalidJson> {
-    match value {
-        Some((_, Token::Null)) => Ok(None),
-        Some((place, Token::Text(text))) => match Cid::try_from(text.as_str()) {
-            Ok(cid) => Ok(Some(cid)),
-            Err(_) => Err(json.wrong_at(place, "not a CID")),
-        },
-        _ => Err(json.wrong_at(place, "must be a CID, as text, or null")),
-    }
+/// What a key maps to: a CID as text, or null.
+#[derive(Default)]
+enum Value {
+    #[default]
+    Missing,
+    Given(Option<Cid>),
 }
 
-const PATH: &str = "path";
-const OLD: &str = "old";
-const NEW: &str = "new";
-const NODE: &str = "node";
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
+        let text: Option<String> = Deserialize::deserialize(field)?;
+        let cid = text.map(|text| Cid::try_from(text).map_err(|_| D::Error::custom("not a CID")));
+        cid.transpose().map(Self::Given)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -146,40 +125,36 @@ mod tests {
             write_json(operation, &mut text).unwrap();
             write_node_json("old", &one, &mut text).unwrap();
         }
-        let text = String::from_utf8(text).unwrap();
         assert_eq!(parse(&text).unwrap(), operations);
     }
 
     #[test]
     fn each_fault_is_told_with_its_line() {
-        for (line, column, why) in [
-            ("[]", 1, "not an object"),
-            (r#"{"path":1}"#, 2, "the path must be text"),
+        for (line, why) in [
+            (
+                "[]",
+                "invalid length 0, expected struct Fields with 5 elements",
+            ),
+            (
+                r#"{"path":1}"#,
+                "invalid type: integer `1`, expected a string",
+            ),
             (
                 r#"{"path":"a","old":null}"#,
-                1,
                 "an operation has path, old and new",
             ),
-            (r#"{"path":"a","old":"b","new":null}"#, 19, "not a CID"),
+            (r#"{"node":"a"}"#, "an operation has path, old and new"),
+            (r#"{"path":"a","old":"b","new":null}"#, "not a CID"),
             (
                 r#"{"path":"a","old":1,"new":null}"#,
-                13,
-                "must be a CID, as text, or null",
+                "invalid type: integer `1`, expected a string",
             ),
-            (
-                r#"{"path":"a","path":"a"}"#,
-                13,
-                "a key for the second time",
-            ),
-            (r#"{"cid":"a"}"#, 2, "an operation has path, old and new"),
+            (r#"{"path":"a","path":"a"}"#, "duplicate field `path`"),
+            (r#"{"cid":"a"}"#, "unknown field `cid`, expected one of"),
         ] {
-            let wrong = parse(&format!("\n{line}\n")).unwrap_err();
-            let expected = InvalidJson {
-                line: 2,
-                column,
-                why,
-            };
-            assert_eq!(wrong, expected, "{line}");
+            let wrong = parse(format!("\n{line}\n").as_bytes()).unwrap_err();
+            assert!(wrong.contains(why), "{line}: {wrong}");
+            assert!(wrong.contains("line 2"), "{line}: {wrong}");
         }
     }
 }

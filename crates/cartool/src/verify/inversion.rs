@@ -24,9 +24,7 @@ pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Operation>, Failu
     }
     let bytes = input::read_whole(file);
     let bytes = bytes.map_err(|error| Failure::Input(error.into()).of(file))?;
-    let text = String::from_utf8(bytes).map_err(|error| error.to_string());
-    let parsed = text.and_then(|text| operations::parse(&text).map_err(|wrong| wrong.to_string()));
-    parsed.map_err(|wrong| Failure::Invalid(wrong).of(file))
+    operations::parse(&bytes).map_err(|wrong| Failure::Invalid(wrong).of(file))
 }
 
 /// Takes operations back, and says which tree was before them. If that is not `expected`, or

@@ -205,7 +205,7 @@ fn all_writes_are_made_or_none() {
         (
             "{".to_owned(),
             1,
-            "line 2, column 2: the text ends too early",
+            "EOF while parsing an object at line 3 column 0",
         ),
         (large, 1, "where 1000000 are allowed"),
         (

@@ -168,7 +168,7 @@ fn operations_lead_back_to_where_they_came_from() {
         (code, &*err),
         (
             1,
-            "cartool: standard input: line 1, column 2: the path must be text\n"
+            "cartool: standard input: invalid type: integer `1`, expected a string at line 1 column 10\n"
         )
     );
 }
