@@ -619,7 +619,7 @@ pub(crate) struct SalvageArgs {
 /// A record with several paths comes as often, for such a reader keeps nothing.
 ///
 /// A database is compacted in its place: what older revisions have left behind is dropped, and
-/// the file gets shorter.
+/// the file gets shorter. With --drop, a repository goes too, but for what others share with it.
 #[derive(Debug, Args)]
 pub(crate) struct CompactArgs {
     /// The CAR, or `-` for standard input; or the database
@@ -628,6 +628,10 @@ pub(crate) struct CompactArgs {
     /// The CAR to write, or `-` for standard output; not for a database
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Drop the repository of this account from the database
+    #[arg(long, value_name = "DID", conflicts_with = "output")]
+    pub(crate) drop: Option<String>,
 }
 
 /// Copy a repository into an SQLite database

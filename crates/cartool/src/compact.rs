@@ -28,7 +28,11 @@ pub(crate) fn run(
                 for a CAR of what is in it there is `cartool export`";
             return Err(Failure::Usage(what.to_owned()));
         }
-        return compact_database(&args.file, report);
+        return compact_database(&args.file, args.drop.as_deref(), report);
+    }
+    if args.drop.is_some() {
+        let what = "--drop is for databases, and this is none";
+        return Err(Failure::Usage(what.to_owned()));
     }
     let Some(target) = &args.output else {
         let what = "to compact a CAR takes --output; it may be the CAR itself";
@@ -69,13 +73,22 @@ fn compact_car(
     Ok(())
 }
 
-/// Drops from a database all blocks that no head needs.
-fn compact_database(path: &Path, report: &mut Report) -> Result<(), Failure> {
+/// Drops from a database a repository, if one is named, and then all blocks that no head needs.
+fn compact_database(
+    path: &Path,
+    repository: Option<&str>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let database = database::open(path, Access::ReadWrite)?;
     let before = database::size(&database)?;
     report.show(Progress::of_silent_work(None));
     let progress = report.progress();
     let dropped = database.transaction(|transaction| {
+        if repository.is_some() {
+            let heads = transaction.heads()?;
+            let (name, _) = database::choose(&heads, repository)?;
+            transaction.delete_head(name)?;
+        }
         let heads = transaction.heads()?;
         let heads: Vec<Cid> = heads.into_iter().map(|(_, cid)| cid).collect();
         let blocks = transaction;

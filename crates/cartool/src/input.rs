@@ -203,6 +203,8 @@ fn not_a_car(start: &[u8], error: CarError) -> Failure {
     let what = match start.trim_ascii_start() {
         _ if start.starts_with(database::MAGIC) => "an SQLite database, where only a CAR will do",
         [b'{' | b'<', ..] => "text such as a server's reply that something went wrong, not a CAR",
+        [0x1f, 0x8b, ..] => "compressed by gzip; what is in it may be a CAR",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed by zstd; what is in it may be a CAR",
         _ => return error.into(),
     };
     Failure::Invalid(what.to_owned())

@@ -212,6 +212,39 @@ fn compacting_a_database_drops_what_no_repository_needs() {
 }
 
 #[test]
+fn a_repository_is_dropped_and_the_others_stay() {
+    let (one, other) = (SampleRepository::generate(71, 300), another(72));
+    let folder = Folder::new();
+    let database = folder.path("database");
+    for sample in [&one, &other] {
+        assert_eq!(
+            folder.run(&["import", "-", &database], &sample.car()).code,
+            0
+        );
+    }
+    let run = folder.run(&["compact", &database, "--drop", "did:plc:nobody"], b"");
+    assert_eq!(run.code, 4, "{}", run.err);
+    let run = folder.run(&["compact", &database, "--drop", DID], b"");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let own: std::collections::BTreeSet<_> = one.blocks().into_iter().collect();
+    let shared = other.blocks().into_iter().filter(|one| own.contains(one));
+    let dropped = own.len() - shared.count();
+    let start = format!("cartool: dropped {dropped} blocks; ");
+    assert!(run.err.starts_with(&start), "{}", run.err);
+    // The one that is left need not be named.
+    let run = folder.run(&["export", &database, "-o", "-"], b"");
+    assert_eq!(run.raw_out, other.car());
+
+    // The last may go too. A CAR has but one.
+    let run = folder.run(&["compact", &database, "--drop", "did:plc:another"], b"");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(folder.run(&["list", &database], b"").code, 4);
+    let car = folder.write("in.car", one.car());
+    let run = folder.run(&["compact", &car, "--drop", DID], b"");
+    assert_eq!(run.code, 2, "{}", run.err);
+}
+
+#[test]
 fn a_repository_that_is_not_whole_is_refused_and_no_database_made() {
     let sample = SampleRepository::generate(69, 100);
     let folder = Folder::new();

@@ -396,3 +396,26 @@ fn info_tells_of_a_car_without_a_commit_what_it_can() {
     let run = cartool(&["info", "FILE"], b"\x11\xa2\x65roots\x80\x67version\x01");
     assert_eq!((run.code, run.lines()[1]), (1, "Size:         18 bytes"));
 }
+
+#[test]
+fn what_is_no_car_at_all_is_told_by_its_start() {
+    for (file, what) in [
+        (
+            b" {\"error\":\"RepoNotFound\"}".as_slice(),
+            "text such as a server's reply that something went wrong, not a CAR",
+        ),
+        (
+            b"\x1f\x8b\x08\0",
+            "compressed by gzip; what is in it may be a CAR",
+        ),
+        (
+            b"\x28\xb5\x2f\xfd\0",
+            "compressed by zstd; what is in it may be a CAR",
+        ),
+    ] {
+        for run in [cartool(&["info", "FILE"], file), run(&["info", "-"], file)] {
+            assert_eq!((run.code, &*run.out), (1, ""));
+            assert!(run.err.ends_with(&format!("{what}\n")), "{}", run.err);
+        }
+    }
+}
