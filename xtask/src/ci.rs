@@ -61,24 +61,26 @@ fn docs() -> Result<()> {
 
 /// Builds what a user may ask for, one way at a time.
 fn features() -> Result<()> {
-    for line in [
-        "check -p atproto-mst --no-default-features",
-        "check -p atproto-mst --no-default-features --features car",
-        "check -p atproto-mst --no-default-features --features sqlite",
-        "check -p atproto-mst --no-default-features --features k256",
-        "check -p atproto-mst --no-default-features --features p256",
-        "check -p blockstore-core --no-default-features",
-        "check -p blockstore-core --features contract",
-        "check -p blockstore-car",
-        "check -p mst-node",
-        "check -p mst-ops",
-        "check -p mst-repo",
-        "check -p mst-repo --no-default-features",
-        "check -p mst-repo --no-default-features --features k256",
-        "check -p mst-repo --no-default-features --features p256",
-        "check -p blockstore-sqlite",
+    for chosen in [
+        "-p atproto-mst --no-default-features",
+        "-p atproto-mst --no-default-features --features car",
+        "-p atproto-mst --no-default-features --features sqlite",
+        "-p atproto-mst --no-default-features --features k256",
+        "-p atproto-mst --no-default-features --features p256",
+        "-p blockstore-core --no-default-features",
+        "-p blockstore-core --features contract",
+        "-p blockstore-car",
+        "-p mst-node",
+        "-p mst-ops",
+        "-p mst-repo",
+        "-p mst-repo --no-default-features",
+        "-p mst-repo --no-default-features --features k256",
+        "-p mst-repo --no-default-features --features p256",
+        "-p blockstore-sqlite",
     ] {
-        shell::run(&mut cargo(line))?;
+        shell::run(&mut cargo(&format!(
+            "clippy {chosen} --locked -- -D warnings"
+        )))?;
     }
     Ok(())
 }

@@ -30,9 +30,9 @@ pub use mst_repo::{
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{
-    CheckedCommit, EventCheck, EventError, EventFault, NewCommit, OutOfSync, RepoState,
-    RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords, Write,
-    WriteError, Writer,
+    CheckedCommit, EventCheck, EventError, EventFault, ExportError, NewCommit, OutOfSync,
+    RepoState, RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords,
+    Write, WriteError, Writer,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use mst_repo::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};

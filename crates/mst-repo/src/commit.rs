@@ -218,6 +218,7 @@ pub(crate) fn decode_record(block: &[u8]) -> Option<BTreeMap<String, Ipld>> {
 }
 
 /// Whether a record with these fields is a commit, as [`Commit::decode_version_2`] would find.
+#[cfg(feature = "car")]
 pub(crate) fn is_commit(record: &[u8], fields: BTreeMap<String, Ipld>) -> bool {
     items::has_at_most(MAX_ITEMS, record) && Commit::from_fields(Fields(fields)).is_ok()
 }

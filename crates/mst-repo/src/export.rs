@@ -1,5 +1,7 @@
 //! The blocks of a repository, all or some, in the order in which a reader wants them.
 
+#[cfg(feature = "car")]
+mod car;
 mod range;
 mod since;
 mod steps;
@@ -17,6 +19,8 @@ use crate::{Error, Repository, RepositorySummary, check_nsid};
 use range::KeyRange;
 pub(crate) use steps::{Step, Steps};
 
+#[cfg(feature = "car")]
+pub use car::ExportError;
 pub use since::ExportSince;
 
 impl<S: BlockStore> Repository<S> {
@@ -33,6 +37,8 @@ impl<S: BlockStore> Repository<S> {
     /// below one node, as with [`records`](Self::records). Stop at the first with `?`: what a
     /// CAR lacks, its reader cannot know.
     ///
+    /// `Export::write_car` makes a CAR of them (feature `car`).
+    ///
     /// Nodes are needed just once here, so it is fastest over a repository opened without a
     /// cache ([`NodeStoreOptions::cache_bytes`](mst_ops::NodeStoreOptions::cache_bytes)).
     ///
@@ -46,22 +52,19 @@ impl<S: BlockStore> Repository<S> {
     /// # Examples
     ///
     /// ```
-    /// use blockstore_car::{CarBlockStore, CarWriter};
+    /// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
     /// use mst_repo::Repository;
     /// # let sample = mst_testkit::SampleRepository::generate(7, 10);
-    /// # let bytes = sample.shuffled_car(1);
+    /// # let blocks = MemoryBlockStore::new();
+    /// # blocks.put_many(&sample.blocks())?;
+    /// # let commit = sample.commit.0;
     ///
-    /// let car = CarBlockStore::from_bytes(bytes)?;
-    /// let commit = car.roots()[0];
-    /// let repository = Repository::open(car, &commit)?;
-    ///
-    /// let mut writer = CarWriter::new(Vec::new(), &[commit])?;
+    /// let repository = Repository::open(blocks, &commit)?;
+    /// let mut bytes = 0;
     /// for block in repository.export()? {
-    ///     let (cid, bytes) = block?;
-    ///     writer.write_block(&cid, &bytes)?;
+    ///     let (cid, block) = block?;
+    ///     bytes += block.len();
     /// }
-    /// let in_order = writer.finish()?;
-    /// # assert_eq!(in_order, sample.car());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn export(&self) -> Result<Export<'_, S>, Error> {
@@ -152,7 +155,8 @@ impl<S: BlockStore> Repository<S> {
 
     fn export_within(&self, range: KeyRange) -> Result<Export<'_, S>, Error> {
         Ok(Export {
-            commit: Some((self.commit_cid(), self.commit().encode().into())),
+            commit: self.commit_cid(),
+            first: Some(self.commit().encode().into()),
             blocks: self.blocks(),
             steps: Steps::new(self.walker()?),
             range,
@@ -221,8 +225,9 @@ pub(crate) fn put_all<T: BlockStoreMut, E: From<Error>>(
 /// [`Repository::export`], [`export_collection`](Repository::export_collection) or
 /// [`export_range`](Repository::export_range).
 pub struct Export<'r, S> {
-    /// The first block, until it is given.
-    commit: Option<(Cid, Bytes)>,
+    commit: Cid,
+    /// The commit's block, until it is given.
+    first: Option<Bytes>,
     blocks: &'r S,
     steps: Steps<'r, S>,
     range: KeyRange,
@@ -319,8 +324,8 @@ impl<S: BlockStore> Export<'_, S> {
         &mut self,
         next: impl FnMut(&mut Self) -> Option<Step>,
     ) -> Option<Result<(Cid, Bytes), Error>> {
-        if let Some(commit) = self.commit.take() {
-            return Some(Ok(commit));
+        if let Some(block) = self.first.take() {
+            return Some(Ok((self.commit, block)));
         }
         if self.ready.is_empty() {
             self.read_ahead(next);

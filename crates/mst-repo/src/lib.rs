@@ -29,6 +29,8 @@ pub use commit::{Commit, InvalidCommit, is_record};
 pub use error::Error;
 #[cfg(feature = "car")]
 pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSync, RepoState};
+#[cfg(feature = "car")]
+pub use export::ExportError;
 pub use export::{Export, ExportSince};
 pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
 pub use ipld_core::ipld::Ipld;

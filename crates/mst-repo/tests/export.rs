@@ -10,12 +10,14 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::io;
 
+use blockstore_car::CarError;
 use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
 };
 use mst_ops::{NodeStore, Tree};
-use mst_repo::{Commit, Error, Repository, reachable};
+use mst_repo::{Commit, Error, ExportError, Repository, reachable};
 use mst_testkit::{Rng, SampleRepository};
 
 type Block = (Cid, Bytes);
@@ -103,6 +105,46 @@ fn one_bad_record_is_one_error() {
     assert_eq!(found.len() + 1, sample.blocks().len());
     assert_eq!(errors.len(), 1);
     assert!(matches!(&errors[0], Err(error) if error.cid() == Some(bad)));
+}
+
+/// Takes so many bytes and no more, as a full disk does.
+struct Full(usize);
+
+impl io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(self.0);
+        self.0 -= len;
+        if len == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_car_is_written_whole_or_an_error_says_what_failed() {
+    let sample = SampleRepository::generate(8, 100);
+    let store = stored(&sample.blocks());
+    let repository = Repository::open(&store, &sample.commit.0).unwrap();
+    let export = || repository.export().unwrap();
+    assert_eq!(export().write_car(Vec::new()).unwrap(), sample.car());
+    let len = sample.car().len();
+    assert_eq!(export().write_car(Full(len)).unwrap().0, 0);
+    for room in [0, 1, 10_000, len - 1] {
+        let full = export().write_car(Full(room)).err().unwrap();
+        assert!(
+            matches!(&full, ExportError::Output(CarError::Io(error)) if error.kind() == io::ErrorKind::StorageFull),
+            "{full}"
+        );
+    }
+    let missing = *sample.records.keys().next().unwrap();
+    store.delete(&missing).unwrap();
+    let error = export().write_car(Vec::new()).err().unwrap();
+    assert!(matches!(&error, ExportError::Repository(error) if error.cid() == Some(missing)));
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl<S: BlockStore> Repository<S> {
     /// # Examples
     ///
     /// ```
-    /// use blockstore_car::{CarBlockStore, CarWriter};
+    /// use blockstore_car::CarBlockStore;
     /// use blockstore_core::{MemoryBlockStore, OverlayBlockStore};
     /// use mst_repo::{Repository, Write, Writer};
     ///
@@ -134,12 +134,8 @@ impl<S: BlockStore> Repository<S> {
     /// // What the origin sends for the time since.
     /// let new = writer.write(&write("2"), &key)?;
     /// let repository = Repository::open(&origin, &new.cid)?;
-    /// let mut car = CarWriter::new(Vec::new(), &[new.cid])?;
-    /// for block in repository.export_since(repository.nodes(), &old.commit.data)? {
-    ///     let (cid, block) = block?;
-    ///     car.write_block(&cid, &block)?;
-    /// }
-    /// let car = CarBlockStore::from_bytes(car.finish()?)?;
+    /// let new_blocks = repository.export_since(repository.nodes(), &old.commit.data)?;
+    /// let car = CarBlockStore::from_bytes(new_blocks.write_car(Vec::new())?)?;
     ///
     /// let repository = Repository::open(OverlayBlockStore::new(car, &mirror), &new.cid)?;
     /// let copied = repository.copy_since_to(&old.commit.data, &mirror)?;
@@ -174,7 +170,7 @@ impl<S: BlockStore> Repository<S> {
 /// An iterator over the blocks of a repository that an older tree does not have, from
 /// [`Repository::export_since`].
 pub struct ExportSince<'r, S> {
-    export: Export<'r, S>,
+    pub(super) export: Export<'r, S>,
     difference: Difference,
 }
 
