@@ -6,7 +6,7 @@ pub use blockstore_car::{
 };
 pub use blockstore_core::{
     self, BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
-    check_block, cid_of, dag_cbor_cid, raw_cid,
+    check_block, cid_of, dag_cbor_cid, put_all, raw_cid,
 };
 #[cfg(feature = "sqlite")]
 pub use blockstore_sqlite::{

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod batches;
 mod cid;
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -9,6 +10,7 @@ mod overlay;
 mod store;
 
 pub use ::cid::Cid;
+pub use batches::put_all;
 pub use bytes::Bytes;
 pub use cid::{
     CidBytes, DAG_CBOR, RAW, SHA2_256, check_block, cid_of, dag_cbor_cid, is_verifiable, raw_cid,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use atproto_mst::{BlockStore, BlockStoreMut, Commit, OverlayBlockStore, Repository};
+use atproto_mst::{BlockStore, Commit, OverlayBlockStore, Repository, put_all};
 use blockstore_sqlite::{Access, SqliteTransaction};
 
 use crate::cli::ImportArgs;
@@ -105,28 +105,15 @@ fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies the blocks, in pieces of which several fit into memory.
+/// Copies the blocks.
 fn copy<S: BlockStore>(
     repository: &Repository<S>,
     transaction: &SqliteTransaction<'_>,
     args: &ImportArgs,
 ) -> Result<(), Failure> {
-    const PIECE_COUNT: usize = 1_000;
-    const PIECE_LEN: usize = 1 << 20;
     let of_source = |error: atproto_mst::Error| Failure::from(error).of(&args.source.file);
-    let mut piece = Vec::new();
-    let mut len = 0;
-    for block in repository.export().map_err(of_source)?.for_store() {
-        let (cid, block) = block.map_err(of_source)?;
-        len += block.len();
-        piece.push((cid, block));
-        if piece.len() == PIECE_COUNT || len >= PIECE_LEN {
-            transaction.put_many(&piece)?;
-            piece.clear();
-            len = 0;
-        }
-    }
-    Ok(transaction.put_many(&piece)?)
+    let blocks = repository.export().map_err(of_source)?.for_store();
+    put_all(blocks.map(|block| block.map_err(of_source)), transaction)
 }
 
 /// What the database had of the repository.

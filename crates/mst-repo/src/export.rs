@@ -11,7 +11,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::RangeBounds;
 
-use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, put_all};
 
 use crate::batch::Batch;
 use crate::large::LargeRecords;
@@ -198,27 +198,6 @@ impl<S: BlockStore> Repository<S> {
         put_all(self.export()?.for_store(), store)?;
         Ok(summary)
     }
-}
-
-/// Puts blocks into a store, in pieces of which a few fit into memory.
-pub(crate) fn put_all<T: BlockStoreMut, E: From<Error>>(
-    blocks: impl Iterator<Item = Result<(Cid, Bytes), E>>,
-    store: &T,
-) -> Result<(), E> {
-    /// How many bytes to put at once.
-    const BATCH_LEN: usize = 1 << 20;
-    let (mut batch, mut len) = (Vec::new(), 0);
-    for block in blocks {
-        let (cid, block) = block?;
-        len += block.len();
-        batch.push((cid, block));
-        if len >= BATCH_LEN {
-            store.put_many(&batch).map_err(Error::from)?;
-            batch.clear();
-            len = 0;
-        }
-    }
-    Ok(store.put_many(&batch).map_err(Error::from)?)
 }
 
 /// An iterator over the blocks of a repository, or of a range of its keys, from

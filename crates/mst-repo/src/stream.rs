@@ -10,11 +10,11 @@ use std::io::Read;
 use std::iter::FusedIterator;
 
 use blockstore_car::{CarError, CarOptions, CarReader, Verify};
-use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, CidBytes, StoreError};
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, CidBytes, StoreError, put_all};
 use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
 
 use self::given::Given;
-use crate::export::{Step, Steps, put_all};
+use crate::export::{Step, Steps};
 use crate::large::LargeRecords;
 use crate::record::PathCheck;
 use crate::repository::read_commit;
@@ -107,6 +107,12 @@ pub enum StreamError {
     /// What came is not a repository.
     #[error(transparent)]
     Repository(#[from] Error),
+}
+
+impl From<StoreError> for StreamError {
+    fn from(error: StoreError) -> Self {
+        Self::Repository(error.into())
+    }
 }
 
 impl<R: Read> RepositoryStream<R> {

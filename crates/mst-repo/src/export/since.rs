@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::iter::FusedIterator;
 
-use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
+use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, put_all};
 use mst_node::{DIGEST_LEN, node_digest};
 use mst_ops::{Diff, NodeStore, NodeWalker, Operation};
 
-use super::{Export, Step, put_all};
+use super::{Export, Step};
 use crate::record::PathCheck;
 use crate::{Error, Repository, RepositorySummary};
 
