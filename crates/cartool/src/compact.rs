@@ -1,6 +1,5 @@
 //! `cartool compact`
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use atproto_mst::{Cid, reachable};
@@ -8,6 +7,7 @@ use blockstore_sqlite::Access;
 
 use crate::cli::{CompactArgs, Source};
 use crate::database;
+use crate::distinct::Distinct;
 use crate::failure::Failure;
 use crate::input::{self, Opened};
 use crate::output::Output;
@@ -56,16 +56,11 @@ fn compact_car(
     let progress = report.progress();
     let repository = input::open_at(Watched { blocks, progress }, &commit)?;
     whole::check(&repository, Keys::Any, report)?;
-    // A record with several paths comes several times. To count it once, a keyed hash of eight
-    // bytes does.
-    let (mut used, hasher) = (Vec::new(), RandomState::new());
-    let after = whole::write(&repository, target, out, |cid| {
-        used.push(hasher.hash_one(cid));
-    })?;
-    used.sort_unstable();
-    used.dedup();
+    // A record with several paths comes several times.
+    let mut used = Distinct::default();
+    let after = whole::write(&repository, target, out, |cid| used.note(cid))?;
 
-    let left_out = Counted(all.saturating_sub(used.len()) as u64, "block");
+    let left_out = Counted(all.saturating_sub(used.count()) as u64, "block");
     let before = opened.size;
     report.note(&format_args!(
         "left out {left_out} of {all}; {before} bytes became {after}"

@@ -11,6 +11,7 @@ mod compact;
 mod dag_cbor;
 mod database;
 mod diff;
+mod distinct;
 mod dump;
 mod edit;
 mod export;

@@ -1,9 +1,10 @@
 //! What is in a repository, counted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use atproto_mst::{BlockStore, Cid, RepoPath};
 
+use crate::distinct::Distinct;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::input::Repository;
@@ -37,10 +38,11 @@ impl Contents {
     /// Counts. Nodes are read and checked, records looked up.
     pub(super) fn count(repository: &Repository, report: &mut Report) -> Result<Self, Failure> {
         let mut contents = Self::default();
-        let mut reached = HashSet::from([repository.commit_cid()]);
+        let mut reached = Distinct::default();
+        reached.note(&repository.commit_cid());
         contents.count_tree(repository, &mut reached, report)?;
         let count = repository.blocks().count();
-        contents.unreferenced = count.map(|count| count.saturating_sub(reached.len()));
+        contents.unreferenced = count.map(|count| count.saturating_sub(reached.count()));
         Ok(contents)
     }
 
@@ -48,7 +50,7 @@ impl Contents {
     fn count_tree(
         &mut self,
         repository: &Repository,
-        reached: &mut HashSet<Cid>,
+        reached: &mut Distinct,
         report: &mut Report,
     ) -> Result<(), Failure> {
         let walker = match repository.walker() {
@@ -74,7 +76,7 @@ impl Contents {
             };
             report.tick();
             self.nodes += 1;
-            reached.insert(node.cid());
+            reached.note(&node.cid());
             for entry in node.entries() {
                 report.tick();
                 self.count_record(entry.key(), &entry.value(), repository, reached)?;
@@ -88,7 +90,7 @@ impl Contents {
         key: &[u8],
         cid: &Cid,
         repository: &Repository,
-        reached: &mut HashSet<Cid>,
+        reached: &mut Distinct,
     ) -> Result<(), Failure> {
         match RepoPath::parse(key) {
             Ok(path) => self.count_path(&path),
@@ -96,7 +98,7 @@ impl Contents {
         }
         if has(repository, cid)? {
             self.records += 1;
-            reached.insert(*cid);
+            reached.note(cid);
         } else {
             self.missing_records += 1;
         }
@@ -118,7 +120,7 @@ impl Contents {
         fault: &Fault,
         cid: Cid,
         repository: &Repository,
-        reached: &mut HashSet<Cid>,
+        reached: &mut Distinct,
         report: &mut Report,
     ) -> Result<(), Failure> {
         if fault.is_missing() {
@@ -128,7 +130,7 @@ impl Contents {
         self.bad_nodes += 1;
         report.fault(fault);
         if has(repository, &cid)? {
-            reached.insert(cid);
+            reached.note(&cid);
         }
         Ok(())
     }
