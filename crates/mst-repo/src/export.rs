@@ -30,7 +30,8 @@ impl<S: BlockStore> Repository<S> {
     /// order can take it in one pass and keep next to nothing.
     ///
     /// A record to which several paths lead comes as often: to know that it came before, both
-    /// sides would have to remember all of them. Nodes are encoded anew, which gives the same
+    /// sides would have to remember all of them. So the export of a stranger's repository can be
+    /// far longer than what he sent; [`Export::for_store`] bounds that. Nodes are encoded anew, which gives the same
     /// bytes.
     ///
     /// What is missing or wrong is an item, an error that stands for one record or all blocks
@@ -222,8 +223,9 @@ const MAX_BATCH: usize = 64;
 
 impl<S> Export<'_, S> {
     /// Leaves out records of 16 KiB and more that came before at another path: for who puts the
-    /// blocks into a store, which keeps each once, and does not want to read megabytes for every
-    /// path that leads to them.
+    /// blocks into a store, which keeps each once, or sends them to one who has a store, and does
+    /// not want to read megabytes for every path that leads to them. A reader who keeps nothing
+    /// needs them every time.
     #[must_use]
     pub fn for_store(mut self) -> Self {
         self.given = Some(LargeRecords::default());

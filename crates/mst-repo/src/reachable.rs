@@ -18,7 +18,9 @@ use crate::{Commit, Error};
 /// Records are not read; links in them, to blobs and other repositories, are not followed.
 ///
 /// Nobody may add to the store between the question and the sweep: a new block would be taken
-/// for garbage.
+/// for garbage. Older roots can be given too, of revisions that somebody may yet ask for what is
+/// new since. With a root of its own for each question, it is known which of many repositories
+/// is damaged.
 ///
 /// # Errors
 ///

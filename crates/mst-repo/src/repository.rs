@@ -1,7 +1,7 @@
 //! A repository over any block store.
 
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_node::node_digest;
@@ -145,8 +145,64 @@ impl<S: BlockStore> Repository<S> {
         Ok(Records::new(self.blocks(), entries))
     }
 
+    /// Returns the records of `collection` whose keys there lie in `record_keys`, in their order; with
+    /// `.rev()` in reverse. That is a page of `com.atproto.repo.listRecords`, if it goes on behind
+    /// the record key that the page before ended with.
+    ///
+    /// # Errors
+    ///
+    /// As for [`collection`](Self::collection).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::ops::Bound;
+    ///
+    /// use mst_repo::Repository;
+    ///
+    /// # let sample = mst_testkit::SampleRepository::generate(7, 100);
+    /// # let store = blockstore_core::MemoryBlockStore::new();
+    /// # blockstore_core::BlockStoreMut::put_many(&store, &sample.blocks())?;
+    /// let repository = Repository::open(store, &sample.commit.0)?;
+    /// let posts = "app.bsky.feed.post";
+    /// let (mut cursor, mut listed): (Option<String>, _) = (None, 0);
+    /// loop {
+    ///     // The newest first.
+    ///     let before = match &cursor {
+    ///         Some(cursor) => (Bound::Unbounded, Bound::Excluded(cursor.as_str())),
+    ///         None => (Bound::Unbounded, Bound::Unbounded),
+    ///     };
+    ///     let page = repository.collection_range::<str>(posts, before)?.rev().take(10);
+    ///     let page = page.collect::<Result<Vec<_>, _>>()?;
+    ///     let Some(last) = page.last() else { break };
+    ///     cursor = Some(last.record_key().to_owned());
+    ///     listed += page.len();
+    /// }
+    /// assert_eq!(listed, repository.collection(posts)?.count());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn collection_range<K: AsRef<[u8]> + ?Sized>(
+        &self,
+        collection: &str,
+        record_keys: impl RangeBounds<K>,
+    ) -> Result<Records<'_, S>, Error> {
+        let name = collection.as_bytes();
+        check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
+        let path = |key: &K| [name, b"/", key.as_ref()].concat();
+        let start = match record_keys.start_bound() {
+            Bound::Unbounded => Bound::Included([name, b"/"].concat()),
+            bound => bound.map(path),
+        };
+        let end = match record_keys.end_bound() {
+            // What follows '/', so this is behind all that begins with the name and '/'.
+            Bound::Unbounded => Bound::Excluded([name, b"0"].concat()),
+            bound => bound.map(path),
+        };
+        self.range((start, end))
+    }
+
     /// Returns the records whose paths lie in `bounds`, in the order of their paths: a page of a
-    /// listing, from behind the path that the page before ended with.
+    /// listing of all, from behind the path that the page before ended with.
     ///
     /// # Errors
     ///

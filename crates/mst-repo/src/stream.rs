@@ -198,8 +198,10 @@ impl<R: Read> RepositoryStream<R> {
     /// nowhere kept as a whole. Blocks that the repository does not need stay out.
     ///
     /// What was put before an error is in the store then; with a transaction for a store it is all
-    /// or nothing. (Over a CAR that can be read twice,
-    /// [`Repository::copy_to`](crate::Repository::copy_to) checks all before it puts any.)
+    /// or nothing. But a transaction is held as long as the download takes, which its sender may
+    /// draw out. What comes from strangers, or in an order of their own, rather goes into a file
+    /// first: [`CarBlockStore`](blockstore_car::CarBlockStore) takes any order, and
+    /// [`Repository::copy_to`](crate::Repository::copy_to) checks all before it puts any.
     ///
     /// # Errors
     ///

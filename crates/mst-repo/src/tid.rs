@@ -46,7 +46,9 @@ impl Tid {
         Self(micros << CLOCK_BITS | u64::from(clock) & ((1 << CLOCK_BITS) - 1))
     }
 
-    /// Makes the TID of the present time, as the system's clock has it.
+    /// Makes the TID of the present time, as the system's clock has it. Two within a microsecond
+    /// are the same: for several, as for the keys of records made at once, go on from the one
+    /// before with [`after`](Self::after).
     pub fn now(clock: u16) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         // A clock before 1970 tells nothing; `after` makes it right.

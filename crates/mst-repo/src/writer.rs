@@ -29,7 +29,8 @@ pub enum Write {
     Create {
         /// The record's path.
         path: String,
-        /// Its bytes: DAG-CBOR, a map.
+        /// Its bytes: DAG-CBOR, a map. A value that comes from JSON has to be brought into the
+        /// data model first: `{"$link": ..}` becomes a link there, `{"$bytes": ..}` bytes.
         record: Bytes,
     },
     /// Puts a record in the place of another.
@@ -95,11 +96,11 @@ pub struct NewCommit {
     /// What the store has to gain: new nodes and records, and the commit.
     pub new_blocks: Vec<(Cid, Bytes)>,
     /// What the repository no longer uses: nodes, and the commit before. A store that holds
-    /// nothing else can drop them.
+    /// nothing else can drop them; one with other repositories cannot, as two that are empty
+    /// share a node already, and is swept now and then ([`reachable`](crate::reachable)).
     ///
     /// No record is among them, as a [`Writer`] takes no node and no commit for a record. Where a
-    /// repository came from elsewhere and has such records, [`reachable`](crate::reachable) says
-    /// what it uses.
+    /// repository came from elsewhere and has such records, `reachable` says what it uses.
     pub removed: Vec<Cid>,
     /// Records that are no longer at the path they were at. Another path may lead to the same
     /// block; see [`reachable`](crate::reachable).
@@ -253,7 +254,8 @@ pub struct Writer<S> {
 }
 
 impl<S: BlockStoreMut> Writer<S> {
-    /// Starts the repository of `did`, without records, and stores its first commit.
+    /// Starts the repository of `did`, without records, and stores the blocks of its first
+    /// commit.
     ///
     /// # Errors
     ///
@@ -268,7 +270,8 @@ impl<S: BlockStoreMut> Writer<S> {
         })
     }
 
-    /// Makes a commit of `writes` and stores it.
+    /// Makes a commit of `writes` and stores its blocks. Which commit is the last is for the
+    /// caller to keep, in the same transaction: for `S` may be one, and the writer opened in it.
     ///
     /// An update to what the record was is no operation. If none is left, the commit is made all
     /// the same: of the same tree, with a new revision.
