@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .ok_or("usage: verify_firehose KEY FRAME...")?
         .parse()?;
-    // What a relay keeps for each account.
+    // Of one account; a relay keeps it, and the key, for each, by `event.repo`.
     let mut state: Option<RepoState> = None;
     for path in arguments {
         let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {

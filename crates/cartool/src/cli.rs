@@ -645,7 +645,7 @@ pub(crate) struct CompactArgs {
 ///
 /// With --update, FILE may be what `export --since` writes, or a server sends for `since`: all
 /// that is new since the revision that the database has. That it is all there is checked, and the
-/// nodes, paths and records that are new; what is old is not read.
+/// nodes, paths and records that are new; what is old is taken to be whole.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]

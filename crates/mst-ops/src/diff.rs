@@ -84,7 +84,8 @@ impl Operation {
 
 impl Diff {
     /// Compares the tree of `old_root` with the tree of `new_root`, each in its own store or
-    /// both in one.
+    /// both in one. All of a tree is what differs from the empty tree, whose one node,
+    /// [`Node::empty`](mst_node::Node::empty), is put into a store for that like any other.
     ///
     /// # Errors
     ///

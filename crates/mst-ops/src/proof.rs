@@ -286,7 +286,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
 
     /// Claims what `key` maps to, and adds the nodes that lead to its neighbours on both sides:
     /// what it takes to put the key back or take it out again (see
-    /// [`Tree::invert`](crate::Tree::invert)), beside the nodes that are new.
+    /// [`Tree::invert`](crate::Tree::invert)).
     ///
     /// # Errors
     ///

@@ -81,7 +81,10 @@ impl<S: BlockStore> Repository<S> {
     /// collection without records, the commit and the nodes that prove it come.
     ///
     /// Nothing else is read, so that it works also where the rest is not there. What is missing or
-    /// wrong is an item, as for [`export`](Self::export).
+    /// wrong is an item, as for [`export`](Self::export). So a mirror of one collection is kept by
+    /// the commits of the firehose: what it needs of each is this export of a repository opened
+    /// over the message's blocks and, below them, the mirror
+    /// ([`OverlayBlockStore`](blockstore_core::OverlayBlockStore)).
     ///
     /// # Errors
     ///

@@ -169,7 +169,9 @@ impl CommitEvent {
 impl Frame {
     /// Decodes the two DAG-CBOR objects, header and message, that one WebSocket frame holds.
     ///
-    /// Fields that are not known are passed over: the lexicon may gain some.
+    /// Fields that are not known are passed over, for the lexicon may gain some, and are not in
+    /// what [`encode`](Self::encode) makes of the message; nor is what is no longer used, such as
+    /// `blobs`. Who passes messages on as they are passes on the bytes that came.
     ///
     /// # Errors
     ///

@@ -66,7 +66,7 @@ pub struct StreamOptions {
     pub nodes: NodeStoreOptions,
     /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
     /// records that may be wanted again; 16 MiB by default. As long as the CAR is in the
-    /// streamable order, a sixteenth of it is used.
+    /// streamable order, a sixteenth of it is used, and what the last large record takes.
     pub memory_bytes: usize,
 }
 
@@ -92,8 +92,9 @@ pub enum StreamError {
     /// The CAR names no root, so no commit.
     #[error("the CAR names no root")]
     NoRoot,
-    /// A block is not in the rest of the CAR: it is missing, or it was given too long ago.
-    #[error("block {0} is not in the rest of the CAR")]
+    /// A block is not in the rest of the CAR, nor among the records that were given last: it is
+    /// missing, or was given too long ago ([`StreamOptions::memory_bytes`]).
+    #[error("block {0} is neither in the rest of the CAR nor among the records read last")]
     NotAhead(Cid),
     /// Too much came before it was wanted: the CAR is in another order.
     #[error(
@@ -140,6 +141,7 @@ impl<R: Read> RepositoryStream<R> {
             aside_len: 0,
             out_of_order: false,
             given: Given::default(),
+            large: None,
             fault: None,
         };
         let bytes = CidBytes::from(&cid);
@@ -166,6 +168,9 @@ impl<R: Read> RepositoryStream<R> {
 
     /// Returns the records, in the order of their paths. There is one time only: what was read
     /// cannot be read again.
+    ///
+    /// A record comes once for each path that leads to it, so a small CAR of a stranger can be a
+    /// great many bytes of records: bound what you keep.
     ///
     /// # Errors
     ///
@@ -395,6 +400,8 @@ struct State<R> {
     /// Whether any block came that was not the one wanted.
     out_of_order: bool,
     given: Given,
+    /// The last record that was too large to be kept among those.
+    large: Option<(Box<[u8]>, Bytes)>,
     /// What ended the reading, on its way past the errors of a store.
     fault: Option<StreamError>,
 }
@@ -443,7 +450,11 @@ impl<R: Read> State<R> {
         let (record, from) = self.read_up_to(wanted, cid)?;
         if from == Source::Car {
             let room = self.room_for_given();
-            self.given.push(wanted, &record, room);
+            let half = self.options.memory_bytes / 2;
+            if !self.given.push(wanted, &record, room) && record.len() <= half {
+                self.large = Some((wanted.into(), record.clone()));
+                self.make_room();
+            }
         }
         Ok(record)
     }
@@ -483,6 +494,11 @@ impl<R: Read> State<R> {
     }
 
     fn find_given(&mut self, wanted: &[u8]) -> Option<Bytes> {
+        if let Some((cid, record)) = &self.large
+            && **cid == *wanted
+        {
+            return Some(record.clone());
+        }
         let room = self.room_for_given();
         self.given.find(wanted, room)
     }
@@ -491,10 +507,23 @@ impl<R: Read> State<R> {
     fn room_for_given(&self) -> usize {
         let room = self.options.memory_bytes;
         if self.out_of_order {
-            room.saturating_sub(self.aside_len)
+            room.saturating_sub(self.aside_len + self.large_len())
         } else {
             room / 16
         }
+    }
+
+    fn large_len(&self) -> usize {
+        self.large.as_ref().map_or(0, |(_, record)| record.len())
+    }
+
+    /// Drops of the records that were given what there is no room for.
+    fn make_room(&mut self) {
+        if self.aside_len + self.large_len() > self.options.memory_bytes {
+            self.large = None;
+        }
+        let room = self.room_for_given();
+        self.given.shrink_to(room);
     }
 
     fn give(
@@ -519,8 +548,7 @@ impl<R: Read> State<R> {
         if self.aside_len > limit {
             return Err(StreamError::TooMuchAside { limit });
         }
-        let room = self.room_for_given();
-        self.given.shrink_to(room);
+        self.make_room();
         Ok(())
     }
 }

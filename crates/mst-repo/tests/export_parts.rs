@@ -18,9 +18,11 @@ use blockstore_core::{
 };
 use mst_ops::{NodeStore, ProofError, Prover};
 use mst_repo::{Commit, Error, Export, Repository};
-use mst_testkit::{Rng, SampleRepository, build_tree};
+use mst_testkit::{Rng, SampleRepository, build_tree, key_of_height};
 
 type Block = (Cid, Bytes);
+
+const REV: &str = "3zzzzzzzzzzzz";
 
 fn stored(blocks: &[Block]) -> MemoryBlockStore {
     let store = MemoryBlockStore::new();
@@ -472,6 +474,48 @@ fn a_difference_of_which_anything_is_missing_or_wrong_changes_nothing() {
     let error = repository.copy_since_to(&old.tree.root, &store);
     assert!(matches!(error, Err(Error::InvalidPath { .. })), "{error:?}");
     assert_eq!(store.len(), old_cids.len());
+}
+
+/// A new key put on the wrong side of an old subtree, whose keys nobody would find any more. The
+/// nodes that are new are sound in themselves, and no operation but the new key is to be seen.
+#[test]
+fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
+    let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
+    let (a, m, z) = (key("a", 0), key("m", 1), key("z", 0));
+    let (first, last) = (key("aa", 2), key("y", 2));
+    let (value, record) = (dag_cbor_cid(b"\xa0"), Bytes::from_static(b"\xa0"));
+    let sample = |keys: &[&String]| {
+        let paths = keys.iter().map(|key| ((*key).clone(), value));
+        SampleRepository::of(paths.collect(), [(value, record.clone())].into(), REV)
+    };
+    // A tree of two levels: `a`, then `m`, then `z`.
+    let old = sample(&[&a, &m, &z]);
+    let store = stored(&old.blocks());
+    let subtree = Some(old.tree.root);
+    for (left, new, right) in [(None, &first, subtree), (subtree, &last, None)] {
+        let mut top = mst_node::NodeBuilder::new(left.as_ref()).unwrap();
+        top.push(new.as_bytes(), &value, right.as_ref()).unwrap();
+        let top = top.finish();
+        let mut commit = Commit::unsigned("did:plc:abc", REV, top.cid());
+        commit.sig = vec![0; 64];
+        let part = [
+            (commit.cid(), commit.encode().into()),
+            (top.cid(), top.encode().into()),
+            (value, record.clone()),
+        ];
+        let repository = over(&part, &store, &commit.cid());
+        let refused = repository.copy_since_to(&old.tree.root, &store);
+        let Err(Error::Tree(mst_ops::Error::InvalidTree { .. })) = refused else {
+            panic!("{new}: {refused:?}");
+        };
+        assert_eq!(store.len(), as_set(&old.blocks()).len());
+    }
+    // On the right side of all, it is one like any other.
+    let behind = key("zz", 2);
+    let new = sample(&[&a, &m, &z, &behind]);
+    let repository = over(&new.blocks(), &store, &new.commit.0);
+    let copied = repository.copy_since_to(&old.tree.root, &store).unwrap();
+    assert_eq!((copied.nodes, copied.records), (1, 1));
 }
 
 #[test]

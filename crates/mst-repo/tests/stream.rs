@@ -286,6 +286,8 @@ fn a_record_given_just_before_is_there_however_often_it_is_wanted() {
         (1_000, 300, 256 << 10),
         (3_000, 2_000, 1 << 20),
         (400, 100_000, 16 << 20),
+        (100, 300_000, 16 << 20),
+        (20, 1_000_000, 2 << 20),
     ] {
         let sample = shared(paths, record_len);
         let mut blocks = sample.blocks();

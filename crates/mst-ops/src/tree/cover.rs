@@ -16,8 +16,9 @@ impl<N: NodeSource> Tree<N> {
     /// Returns the nodes that cover `keys`: those on the way to each, and to its neighbours on
     /// both sides. Each comes once, a node before those below it; the top node always.
     ///
-    /// That is what a receiver needs, beside the nodes that are new, to see what operations on
-    /// these keys have done, and to take them back ([`invert`](Self::invert)). It is the same
+    /// That is what a receiver needs to see what operations on these keys have done, and to take
+    /// them back ([`invert`](Self::invert)); who also keeps a copy needs the nodes that are new. It
+    /// is the same
     /// as what [`Prover::cover`](crate::Prover::cover) collects; here the nodes are in memory,
     /// and need not have been stored yet.
     ///

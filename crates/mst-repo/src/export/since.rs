@@ -102,8 +102,9 @@ impl<S: BlockStore> Repository<S> {
     /// [`OverlayBlockStore`](blockstore_core::OverlayBlockStore) of the CAR and the store, since
     /// its sender may take anything for known that the store has.
     ///
-    /// Nothing is written unless all that is new is there and sound: the nodes in their place, the
-    /// new paths paths, their records there. What was old is taken to be whole and is not read;
+    /// Nothing is written unless all that is new is there and sound: the nodes in their place, and
+    /// the old subtrees that hang on them in theirs, the new paths paths, their records there. What
+    /// was old is taken to be whole, and no more of it is read than the edges of those subtrees;
     /// [`verify`](Self::verify) reads all. If the store fails on the way, what was put before may
     /// stay; with a transaction for a store it is all or nothing.
     ///
@@ -161,11 +162,41 @@ impl<S: BlockStore> Repository<S> {
             paths.check(&operation.key)?;
             copied.records += 1;
         }
-        for block in self.difference(diff.clone())? {
+        let new = self.difference(diff.clone())?;
+        self.check_edges(&new.difference.new)?;
+        for block in new {
             block?;
         }
         put_all(self.difference(diff)?, store)?;
         Ok(copied)
+    }
+
+    /// Checks that the subtrees that hang on nodes of `new` without being among them lie between
+    /// the keys beside them, where they may not have been before. If they are sound in themselves,
+    /// it takes their outermost nodes to know.
+    fn check_edges(&self, new: &HashSet<[u8; DIGEST_LEN]>) -> Result<(), Error> {
+        if node_digest(&self.commit().data).is_none_or(|root| !new.contains(root)) {
+            return Ok(());
+        }
+        let mut walker = self.walker()?;
+        loop {
+            if has_subtree_of(new, &walker) {
+                walker.go_down()?;
+                continue;
+            }
+            // As it goes down, the walker checks each node.
+            let mut edge = walker.clone();
+            while edge.go_down()? {}
+            let mut edge = walker.clone();
+            while edge.go_down()? {
+                while edge.go_right() {}
+            }
+            while !walker.go_right() {
+                if !walker.go_up() {
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 

@@ -29,20 +29,20 @@ struct Copies {
 
 impl Given {
     /// Keeps a record, if its CID is of a usual form, with others in `room` bytes of memory.
-    pub(super) fn push(&mut self, cid: &[u8], record: &[u8], room: usize) {
-        if let Some(key) = key_of(cid) {
-            self.keep(key, record, room);
-        }
+    /// Returns whether it is not too large for that.
+    pub(super) fn push(&mut self, cid: &[u8], record: &[u8], room: usize) -> bool {
+        key_of(cid).is_none_or(|key| self.keep(key, record, room))
     }
 
-    fn keep(&mut self, key: &Key, record: &[u8], room: usize) {
+    fn keep(&mut self, key: &Key, record: &[u8], room: usize) -> bool {
         if Copies::default().memory_len_with(record) > room / 2 {
-            return;
+            return false;
         }
         if self.new.memory_len_with(record) > room / 2 {
             self.old = mem::take(&mut self.new);
         }
         self.new.push(*key, record);
+        true
     }
 
     /// Drops the older ones if all take more than `room` bytes of memory.
