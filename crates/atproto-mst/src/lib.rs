@@ -24,15 +24,16 @@ pub use mst_ops::{
 };
 pub use mst_repo::{
     self, Action, Collections, Commit, CommitEvent, Curve, Error, Export, ExportSince, Fault,
-    Faults, Frame, InvalidCommit, InvalidFrame, InvalidPath, InvalidTid, Place, Reachable, Record,
-    Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
-    SignatureError, Signer, SyncEvent, Tid, is_record, reachable,
+    Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecordKey,
+    InvalidTid, Ipld, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable, Record, Records, RepoOp,
+    RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError, SignatureError, Signer,
+    SyncEvent, Tid, check_nsid, check_record_key, is_did, is_record, is_tid, reachable,
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{
-    CheckedCommit, EventCheck, EventError, EventFault, ExportError, NewCommit, OutOfSync,
-    RepoState, RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords,
-    Write, WriteError, Writer,
+    CheckedCommit, EventCheck, EventError, EventFault, ExportError, MAX_OPERATIONS, MAX_RECORD_LEN,
+    MAX_SLICE_LEN, NewCommit, OutOfSync, RepoState, RepositoryStream, StreamError, StreamOptions,
+    StreamedBlocks, StreamedRecords, Write, WriteError, Writer,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use mst_repo::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};
