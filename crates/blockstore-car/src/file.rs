@@ -200,16 +200,20 @@ impl Window {
         offset - far.unwrap_or(0)
     }
 
+    /// What is here from `offset` on.
+    fn rest(&self, offset: u64) -> Option<&[u8]> {
+        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.bytes.get(start..)
+    }
+
     /// The CID of the section at `offset`, if it is here whole.
     fn cid(&self, offset: u64) -> Option<&[u8]> {
-        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        section::cid(self.bytes.get(start..)?)
+        section::cid(self.rest(offset)?)
     }
 
     /// The section at `offset` and the bytes that begin with it, if it is here whole.
     fn section(&self, offset: u64, limit: u32) -> Option<(Section, &[u8])> {
-        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        let rest = self.bytes.get(start..)?;
+        let rest = self.rest(offset)?;
         match section::split(rest, limit) {
             Ok(Split::Section(section)) => Some((section, rest)),
             _ => None,

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use atproto_mst::{RepoPath, Write};
+use atproto_mst::Write;
 use serde::Deserialize;
 
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::from_json::JsonValue;
-use crate::{input, json_lines};
+use crate::{input, json_lines, look_up};
 
 /// Reads the writes in the file at `path`, or on standard input if that is `-`. There is at least
 /// one.
@@ -49,8 +49,9 @@ impl Fields {
             path,
             value,
         } = self;
-        RepoPath::parse(path.as_bytes())
-            .map_err(|error| format!("not a repository path: {}", chain(&error)))?;
+        if let Some(why) = look_up::no_path(path.as_bytes()) {
+            return Err(why);
+        }
         if value.as_ref().is_some_and(|value| !value.is_object()) {
             return Err("a record is an object".to_owned());
         }

@@ -57,7 +57,7 @@ impl Node {
         block: &mut Vec<u8>,
         link: impl Fn(usize, &'d [u8; DIGEST_LEN]) -> &'d [u8; DIGEST_LEN],
     ) {
-        let max_len = MAX_FRAME_LEN + DIGEST_LEN + self.max_entries_len(&(0..self.len()));
+        let max_len = MAX_FRAME_LEN + self.max_entries_len(&(0..self.len()));
         write(block, max_len, |room| {
             room.put_node_start(self.len());
             let link = |slot, own: Option<&'d _>| own.map(|own| link(slot, own));
@@ -220,8 +220,9 @@ impl NodeEncoder {
     }
 }
 
-/// The most bytes that a node takes beside its entries and the digest of its first subtree.
-pub(crate) const MAX_FRAME_LEN: usize = NODE_START.len() + MAX_HEAD_LEN + 2 + SUBTREE_START.len();
+/// The most bytes that a node takes beside its entries.
+pub(crate) const MAX_FRAME_LEN: usize =
+    NODE_START.len() + MAX_HEAD_LEN + 2 + SUBTREE_START.len() + DIGEST_LEN;
 /// The most bytes that an entry takes beside its key, its value and the digest of its subtree.
 pub(crate) const MAX_ENTRY_LEN: usize =
     ENTRY_START.len() + 3 * MAX_HEAD_LEN + 3 * 2 + SUBTREE_START.len() + LINK_TAG.len() + 1;

@@ -100,7 +100,7 @@ impl<'n> NodeParts<'n> {
 
     /// Appends the block to `block`, and begins the next node.
     pub fn finish_into(&mut self, block: &mut Vec<u8>) {
-        write(block, MAX_FRAME_LEN + DIGEST_LEN + self.max_len, |room| {
+        write(block, MAX_FRAME_LEN + self.max_len, |room| {
             room.put_node_start(self.len);
             let mut previous: &[u8] = &[];
             for part in &self.parts {

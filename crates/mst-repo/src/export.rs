@@ -15,7 +15,8 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, put_all};
 
 use crate::batch::Batch;
 use crate::large::LargeRecords;
-use crate::{Error, Repository, RepositorySummary, check_nsid};
+use crate::repository::keys_of;
+use crate::{Error, Repository, RepositorySummary};
 use range::KeyRange;
 pub(crate) use steps::{Step, Steps};
 
@@ -115,11 +116,7 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn export_collection(&self, collection: &str) -> Result<Export<'_, S>, Error> {
-        let name = collection.as_bytes();
-        check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
-        // '0' is what follows '/', so this is behind all that begins with the name and '/'.
-        let (start, end) = (format!("{collection}/"), format!("{collection}0"));
-        self.export_range(start..end)
+        self.export_range(keys_of(collection)?)
     }
 
     /// Returns the blocks of a range of keys, in streamable order: the commit, the records whose

@@ -1,7 +1,7 @@
 //! A repository over any block store.
 
 use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_node::node_digest;
@@ -138,11 +138,7 @@ impl<S: BlockStore> Repository<S> {
     /// [`Error::InvalidPath`] if `collection` is not an NSID, otherwise as for
     /// [`records`](Self::records).
     pub fn collection(&self, collection: &str) -> Result<Records<'_, S>, Error> {
-        let name = collection.as_bytes();
-        check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
-        let prefix = format!("{collection}/");
-        let entries = self.walker()?.prefix(prefix.as_bytes());
-        Ok(Records::new(self.blocks(), entries))
+        self.collection_range::<str>(collection, ..)
     }
 
     /// Returns the records of `collection` whose keys there lie in `record_keys`, in their order; with
@@ -186,16 +182,14 @@ impl<S: BlockStore> Repository<S> {
         collection: &str,
         record_keys: impl RangeBounds<K>,
     ) -> Result<Records<'_, S>, Error> {
-        let name = collection.as_bytes();
-        check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
-        let path = |key: &K| [name, b"/", key.as_ref()].concat();
+        let all = keys_of(collection)?;
+        let path = |key: &K| [&*all.start, key.as_ref()].concat();
         let start = match record_keys.start_bound() {
-            Bound::Unbounded => Bound::Included([name, b"/"].concat()),
+            Bound::Unbounded => Bound::Included(all.start.clone()),
             bound => bound.map(path),
         };
         let end = match record_keys.end_bound() {
-            // What follows '/', so this is behind all that begins with the name and '/'.
-            Bound::Unbounded => Bound::Excluded([name, b"0"].concat()),
+            Bound::Unbounded => Bound::Excluded(all.end),
             bound => bound.map(path),
         };
         self.range((start, end))
@@ -252,6 +246,14 @@ impl<S: BlockStore> Repository<S> {
     }
 }
 
+/// The range of all keys of `collection`, which must be an NSID.
+pub(crate) fn keys_of(collection: &str) -> Result<Range<Vec<u8>>, Error> {
+    let name = collection.as_bytes();
+    check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
+    // '0' is what follows '/', so this ends behind all that begins with the name and '/'.
+    Ok([name, b"/"].concat()..[name, b"0"].concat())
+}
+
 /// Reads the commit `cid`, whose block `read` gives.
 pub(crate) fn read_commit<E: From<Error>>(
     cid: &Cid,
@@ -296,8 +298,7 @@ impl<S: BlockStore> Collections<'_, S> {
         };
         let key = entry.key();
         let path = RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
-        // '0' is what follows '/', so this is behind all that begins with the name and '/'.
-        self.behind = [path.collection().as_bytes(), b"0"].concat();
+        self.behind = keys_of(path.collection())?.end;
         Ok(Some(path.collection().to_owned()))
     }
 }

@@ -21,6 +21,16 @@ fn next(sample: &SampleRepository) -> SampleRepository {
     at_rev(&sample, "3zzzzzzzzzzzz")
 }
 
+/// Imports repositories, one after the other, each of which goes in.
+fn import(folder: &Folder, database: &str, samples: &[&SampleRepository]) {
+    for sample in samples {
+        assert_eq!(
+            folder.run(&["import", "-", database], &sample.car()).code,
+            0
+        );
+    }
+}
+
 const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 
 #[test]
@@ -60,12 +70,7 @@ fn several_repositories_live_side_by_side() {
     let (one, other) = (SampleRepository::generate(62, 50), another(63));
     let folder = Folder::new();
     let database = folder.path("database");
-    for sample in [&one, &other] {
-        assert_eq!(
-            folder.run(&["import", "-", &database], &sample.car()).code,
-            0
-        );
-    }
+    import(&folder, &database, &[&one, &other]);
     let out = |did: &str| {
         folder
             .run(&["export", &database, "--repo", did, "-o", "-"], b"")
@@ -95,12 +100,7 @@ fn every_command_reads_a_database_too() {
     let (one, other) = (SampleRepository::generate(64, 50), another(65));
     let folder = Folder::new();
     let (car, database) = (folder.write("in.car", one.car()), folder.path("database"));
-    for sample in [&one, &other] {
-        assert_eq!(
-            folder.run(&["import", "-", &database], &sample.car()).code,
-            0
-        );
-    }
+    import(&folder, &database, &[&one, &other]);
     let path = "app.bsky.actor.profile/self";
     for (command, rest) in [
         ("list", ["--reverse"].as_slice()),
@@ -185,12 +185,7 @@ fn compacting_a_database_drops_what_no_repository_needs() {
     let new = at_rev(&new, "3zzzzzzzzzzzz");
     let folder = Folder::new();
     let database = folder.path("database");
-    for sample in [&old, &other, &new] {
-        assert_eq!(
-            folder.run(&["import", "-", &database], &sample.car()).code,
-            0
-        );
-    }
+    import(&folder, &database, &[&old, &other, &new]);
     let before = folder.read("database").len();
     let run = folder.run(&["compact", &database], b"");
     let after = folder.read("database").len();
@@ -216,12 +211,7 @@ fn a_repository_is_dropped_and_the_others_stay() {
     let (one, other) = (SampleRepository::generate(71, 300), another(72));
     let folder = Folder::new();
     let database = folder.path("database");
-    for sample in [&one, &other] {
-        assert_eq!(
-            folder.run(&["import", "-", &database], &sample.car()).code,
-            0
-        );
-    }
+    import(&folder, &database, &[&one, &other]);
     let run = folder.run(&["compact", &database, "--drop", "did:plc:nobody"], b"");
     assert_eq!(run.code, 4, "{}", run.err);
     let run = folder.run(&["compact", &database, "--drop", DID], b"");

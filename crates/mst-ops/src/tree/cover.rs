@@ -18,9 +18,8 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// That is what a receiver needs to see what operations on these keys have done, and to take
     /// them back ([`invert`](Self::invert)); who also keeps a copy needs the nodes that are new. It
-    /// is the same
-    /// as what [`Prover::cover`](crate::Prover::cover) collects; here the nodes are in memory,
-    /// and need not have been stored yet.
+    /// is the same as what [`Prover::cover`](crate::Prover::cover) collects; here the nodes are in
+    /// memory, and need not have been stored yet.
     ///
     /// # Errors
     ///

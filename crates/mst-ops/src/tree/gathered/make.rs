@@ -26,18 +26,20 @@ struct OpenBranch<'k> {
 
 impl<'k> Maker<'k> {
     pub(super) fn push(&mut self, key: &'k [u8], value: Cid, height: u8) {
-        let close = |height, node: &mut OpenBranch<'_>| Ok::<_, Infallible>(node.close(height));
-        let Ok(node) = self.levels.rise(usize::from(height), close);
+        let Ok(node) = self.levels.rise(usize::from(height), closing());
         node.children.push(std::mem::take(&mut node.last));
         node.entries.push((key, value));
     }
 
     /// Returns the top node.
     pub(super) fn finish(self) -> Arc<Branch> {
-        let close = |height, node: &mut OpenBranch<'_>| Ok::<_, Infallible>(node.close(height));
-        let Ok(top) = self.levels.finish(close);
+        let Ok(top) = self.levels.finish(closing());
         top.unwrap_or_else(|| Arc::new(Branch::empty()))
     }
+}
+
+fn closing<'k>() -> impl FnMut(usize, &mut OpenBranch<'k>) -> Result<Arc<Branch>, Infallible> {
+    |height, node| Ok(node.close(height))
 }
 
 impl OpenNode for OpenBranch<'_> {
