@@ -5,7 +5,10 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use blockstore_car::{CarBlock, CarBlockStore, CarError, CarOptions, CarReader, CarWriter, Verify};
+use blockstore_car::{
+    CarBlock, CarBlockStore, CarDecoder, CarError, CarOptions, CarReader, CarWriter, Decoded,
+    Verify,
+};
 use blockstore_core::BlockStore;
 use libfuzzer_sys::fuzz_target;
 
@@ -23,6 +26,9 @@ fuzz_target!(|car: &[u8]| {
         let memory = CarBlockStore::from_bytes_with(car.to_vec(), options);
         let file = CarBlockStore::open_with(&*FILE, options);
         assert_eq!(verdict(&memory), verdict(&read));
+        for most in [1, 1 + car.len() % 100] {
+            assert_eq!(verdict(&in_pieces(car, most, options)), verdict(&read));
+        }
         assert_eq!(verdict(&file), verdict(&read));
         if let (Ok(blocks), Ok(memory), Ok(file)) = (read, memory, file) {
             assert_eq!(memory.roots(), file.roots());
@@ -32,6 +38,21 @@ fuzz_target!(|car: &[u8]| {
         }
     }
 });
+
+fn in_pieces(car: &[u8], most: usize, options: CarOptions) -> Result<(), CarError> {
+    let mut decoder = CarDecoder::with_options(options);
+    let mut pieces = car.chunks(most);
+    loop {
+        match decoder.next_block()? {
+            Decoded::Item(_) => {}
+            Decoded::NeedsBytes => match pieces.next() {
+                Some(piece) => decoder.push(piece),
+                None => decoder.end(),
+            },
+            Decoded::End => return Ok(()),
+        }
+    }
+}
 
 fn verdict<T>(result: &Result<T, CarError>) -> String {
     match result {

@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 use blockstore_car::CarBlockStore;
 use blockstore_core::MemoryBlockStore;
 use libfuzzer_sys::fuzz_target;
-use mst_repo::{Record, Repository, RepositoryStream, StreamError, StreamOptions};
+use mst_repo::{
+    Decoded, Record, Repository, RepositoryDecoder, RepositoryStream, StreamError, StreamOptions,
+};
 use mst_testkit::SampleRepository;
 
 static SAMPLES: LazyLock<[SampleRepository; 4]> =
@@ -47,6 +49,10 @@ fuzz_target!(|program: &[u8]| {
     let mut options = StreamOptions::default();
     options.memory_bytes = usize::from(*aside) * 64;
     let (streamed, ended) = stream(&car, options);
+    let most = 1 + usize::from(*aside);
+    let (in_pieces, ended_so) = decode(&car, options, most);
+    assert_eq!(in_pieces, streamed);
+    assert_eq!(format!("{ended_so:?}"), format!("{ended:?}"));
     let (indexed, whole) = index(&car);
     assert!(indexed.starts_with(&streamed) || !opens(&car));
     if ended.is_ok() {
@@ -68,12 +74,30 @@ fuzz_target!(|program: &[u8]| {
 fn stream(car: &[u8], options: StreamOptions) -> (Given, Result<(), StreamError>) {
     let mut given = Vec::new();
     let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
-        repository.records()?.try_for_each(|record| {
+        repository.records().try_for_each(|record| {
             given.push(plain(&record?));
             Ok(())
         })
     });
     (given, ended)
+}
+
+/// The same in pieces of up to `most` bytes.
+fn decode(car: &[u8], options: StreamOptions, most: usize) -> (Given, Result<(), StreamError>) {
+    let mut given = Vec::new();
+    let mut decoder = RepositoryDecoder::with_options(options);
+    let mut pieces = car.chunks(most);
+    loop {
+        match decoder.next_record() {
+            Ok(Decoded::Item(record)) => given.push(plain(&record)),
+            Ok(Decoded::NeedsBytes) => match pieces.next() {
+                Some(piece) => decoder.push(piece),
+                None => decoder.end(),
+            },
+            Ok(Decoded::End) => return (given, Ok(())),
+            Err(error) => return (given, Err(error)),
+        }
+    }
 }
 
 /// Puts the blocks into a store.

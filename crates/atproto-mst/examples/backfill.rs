@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} at {}", repository.commit().did, repository.commit().rev);
 
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for record in repository.records()? {
+    for record in repository.records() {
         *counts.entry(record?.collection().to_owned()).or_default() += 1;
     }
     for (collection, count) in counts {

@@ -2,8 +2,11 @@
 
 #[cfg(feature = "car")]
 pub use blockstore_car::{
-    self, CarBlock, CarBlockStore, CarError, CarFault, CarOptions, CarReader, CarWriter, Verify,
+    self, CarBlock, CarBlockStore, CarDecoder, CarError, CarFault, CarOptions, CarReader,
+    CarWriter, Decoded, Verify,
 };
+#[cfg(feature = "async")]
+pub use blockstore_car::{AsyncCarReader, AsyncCarWriter};
 pub use blockstore_core::{
     self, BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
     check_block, cid_of, dag_cbor_cid, put_all, raw_cid,
@@ -20,8 +23,10 @@ pub use mst_ops::{
     self, Changes, Claim, Diff, Entries, EntryRef, Gap, Gaps, InvalidNode, InvertError, NoNodes,
     NodeSource, NodeStore, NodeStoreOptions, NodeWalker, NodeWrangler, Nodes, Operation, Proof,
     ProofError, Prover, Summary, Tree, TreeBuilder, TreeEntries, TreeFault, TreeNode, VisitedNode,
-    verify as verify_tree,
+    WalkerPosition, verify as verify_tree,
 };
+#[cfg(feature = "async")]
+pub use mst_repo::AsyncRepositoryStream;
 pub use mst_repo::{
     self, Action, Collections, Commit, CommitEvent, Curve, Error, Export, ExportSince, Fault,
     Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecordKey,
@@ -32,8 +37,8 @@ pub use mst_repo::{
 #[cfg(feature = "car")]
 pub use mst_repo::{
     CheckedCommit, EventCheck, EventError, EventFault, ExportError, MAX_OPERATIONS, MAX_RECORD_LEN,
-    MAX_SLICE_LEN, NewCommit, OutOfSync, RepoState, RepositoryStream, StreamError, StreamOptions,
-    StreamedBlocks, StreamedRecords, Write, WriteError, Writer,
+    MAX_SLICE_LEN, NewCommit, OutOfSync, RepoState, RepositoryDecoder, RepositoryStream,
+    StreamError, StreamOptions, StreamedBlocks, StreamedRecords, Write, WriteError, Writer,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use mst_repo::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "async")]
+mod async_io;
+mod decoder;
 mod error;
 mod file;
 mod header;
@@ -12,7 +15,10 @@ mod store;
 mod varint;
 mod writer;
 
+#[cfg(feature = "async")]
+pub use async_io::{AsyncCarReader, AsyncCarWriter};
 pub use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
+pub use decoder::{CarDecoder, Decoded};
 pub use error::{CarError, CarFault};
 pub use options::{CarOptions, Verify};
 pub use reader::{BlockRef, CarBlock, CarReader};

@@ -12,12 +12,12 @@ use blockstore_core::{
     BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
 };
 
+use crate::decoder::Buffer;
 use crate::file::{self, PositionedFile};
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
 use crate::place::{Asked, Place, Places};
-use crate::reader::Buffer;
 use crate::section::{self, Section, Split};
-use crate::{CarError, CarFault, CarOptions, Verify, header};
+use crate::{CarError, CarFault, CarOptions, Decoded, Verify, header};
 
 /// A CAR v1 as a read-only block store, over bytes in memory or over a file.
 ///
@@ -154,15 +154,27 @@ impl CarBlockStore {
         let file = PositionedFile::new(file);
         let verify = options.verify.unwrap_or(Verify::OnRead);
         let limit = options.section_len;
-        let mut input = Buffer::new(file.stream());
-        let roots = input.header(options.header_len)?;
+        let mut stream = file.stream();
+        let mut buffer = Buffer::default();
+        let roots = loop {
+            if let Some(roots) = buffer.header(options.header_len)? {
+                break roots;
+            }
+            buffer.fill(&mut stream)?;
+        };
         let mut sections = Indexer::default();
-        while let Some(section) = input.section(limit)? {
-            let block = input.take(section, false);
-            let (offset, cid) = (block.offset(), block.cid_bytes());
-            add(&mut sections, verify, &section, offset, cid, block.bytes())?;
+        loop {
+            match buffer.section(limit)? {
+                Decoded::Item(section) => {
+                    let block = buffer.take(section, false);
+                    let (offset, cid) = (block.offset(), block.cid_bytes());
+                    add(&mut sections, verify, &section, offset, cid, block.bytes())?;
+                }
+                Decoded::NeedsBytes => buffer.fill(&mut stream)?,
+                Decoded::End => break,
+            }
         }
-        drop(input);
+        drop(stream);
         Self::finish(Source::File(file), roots, sections, verify, options)
     }
 

@@ -39,11 +39,8 @@ impl<W: Write> CarWriter<W> {
     ///
     /// [`CarError::Io`] if `output` fails.
     pub fn new(mut output: W, roots: &[Cid]) -> Result<Self, CarError> {
-        let header = header::encode(roots);
-        let mut start = Vec::with_capacity(varint::MAX_LEN + CidBytes::MAX_LEN);
-        varint::encode(header.len() as u64, &mut start);
-        output.write_all(&start)?;
-        output.write_all(&header)?;
+        output.write_all(&header_section(roots))?;
+        let start = Vec::new();
         Ok(Self { output, start })
     }
 
@@ -53,11 +50,7 @@ impl<W: Write> CarWriter<W> {
     ///
     /// [`CarError::Io`] if the stream fails; what it holds is then no whole CAR.
     pub fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
-        let cid = CidBytes::from(cid);
-        let cid = cid.as_ref();
-        self.start.clear();
-        varint::encode((cid.len() + block.len()) as u64, &mut self.start);
-        self.start.extend_from_slice(cid);
+        start_section(&mut self.start, cid, block.len());
         self.output.write_all(&self.start)?;
         self.output.write_all(block)?;
         Ok(())
@@ -72,4 +65,22 @@ impl<W: Write> CarWriter<W> {
         self.output.flush()?;
         Ok(self.output)
     }
+}
+
+/// What a CAR begins with: the length of its header, and the header.
+pub(crate) fn header_section(roots: &[Cid]) -> Vec<u8> {
+    let header = header::encode(roots);
+    let mut section = Vec::with_capacity(varint::MAX_LEN + header.len());
+    varint::encode(header.len() as u64, &mut section);
+    section.extend_from_slice(&header);
+    section
+}
+
+/// Makes of `start` what stands before a block of `len` bytes: the length of the section, the CID.
+pub(crate) fn start_section(start: &mut Vec<u8>, cid: &Cid, len: usize) {
+    let cid = CidBytes::from(cid);
+    let cid = cid.as_ref();
+    start.clear();
+    varint::encode((cid.len() + len) as u64, start);
+    start.extend_from_slice(cid);
 }

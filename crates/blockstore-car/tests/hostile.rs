@@ -18,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use blockstore_car::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, CarReader, CarWriter, Cid,
-    StoreError, Verify,
+    BlockStore, Bytes, CarBlockStore, CarDecoder, CarError, CarFault, CarOptions, CarReader,
+    CarWriter, Cid, Decoded, StoreError, Verify,
 };
 use blockstore_core::{cid_of, contract, dag_cbor_cid, raw_cid};
 use mst_testkit::Rng;
@@ -1107,9 +1107,36 @@ fn verdict_with(car: &[u8], options: CarOptions) -> Verdict {
     let stream = CarReader::with_options(car, options)
         .and_then(|mut reader| reader.try_fold(0, |count, block| block.map(|_| count + 1)));
     let verdict = of(memory);
+    for most in [1, 100] {
+        assert_eq!(
+            of(in_pieces(car, most, options)),
+            verdict,
+            "pieces and memory"
+        );
+    }
     assert_eq!(of(stream), verdict, "stream and memory");
     assert_eq!(of(file), verdict, "file and memory");
     verdict
+}
+
+/// Hands a CAR over in pieces of up to `most` bytes.
+fn in_pieces(car: &[u8], most: usize, options: CarOptions) -> Result<usize, CarError> {
+    let mut decoder = CarDecoder::with_options(options);
+    let mut pieces = car.chunks(most);
+    let mut count = 0;
+    let ended = loop {
+        match decoder.next_block() {
+            Ok(Decoded::Item(_)) => count += 1,
+            Ok(Decoded::NeedsBytes) => match pieces.next() {
+                Some(piece) => decoder.push(piece),
+                None => decoder.end(),
+            },
+            Ok(Decoded::End) => break Ok(count),
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(matches!(decoder.next_block(), Ok(Decoded::End)));
+    ended
 }
 
 fn of(result: Result<usize, CarError>) -> Verdict {

@@ -7,7 +7,9 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
-use blockstore_car::{BlockStore, CarBlockStore, CarReader, CarWriter, Cid};
+use blockstore_car::{
+    AsyncCarReader, AsyncCarWriter, BlockStore, CarBlockStore, CarReader, CarWriter, Cid,
+};
 use blockstore_core::{cid_of, dag_cbor_cid};
 use futures_util::TryStreamExt;
 use iroh_car::CarHeader;
@@ -36,6 +38,7 @@ proptest! {
     fn what_one_writes_the_other_reads(roots in prop::collection::vec(cids(), 1..4), blocks in blocks()) {
         let ours = written(&roots, &blocks);
         prop_assert_eq!(&ours, &written_by_iroh(&roots, &blocks));
+        prop_assert_eq!(&ours, &written_async(&roots, &blocks));
         prop_assert_eq!(read_by_iroh(&ours), (roots.clone(), blocks.clone()));
 
         let reader = CarReader::new(ours.as_slice()).unwrap();
@@ -45,6 +48,7 @@ proptest! {
             .collect::<Result<_, _>>()
             .unwrap();
         prop_assert_eq!(&read, &blocks);
+        prop_assert_eq!(read_async(&ours), (roots.clone(), blocks.clone()));
 
         let store = CarBlockStore::from_bytes(ours).unwrap();
         prop_assert_eq!(store.roots(), &roots);
@@ -64,6 +68,27 @@ fn written(roots: &[Cid], blocks: &[(Cid, Vec<u8>)]) -> Vec<u8> {
         writer.write_block(cid, block).unwrap();
     }
     writer.finish().unwrap()
+}
+
+fn written_async(roots: &[Cid], blocks: &[(Cid, Vec<u8>)]) -> Vec<u8> {
+    run(async {
+        let mut writer = AsyncCarWriter::new(Vec::new(), roots).await.unwrap();
+        for (cid, block) in blocks {
+            writer.write_block(cid, block).await.unwrap();
+        }
+        writer.finish().await.unwrap()
+    })
+}
+
+fn read_async(car: &[u8]) -> (Vec<Cid>, Vec<(Cid, Vec<u8>)>) {
+    run(async {
+        let mut reader = AsyncCarReader::new(car).await.unwrap();
+        let mut blocks = Vec::new();
+        while let Some(block) = reader.read_block().await.unwrap() {
+            blocks.push((block.cid(), block.bytes().to_vec()));
+        }
+        (reader.roots().to_vec(), blocks)
+    })
 }
 
 fn written_by_iroh(roots: &[Cid], blocks: &[(Cid, Vec<u8>)]) -> Vec<u8> {

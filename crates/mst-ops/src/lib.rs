@@ -31,5 +31,5 @@ pub use proof::{Claim, Proof, ProofError, Prover};
 pub use source::{NoNodes, NodeSource};
 pub use tree::{Changes, InvertError, Tree, TreeEntries};
 pub use verify::{Summary, verify};
-pub use walker::NodeWalker;
+pub use walker::{NodeWalker, WalkerPosition};
 pub use wrangler::NodeWrangler;

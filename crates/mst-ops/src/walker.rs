@@ -61,6 +61,37 @@ use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault, place};
 /// ```
 pub struct NodeWalker<'s, S> {
     nodes: &'s NodeStore<S>,
+    at: WalkerPosition,
+}
+
+/// Where a [`NodeWalker`] stands, which does not borrow its store: to be kept beside that in one
+/// struct, or while the store is changed.
+///
+/// It holds the nodes on the way there, so they need not be read again.
+///
+/// # Examples
+///
+/// ```
+/// # use std::collections::BTreeMap;
+/// # use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+/// # use mst_ops::{NodeStore, NodeWalker, Node};
+/// # let value = Node::empty().cid();
+/// # let keys = ["a/1", "a/2", "b/1"].map(|key| (key.to_owned(), value));
+/// # let tree = mst_testkit::build_tree(&BTreeMap::from(keys));
+/// # let blocks = MemoryBlockStore::new();
+/// # blocks.put_many(&tree.nodes)?;
+/// # let nodes = NodeStore::new(blocks);
+/// let mut walker = NodeWalker::new(&nodes, &tree.root)?;
+/// walker.seek(b"a/2")?;
+/// let position = walker.into_position();
+/// // Later:
+/// let mut walker = NodeWalker::at(&nodes, position);
+/// let entry = walker.next_entry()?.expect("two are left");
+/// assert_eq!(entry.key(), b"a/2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct WalkerPosition {
     /// The way down from the root to where the walker stands; never empty.
     stack: Vec<Frame>,
     /// Height of the root.
@@ -109,14 +140,27 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// top of a tree, since it has a subtree but no keys.
     pub fn new(nodes: &'s NodeStore<S>, root: &Cid) -> Result<Self, Error> {
         let node = nodes.node(root)?;
-        Ok(Self {
-            nodes,
+        let at = WalkerPosition {
             root_height: place::top_height(&node)?,
             stack: first_frame(node),
             trusted: nodes.options().trusted,
             left: None,
             right: None,
-        })
+        };
+        Ok(Self { nodes, at })
+    }
+
+    /// Stands where another walker stood, in a tree whose nodes are in `nodes` too.
+    pub fn at(nodes: &'s NodeStore<S>, position: WalkerPosition) -> Self {
+        Self {
+            nodes,
+            at: position,
+        }
+    }
+
+    /// Returns where the walker stands, for another to go on from there ([`at`](Self::at)).
+    pub fn into_position(self) -> WalkerPosition {
+        self.at
     }
 
     /// Makes the walker check what it passes, even over a store whose trees are taken for
@@ -128,8 +172,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     ///
     /// [`NodeStoreOptions::trusted`]: crate::NodeStoreOptions::trusted
     pub fn checked(mut self) -> Result<Self, Error> {
-        if self.trusted {
-            self.trusted = false;
+        if self.at.trusted {
+            self.at.trusted = false;
             place::check_heights(self.node())?;
         }
         Ok(self)
@@ -145,14 +189,14 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         let Some(node) = self.child()? else {
             return Ok(None);
         };
-        Ok(Some(Self {
-            nodes: self.nodes,
+        let at = WalkerPosition {
             root_height: self.height() - 1,
-            trusted: self.trusted,
+            trusted: self.at.trusted,
             stack: first_frame(node),
             left: self.left_entry(),
             right: self.right_entry(),
-        }))
+        };
+        Ok(Some(Self { at, ..*self }))
     }
 
     // ---- Where it stands.
@@ -165,12 +209,12 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Returns the height of the node that the walker stands in.
     pub fn height(&self) -> u8 {
         // Each step down was allowed from a height above 0 only, so at most that many.
-        self.root_height - u8::try_from(self.depth()).unwrap_or(u8::MAX)
+        self.at.root_height - u8::try_from(self.depth()).unwrap_or(u8::MAX)
     }
 
     /// Returns how many steps the walker is below its root.
     pub fn depth(&self) -> usize {
-        self.stack.len() - 1
+        self.at.stack.len() - 1
     }
 
     /// Returns the slot that the walker stands in, counted from 0 at the node's left end.
@@ -186,7 +230,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         let frame = self.top();
         match frame.slot.checked_sub(1) {
             Some(index) => frame.node.key(index),
-            None => self.key_above(frame.left, self.left.as_ref()),
+            None => self.key_above(frame.left, self.at.left.as_ref()),
         }
     }
 
@@ -198,7 +242,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         let frame = self.top();
         match frame.node.key(frame.slot) {
             Some(key) => Some(key),
-            None => self.key_above(frame.right, self.right.as_ref()),
+            None => self.key_above(frame.right, self.at.right.as_ref()),
         }
     }
 
@@ -217,7 +261,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         let frame = self.top();
         match frame.slot.checked_sub(1) {
             Some(index) => Some(frame.entry(index)),
-            None => self.entry_above(frame.left, self.left.as_ref()),
+            None => self.entry_above(frame.left, self.at.left.as_ref()),
         }
     }
 
@@ -227,7 +271,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         if frame.slot < frame.node.len() {
             Some(frame.entry(frame.slot))
         } else {
-            self.entry_above(frame.right, self.right.as_ref())
+            self.entry_above(frame.right, self.at.right.as_ref())
         }
     }
 
@@ -240,7 +284,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// key on the right that belongs to its tree.
     pub fn is_final(&self) -> bool {
         let at_right_edge = |frame: &Frame| frame.slot == frame.node.len();
-        self.stack.iter().all(at_right_edge) && self.subtree().is_none()
+        self.at.stack.iter().all(at_right_edge) && self.subtree().is_none()
     }
 
     /// Returns whether there is an entry on the right in this node.
@@ -275,7 +319,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     pub fn go_up(&mut self) -> bool {
         let can = self.depth() > 0;
         if can {
-            self.stack.pop();
+            self.at.stack.pop();
         }
         can
     }
@@ -284,19 +328,20 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// the subtree here. `false`, and no step, if there is none in the walker's tree.
     pub fn go_right_or_up(&mut self) -> bool {
         let keep = self
+            .at
             .stack
             .iter()
             .rposition(|frame| frame.slot < frame.node.len());
         let Some(keep) = keep else {
             return false;
         };
-        self.stack.truncate(keep + 1);
+        self.at.stack.truncate(keep + 1);
         self.go_right()
     }
 
     /// Goes to before the first entry.
     pub fn go_to_start(&mut self) {
-        self.stack.truncate(1);
+        self.at.stack.truncate(1);
         let top = self.top_mut();
         top.slot = 0;
         top.side = Side::Left;
@@ -304,7 +349,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Goes to behind the last entry.
     pub fn go_to_end(&mut self) {
-        self.stack.truncate(1);
+        self.at.stack.truncate(1);
         let top = self.top_mut();
         top.slot = top.node.len();
         top.side = Side::Right;
@@ -373,12 +418,12 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         };
         self.depth() == other.depth()
             && self.top().side == other.top().side
-            && self.stack.iter().zip(&other.stack).all(same_slot)
+            && self.at.stack.iter().zip(&other.at.stack).all(same_slot)
     }
 
     /// The nodes from the walker's root to the one it stands in.
     pub(crate) fn path(&self) -> impl Iterator<Item = &Arc<TreeNode>> {
-        self.stack.iter().map(|frame| &frame.node)
+        self.at.stack.iter().map(|frame| &frame.node)
     }
 
     /// Checks that the node that the walker stands in has no subtrees if it is on the bottom.
@@ -439,7 +484,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             depth += 1;
             found = self.frame(depth).node.find(key);
         }
-        self.stack.truncate(depth + 1);
+        self.at.stack.truncate(depth + 1);
         loop {
             let top = self.top_mut();
             match found {
@@ -557,7 +602,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             index if index < top.node.len() => Above::Entry { depth, index },
             _ => top.right,
         };
-        self.stack.push(Frame {
+        self.at.stack.push(Frame {
             slot: slot(&node),
             node,
             side,
@@ -592,7 +637,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             };
             place::check_order(&node, left, right)?;
         } else {
-            if !self.trusted {
+            if !self.at.trusted {
                 self.check_place(&node)?;
             }
             top.node.link(top.slot, &node);
@@ -611,29 +656,33 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// The frame at `depth`, which is no deeper than the walker stands.
     fn frame(&self, depth: usize) -> &Frame {
-        self.stack.get(depth).unwrap_or_else(|| self.top())
+        self.at.stack.get(depth).unwrap_or_else(|| self.top())
     }
 
     fn top(&self) -> &Frame {
-        self.stack.last().expect("the root's frame is never popped")
+        self.at
+            .stack
+            .last()
+            .expect("the root's frame is never popped")
     }
 
     fn top_mut(&mut self) -> &mut Frame {
-        self.stack
+        self.at
+            .stack
             .last_mut()
             .expect("the root's frame is never popped")
     }
 
     fn key_above<'w>(&'w self, above: Above, root: Option<&'w EntryRef>) -> Option<&'w [u8]> {
         match above {
-            Above::Entry { depth, index } => self.stack.get(depth)?.node.key(index),
+            Above::Entry { depth, index } => self.at.stack.get(depth)?.node.key(index),
             Above::Root => root.map(EntryRef::key),
         }
     }
 
     fn entry_above(&self, above: Above, root: Option<&EntryRef>) -> Option<EntryRef> {
         match above {
-            Above::Entry { depth, index } => Some(self.stack.get(depth)?.entry(index)),
+            Above::Entry { depth, index } => Some(self.at.stack.get(depth)?.entry(index)),
             Above::Root => root.cloned(),
         }
     }
@@ -664,11 +713,7 @@ impl<S> Clone for NodeWalker<'_, S> {
     fn clone(&self) -> Self {
         Self {
             nodes: self.nodes,
-            stack: self.stack.clone(),
-            root_height: self.root_height,
-            trusted: self.trusted,
-            left: self.left.clone(),
-            right: self.right.clone(),
+            at: self.at.clone(),
         }
     }
 }
@@ -679,6 +724,14 @@ impl<S: BlockStore> fmt::Debug for NodeWalker<'_, S> {
             .field("height", &self.height())
             .field("left_key", &self.left_key().map(String::from_utf8_lossy))
             .field("right_key", &self.right_key().map(String::from_utf8_lossy))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WalkerPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WalkerPosition")
+            .field("depth", &(self.stack.len() - 1))
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,9 @@ use crate::large::LargeRecords;
 use crate::repository::keys_of;
 use crate::{Error, Repository, RepositorySummary};
 use range::KeyRange;
-pub(crate) use steps::{Step, Steps};
+use steps::{Step, Steps};
+#[cfg(feature = "car")]
+pub(crate) use steps::{Turn, Turned};
 
 #[cfg(feature = "car")]
 pub use car::ExportError;

@@ -1,8 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "async")]
+mod async_stream;
 mod batch;
 mod check;
 mod commit;
+#[cfg(feature = "car")]
+mod decoder;
 mod error;
 #[cfg(feature = "car")]
 mod event_check;
@@ -23,9 +27,15 @@ mod tid;
 #[cfg(feature = "car")]
 mod writer;
 
+#[cfg(feature = "async")]
+pub use async_stream::AsyncRepositoryStream;
+#[cfg(feature = "car")]
+pub use blockstore_car::Decoded;
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
 pub use commit::{Commit, InvalidCommit, is_record};
+#[cfg(feature = "car")]
+pub use decoder::{RepositoryDecoder, StreamError, StreamOptions};
 pub use error::Error;
 #[cfg(feature = "car")]
 pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSync, RepoState};
@@ -46,7 +56,7 @@ pub use signature::{Curve, SignError, SignatureError, Signer};
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use signature::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};
 #[cfg(feature = "car")]
-pub use stream::{RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords};
+pub use stream::{RepositoryStream, StreamedBlocks, StreamedRecords};
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
 #[cfg(feature = "car")]

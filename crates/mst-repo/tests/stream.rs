@@ -13,20 +13,23 @@ use blockstore_car::{CarBlockStore, CarError, CarFault};
 use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
 };
-use mst_repo::{Error, Record, Repository, RepositoryStream, StreamError, StreamOptions};
+use mst_repo::{
+    AsyncRepositoryStream, Decoded, Error, Record, Repository, RepositoryDecoder, RepositoryStream,
+    StreamError, StreamOptions,
+};
 use mst_testkit::{Rng, SampleRepository};
 
 const REV: &str = "3jzfcijpj2z2a";
 
 type Records = Vec<(String, Bytes)>;
 
-/// What is given, and what ends it.
+/// What is given, and what ends it: the same in whatever pieces the CAR comes.
 fn read(car: &[u8], memory_bytes: usize) -> (Records, Result<(), StreamError>) {
     let mut options = StreamOptions::default();
     options.memory_bytes = memory_bytes;
     let mut given = Vec::new();
     let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
-        let mut records = repository.records()?;
+        let mut records = repository.records();
         let ended = records.try_for_each(|record| {
             given.push(plain(&record?));
             Ok(())
@@ -34,7 +37,83 @@ fn read(car: &[u8], memory_bytes: usize) -> (Records, Result<(), StreamError>) {
         assert!(records.next().is_none());
         ended
     });
+    let in_pieces = decode(car, options, |decoder| {
+        let record = decoder.next_record()?;
+        Ok(record.map(|record| plain(&record)))
+    });
+    assert_same((&given, &ended), &in_pieces);
+    assert_same((&given, &ended), &read_async(car, options));
     (given, ended)
+}
+
+fn read_async(car: &[u8], options: StreamOptions) -> (Records, Result<(), StreamError>) {
+    let mut given = Vec::new();
+    let reading = async {
+        let mut repository = AsyncRepositoryStream::open_with(car, options).await?;
+        let ended = loop {
+            match repository.next_record().await {
+                Ok(Some(record)) => given.push(plain(&record)),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        assert!(matches!(repository.next_record().await, Ok(None)));
+        ended
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let ended = { runtime }.build().unwrap().block_on(reading);
+    (given, ended)
+}
+
+/// What can be spawned on a runtime of many threads.
+#[test]
+fn reading_may_go_on_in_another_thread() {
+    fn assert_send<T: Send>(_: &T) {}
+    let car = SampleRepository::generate(2, 10).car();
+    assert_send(&RepositoryDecoder::new());
+    assert_send(&RepositoryStream::open(car.as_slice()).unwrap().records());
+    assert_send(&async {
+        let mut repository = AsyncRepositoryStream::open(car.as_slice()).await.unwrap();
+        repository.next_record().await.unwrap();
+        repository.next_block().await.unwrap();
+    });
+}
+
+/// What a decoder gives that is handed a CAR in pieces of all lengths, and what ends it.
+fn decode<T>(
+    car: &[u8],
+    options: StreamOptions,
+    mut next: impl FnMut(&mut RepositoryDecoder) -> Result<Decoded<T>, StreamError>,
+) -> (Vec<T>, Result<(), StreamError>) {
+    let mut decoder = RepositoryDecoder::with_options(options);
+    let mut rng = Rng::new(car.len() as u64);
+    let mut ahead = car;
+    let mut given = Vec::new();
+    let ended = loop {
+        match next(&mut decoder) {
+            Ok(Decoded::Item(item)) => given.push(item),
+            Ok(Decoded::NeedsBytes) if ahead.is_empty() => decoder.end(),
+            Ok(Decoded::NeedsBytes) => {
+                let most = if rng.below(2) == 0 { 10 } else { 2_000 };
+                let len = 1 + rng.below(most);
+                let (piece, behind) = ahead.split_at(len.min(ahead.len()));
+                decoder.push(piece);
+                ahead = behind;
+            }
+            Ok(Decoded::End) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(matches!(next(&mut decoder), Ok(Decoded::End)));
+    (given, ended)
+}
+
+fn assert_same<T: PartialEq>(
+    one: (&Vec<T>, &Result<(), StreamError>),
+    other: &(Vec<T>, Result<(), StreamError>),
+) {
+    assert!(*one.0 == other.0, "{} and {}", one.0.len(), other.0.len());
+    assert_eq!(format!("{:?}", one.1), format!("{:?}", other.1));
 }
 
 fn plain(record: &Record) -> (String, Bytes) {
@@ -73,9 +152,8 @@ fn what_this_crate_exports_is_streamable_and_is_read_once() {
     let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
     assert_eq!(stream.commit(), repository.commit());
     assert_eq!(stream.commit_cid(), sample.commit.0);
-    assert_eq!(stream.records().unwrap().count(), sample.paths.len());
-    let again = stream.records().map(|_| ());
-    assert!(matches!(again, Err(StreamError::NotAhead(cid)) if cid == stream.commit().data));
+    assert_eq!(stream.records().count(), sample.paths.len());
+    assert!(stream.records().next().is_none());
 }
 
 #[test]
@@ -359,11 +437,13 @@ fn read_blocks(car: &[u8], memory_bytes: usize) -> (Vec<(Cid, Bytes)>, Result<()
     options.memory_bytes = memory_bytes;
     let mut given = Vec::new();
     let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
-        repository.blocks()?.try_for_each(|block| {
+        repository.blocks().try_for_each(|block| {
             given.push(block?);
             Ok(())
         })
     });
+    let in_pieces = decode(car, options, RepositoryDecoder::next_block);
+    assert_same((&given, &ended), &in_pieces);
     (given, ended)
 }
 
@@ -392,7 +472,7 @@ fn all_blocks_come_as_an_export_gives_them_in_whatever_order_they_lie() {
             // Nothing else of it, and each once.
             let all: std::collections::HashSet<_> = export.iter().map(|(cid, _)| cid).collect();
             assert_eq!(store.len(), all.len());
-            assert!(matches!(stream.blocks(), Err(StreamError::NotAhead(_))));
+            assert!(stream.blocks().next().is_none());
         }
     }
 }

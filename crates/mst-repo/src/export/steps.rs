@@ -6,18 +6,27 @@ use mst_ops::NodeWalker;
 /// A walk through a tree: each node, then, from left to right, its subtrees and its records.
 pub(crate) struct Steps<'r, S> {
     walker: NodeWalker<'r, S>,
-    at: At,
+    turn: Turn,
 }
 
-/// Where in its slot the walker is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// In the first of all, with even the node that it is in still to come.
-    Start,
-    /// Left of the slot's subtree.
-    Left,
-    /// Right of it.
+/// What comes next in the slot that a walker stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The first of all: the node that the walker is in.
+    Node,
+    /// The slot's subtree.
+    Subtree,
+    /// What is behind that.
     Right,
+}
+
+/// Where a turn has brought a walker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// Into a node.
+    IntoNode,
+    /// Over an entry, to its right.
+    OverRecord,
 }
 
 /// A step of such a walk.
@@ -30,12 +39,34 @@ pub(crate) enum Step {
     Failed(Box<mst_ops::Error>),
 }
 
+impl Turn {
+    /// Moves the walker on to the next node or record; `None` behind the last. After an error the
+    /// walker is where it was, and the next turn goes on beside the subtree at fault.
+    pub(crate) fn take<S: BlockStore>(
+        &mut self,
+        walker: &mut NodeWalker<'_, S>,
+    ) -> Result<Option<Turned>, mst_ops::Error> {
+        loop {
+            let turn = std::mem::replace(self, Self::Right);
+            if turn == Self::Node || turn == Self::Subtree && walker.go_down()? {
+                *self = Self::Subtree;
+                return Ok(Some(Turned::IntoNode));
+            }
+            if walker.go_right() {
+                *self = Self::Subtree;
+                return Ok(Some(Turned::OverRecord));
+            }
+            if !walker.go_up() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
 impl<'r, S: BlockStore> Steps<'r, S> {
     pub(crate) fn new(walker: NodeWalker<'r, S>) -> Self {
-        Self {
-            walker,
-            at: At::Start,
-        }
+        let turn = Turn::Node;
+        Self { walker, turn }
     }
 
     /// The walker, which after a record stands on its right.
@@ -45,37 +76,21 @@ impl<'r, S: BlockStore> Steps<'r, S> {
 
     /// Goes past the subtree that comes next, if one may, unless it is `wanted`.
     pub(super) fn pass_unless(&mut self, wanted: impl FnOnce(&NodeWalker<'r, S>) -> bool) {
-        if self.at == At::Left && !wanted(&self.walker) {
-            self.at = At::Right;
+        if self.turn == Turn::Subtree && !wanted(&self.walker) {
+            self.turn = Turn::Right;
         }
     }
 
     pub(crate) fn step(&mut self) -> Option<Step> {
-        loop {
-            let entered = match self.at {
-                At::Start => Ok(true),
-                At::Left => self.walker.go_down(),
-                At::Right => Ok(false),
-            };
-            self.at = At::Right;
-            match entered {
-                Ok(true) => {
-                    self.at = At::Left;
-                    let node = self.walker.node();
-                    return Some(Step::Block(node.cid(), node.encode().into()));
-                }
-                Ok(false) => {}
-                Err(error) => return Some(Step::Failed(Box::new(error))),
+        let turned = self.turn.take(&mut self.walker).transpose()?;
+        let node = self.walker.node();
+        Some(match turned {
+            Ok(Turned::IntoNode) => Step::Block(node.cid(), node.encode().into()),
+            Ok(Turned::OverRecord) => {
+                let record = node.value(self.walker.slot() - 1);
+                Step::Record(record.expect("the walker went over an entry"))
             }
-            let slot = self.walker.slot();
-            if self.walker.go_right() {
-                self.at = At::Left;
-                let value = self.walker.node().value(slot);
-                return Some(Step::Record(value.expect("the walker went over an entry")));
-            }
-            if !self.walker.go_up() {
-                return None;
-            }
-        }
+            Err(error) => Step::Failed(Box::new(error)),
+        })
     }
 }

@@ -100,7 +100,7 @@ fn read_stream(input: &Input) -> std::result::Result<Outcome, StreamError> {
     let mut repository = RepositoryStream::open(file)?;
     let root = repository.commit().data;
     let mut tally = Tally::new();
-    for record in repository.records()? {
+    for record in repository.records() {
         let record = record?;
         tally.add(record.path().as_bytes(), record.bytes());
     }

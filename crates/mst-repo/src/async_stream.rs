@@ -1,0 +1,155 @@
+//! A repository read once, from a stream of [`tokio`], which needs no runtime of that name.
+
+use std::fmt;
+
+use blockstore_car::{CarError, Decoded};
+use blockstore_core::{Bytes, Cid};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, StreamOptions};
+
+/// A repository in a CAR that comes from any [`AsyncRead`]: what a
+/// [`RepositoryStream`](crate::RepositoryStream) is over a [`Read`](std::io::Read). (Feature
+/// `async`.)
+///
+/// Between two waits for the stream it decodes and hashes what has come, up to 64 KiB of it, which
+/// takes a fraction of a millisecond. If a future is dropped before it is ready, nothing is lost.
+///
+/// Whoever has the body of a response in pieces, or streams of another kind, hands the bytes over to
+/// a [`RepositoryDecoder`], which is all that this does.
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::AsyncRepositoryStream;
+/// # let download = mst_testkit::SampleRepository::generate(7, 10).car();
+///
+/// # async fn read(download: &[u8]) -> Result<(), mst_repo::StreamError> {
+/// let mut repository = AsyncRepositoryStream::open(download).await?;
+/// println!("{} at {}", repository.commit().did, repository.commit().rev);
+/// while let Some(record) = repository.next_record().await? {
+///     println!("{}: {} bytes", record.path(), record.bytes().len());
+/// }
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(read(&download))?;
+/// # Ok::<(), mst_repo::StreamError>(())
+/// ```
+pub struct AsyncRepositoryStream<R> {
+    input: R,
+    /// Where bytes are read to.
+    piece: Box<[u8]>,
+    decoder: RepositoryDecoder,
+}
+
+/// How many bytes are asked of the stream at a time.
+const PIECE_LEN: usize = 64 << 10;
+
+impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
+    /// Reads the commit.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`].
+    pub async fn open(car: R) -> Result<Self, StreamError> {
+        Self::open_with(car, StreamOptions::default()).await
+    }
+
+    /// Reads the commit, and will read the rest as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`].
+    pub async fn open_with(car: R, options: StreamOptions) -> Result<Self, StreamError> {
+        let mut stream = Self {
+            input: car,
+            piece: vec![0; PIECE_LEN].into(),
+            decoder: RepositoryDecoder::with_options(options),
+        };
+        while stream.decoder.commit()?.is_none() {
+            stream.read_on().await?;
+        }
+        Ok(stream)
+    }
+
+    /// Reads the next record, in the order of their paths; `None` when all were given, and the CAR
+    /// was read to its end.
+    ///
+    /// A record comes once for each path that leads to it, so a small CAR of a stranger can be a
+    /// great many bytes of records: bound what you keep.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`]. Nothing follows an error.
+    pub async fn next_record(&mut self) -> Result<Option<Record>, StreamError> {
+        self.next(RepositoryDecoder::next_record).await
+    }
+
+    /// Reads the next block, of the commit, the nodes and the records, in the streamable order;
+    /// `None` behind the last. It is not meant to be used beside
+    /// [`next_record`](Self::next_record): what either has passed does not come again.
+    ///
+    /// Stores are synchronous. Into one that waits for a disk, blocks go best many at a time
+    /// ([`put_many`](crate::BlockStoreMut::put_many)), on a thread that may wait.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`]. Nothing follows an error.
+    pub async fn next_block(&mut self) -> Result<Option<(Cid, Bytes)>, StreamError> {
+        self.next(RepositoryDecoder::next_block).await
+    }
+
+    /// The next item, which `decode` finds as soon as there are bytes enough.
+    async fn next<T>(
+        &mut self,
+        decode: impl Fn(&mut RepositoryDecoder) -> Result<Decoded<T>, StreamError>,
+    ) -> Result<Option<T>, StreamError> {
+        loop {
+            match decode(&mut self.decoder)? {
+                Decoded::Item(item) => return Ok(Some(item)),
+                Decoded::NeedsBytes => {
+                    if let Err(error) = self.read_on().await {
+                        self.decoder.stop();
+                        return Err(error);
+                    }
+                }
+                Decoded::End => return Ok(None),
+            }
+        }
+    }
+
+    async fn read_on(&mut self) -> Result<(), StreamError> {
+        let read = self.input.read(&mut self.piece).await;
+        let len = read.map_err(CarError::from)?;
+        match self.piece.get(..len) {
+            None | Some([]) => self.decoder.end(),
+            Some(piece) => self.decoder.push(piece),
+        }
+        Ok(())
+    }
+}
+
+impl<R> AsyncRepositoryStream<R> {
+    /// Returns the commit. Its signature is not checked.
+    pub fn commit(&self) -> &Commit {
+        self.decoder.opened().1
+    }
+
+    /// Returns the CID of the commit.
+    pub fn commit_cid(&self) -> Cid {
+        *self.decoder.opened().0
+    }
+
+    /// Returns how many nodes and records were read so far; at the end, in all.
+    pub fn summary(&self) -> RepositorySummary {
+        self.decoder.summary()
+    }
+}
+
+impl<R> fmt::Debug for AsyncRepositoryStream<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncRepositoryStream")
+            .field("decoder", &self.decoder)
+            .finish_non_exhaustive()
+    }
+}
