@@ -67,12 +67,16 @@ impl<N> Tree<N> {
         };
         let digest = save.save(self.top.branch_mut());
         let (new, back) = (save.new, save.back);
-        let removed = self.retired.drain(..).enumerate();
-        let removed = removed.filter(|(at, _)| back.get(*at) != Some(&true));
+        let mut removed = Vec::with_capacity(self.retired.len());
+        for (at, digest) in self.retired.drain(..).enumerate() {
+            if back.get(at) != Some(&true) {
+                removed.push(node_cid(&digest));
+            }
+        }
         Changes {
             root: node_cid(&digest),
             new,
-            removed: removed.map(|(_, digest)| node_cid(&digest)).collect(),
+            removed,
         }
     }
 }
