@@ -128,7 +128,8 @@ pub enum EventError {
     /// The message breaks the rules, or is not the account's.
     #[error("an invalid message")]
     Invalid(#[source] Box<EventFault>),
-    /// The message does not follow what is known: fetch the repository.
+    /// The message does not follow what is known: fetch the repository, and check what comes
+    /// ([`EventCheck::repository`]).
     #[error("out of sync")]
     OutOfSync(#[source] Box<OutOfSync>),
     /// The revision is less than the one that is known, or it is that very commit's: the message
@@ -216,12 +217,12 @@ pub enum EventFault {
     /// The commit is none.
     #[error("its commit is not valid")]
     Commit(#[source] InvalidCommit),
-    /// The message says something else than the signed commit.
-    #[error("`{field}` is {message:?} in the message, and {commit:?} in the commit")]
+    /// The message, or who asked for the repository, says something else than the signed commit.
+    #[error("`{field}` should be {message:?}, and is {commit:?} in the commit")]
     Mismatch {
         /// The field of the message.
         field: &'static str,
-        /// What the message says.
+        /// What the message says, or who asked.
         message: String,
         /// What the commit says.
         commit: String,
@@ -400,6 +401,40 @@ impl EventCheck<'_> {
         }
     }
 
+    /// Checks the commit of a repository that was fetched as a whole, of the account `did`, and returns
+    /// the state to remember once all of it is there: it is the account's, has its signature, and is
+    /// not older than what is known, as a server may be asked that lags behind or holds back.
+    ///
+    /// A download can be checked so before anything of it is taken: its commit comes first
+    /// ([`RepositoryDecoder::commit`](crate::RepositoryDecoder::commit)). That the rest is
+    /// there and well-formed, reading it says.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`], of what concerns the commit alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_repo::{EventCheck, RepositoryStream};
+    /// # let sample = mst_testkit::SampleRepository::generate(7, 10);
+    /// # let (download, did) = (sample.car(), "did:plc:ewvi7nxzyoun6zhxrhs64oiz");
+    ///
+    /// let check = EventCheck::default(); // Here with the account's key.
+    /// let mut repository = RepositoryStream::open(download.as_slice())?;
+    /// let state = check.repository(did, repository.commit())?;
+    /// for record in repository.records() {
+    ///     println!("{}", record?.path());
+    /// }
+    /// // From here on, messages of the firehose have to follow `state`.
+    /// # assert_eq!(state.data, repository.commit().data);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn repository(&self, did: &str, commit: &Commit) -> Result<RepoState, EventError> {
+        check_same("repo", did, &commit.did)?;
+        self.check_commit(commit, |known, found| found.rev < known.rev)
+    }
+
     /// Opens the blocks of a message and checks their commit. What is past, as `is_past` tells of
     /// the state that is known and that of the commit, is said before its signature is checked:
     /// the account's key may have been another then.
@@ -419,24 +454,26 @@ impl EventCheck<'_> {
         let block = blocks.get(&cid).ok().flatten();
         let block = block.ok_or(EventFault::MissingCommit(cid))?;
         let commit = Commit::decode(&block).map_err(EventFault::Commit)?;
-        for (field, message, commit) in [("repo", did, &commit.did), ("rev", rev, &commit.rev)] {
-            if message != commit {
-                let (message, commit) = (message.to_owned(), commit.clone());
-                return Err(EventFault::Mismatch {
-                    field,
-                    message,
-                    commit,
-                }
-                .into());
-            }
-        }
-        let rev: Tid = commit.rev.parse().map_err(EventFault::Rev)?;
-        let data = commit.data;
+        check_same("repo", did, &commit.did)?;
+        check_same("rev", rev, &commit.rev)?;
+        let state = self.check_commit(&commit, is_past)?;
+        Ok((blocks, cid, commit, state.rev))
+    }
+
+    /// Checks a commit by itself.
+    fn check_commit(
+        &self,
+        commit: &Commit,
+        is_past: impl Fn(&RepoState, &RepoState) -> bool,
+    ) -> Result<RepoState, EventError> {
+        let state = RepoState::of(commit).map_err(EventFault::Rev)?;
         if let Some(known) = self.state
-            && is_past(known, &RepoState { rev, data })
+            && is_past(known, &state)
         {
-            let (known, found) = (known.rev, rev);
-            return Err(EventError::Stale { known, found });
+            return Err(EventError::Stale {
+                known: known.rev,
+                found: state.rev,
+            });
         }
         #[cfg(any(feature = "k256", feature = "p256"))]
         if let Some(key) = self.key {
@@ -444,10 +481,10 @@ impl EventCheck<'_> {
             verified.map_err(EventFault::Signature)?;
         }
         match self.now {
-            Some(now) if rev.micros() > now.micros() + MAX_CLOCK_DIFFERENCE => {
-                Err(EventFault::Future { rev }.into())
+            Some(now) if state.rev.micros() > now.micros() + MAX_CLOCK_DIFFERENCE => {
+                Err(EventFault::Future { rev: state.rev }.into())
             }
-            _ => Ok((blocks, cid, commit, rev)),
+            _ => Ok(state),
         }
     }
 
@@ -471,6 +508,18 @@ impl EventCheck<'_> {
         let root = tree.invert(operations);
         Ok(root.map_err(EventFault::Inversion)?)
     }
+}
+
+/// Checks that a field of a message says what the commit says.
+fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), EventFault> {
+    if message == commit {
+        return Ok(());
+    }
+    Err(EventFault::Mismatch {
+        field,
+        message: message.to_owned(),
+        commit: commit.to_owned(),
+    })
 }
 
 /// How far clocks may differ, in microseconds.

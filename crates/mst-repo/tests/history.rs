@@ -175,7 +175,12 @@ impl Mirror {
     /// Fetches the whole repository, and drops what it does not need.
     fn resync(&mut self, origin: &Origin) {
         self.head = origin.writer.commit_cid();
+        let mut check = EventCheck::default();
+        check.key = Some(&self.key);
+        check.state = Some(&self.state);
+        let state = check.repository(DID, origin.writer.commit()).unwrap();
         self.state = import(&origin.export(), &self.head, &self.store);
+        assert_eq!(self.state, state);
         let used = reachable(&self.store, &[self.head]).unwrap();
         self.store.retain(|cid| used.contains(cid));
     }

@@ -101,6 +101,18 @@ impl Draft {
         check.commit(&event).map(drop)
     }
 
+    /// Checks the commit as that of a repository that was fetched.
+    pub(crate) fn check_repository(&self) -> Result<(), EventError> {
+        let key = key(self.curve).public_key();
+        let mut check = EventCheck::default();
+        check.key = Some(&key);
+        check.state = self.known_by_sync.as_ref();
+        check.now = Some(self.now);
+        let state = check.repository(&self.event.repo, &self.commit)?;
+        assert_eq!(state, RepoState::of(&self.commit).unwrap());
+        Ok(())
+    }
+
     /// Checks the message as a `#sync` with the same blocks.
     pub(crate) fn check_sync(&self) -> Result<(), EventError> {
         let key = key(self.curve).public_key();

@@ -361,3 +361,37 @@ fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
     ];
     assert_enforced_by(&[Draft::check_sync], &rules);
 }
+
+#[test]
+fn each_rule_about_fetched_repositories_is_enforced_for_its_own_sake() {
+    let rules = [
+        rule("what is known may be fetched", "nothing", |draft| {
+            draft.known_by_sync = Some(RepoState::of(&draft.commit).unwrap());
+            true
+        }),
+        rule("and any that is newer", "nothing", |draft| {
+            draft.known_by_sync = Some(draft.known);
+            true
+        }),
+        rule("but none that is older", "Stale", |draft| {
+            let mut known = RepoState::of(&draft.commit).unwrap();
+            known.rev = known.rev.after(known.rev).unwrap();
+            draft.known_by_sync = Some(known);
+            true
+        }),
+        rule("the account's", "Invalid Mismatch repo", |draft| {
+            draft.event.repo = "did:plc:another".into();
+            true
+        }),
+        rule("signed by it", "Invalid Signature Mismatch", |draft| {
+            let other = SigningKey::from_bytes(draft.curve, &[8; 32]).unwrap();
+            draft.commit.sign(&other).unwrap();
+            true
+        }),
+        rule("not in the future", "Invalid Future", |draft| {
+            draft.now = Tid::new(draft.now.micros() - 6 * 60 * 1_000_000, 0);
+            true
+        }),
+    ];
+    assert_enforced_by(&[Draft::check_repository], &rules);
+}
