@@ -240,6 +240,9 @@ pub(crate) struct GetArgs {
 /// is held to the same rules; each part of the tree that is not there is listed with its keys,
 /// and records that are not there are counted.
 ///
+/// With --all, checks each repository of a database, one after the other, and that it is the one of
+/// its name: a line for each fault, and a line with the counts behind the DID.
+///
 /// With --ops, also checks that the operations, one a line as `diff --json` prints them, are in
 /// this tree, and takes them back: prints the root of the tree before. With --since-root, it is a
 /// fault if that is another. That needs no more than a commit of the firehose brings along; where
@@ -258,6 +261,10 @@ pub(crate) struct VerifyArgs {
     /// Take it for a part of a repository, whose rest may be missing
     #[arg(long)]
     pub(crate) partial: bool,
+
+    /// Check all repositories of a database
+    #[arg(long, conflicts_with_all = ["repo", "ops", "key"])]
+    pub(crate) all: bool,
 
     /// Operations that led to this tree, JSON lines {"path":..., "old":..., "new":...}
     #[arg(long, value_name = "FILE")]

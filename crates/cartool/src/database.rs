@@ -27,14 +27,23 @@ pub(crate) fn is_one(file: &File) -> io::Result<bool> {
 }
 
 /// Opens a database and finds the head of the repository that `source` names, or of the only
-/// one there is. All that is read is of one moment, whatever others write meanwhile.
+/// one there is, as [`open_all_for_reading`] does.
 pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid), Failure> {
-    let database = open(&source.file, Access::ReadOnly)?;
+    let (database, heads) = open_all_for_reading(&source.file)?;
+    let (_, head) = choose(&heads, source.repo.as_deref())?;
+    Ok((database, *head))
+}
+
+/// Opens a database and finds the heads of all repositories. All that is read is of one moment,
+/// whatever others write meanwhile.
+pub(crate) fn open_all_for_reading(
+    path: &Path,
+) -> Result<(SqliteBlockStore, Vec<(String, Cid)>), Failure> {
+    let database = open(path, Access::ReadOnly)?;
     let begun = database.with_connection(|connection| connection.execute_batch("BEGIN"));
     begun.map_err(|error| failure(SqliteError::from(error)))?;
     let heads = database.heads()?;
-    let (_, head) = choose(&heads, source.repo.as_deref())?;
-    Ok((database, *head))
+    Ok((database, heads))
 }
 
 /// Opens the database at `path`.
@@ -66,10 +75,7 @@ pub(crate) fn choose<'h>(
     wanted: Option<&str>,
 ) -> Result<&'h (String, Cid), Failure> {
     let found = match (wanted, heads) {
-        (_, []) => {
-            let what = "there is no repository in the database";
-            return Err(Failure::NotFound(what.to_owned()));
-        }
+        (_, []) => return Err(none()),
         (None, [head]) => Some(head),
         (None, _) => {
             let count = heads.len();
@@ -87,6 +93,10 @@ pub(crate) fn choose<'h>(
             "no repository of {wanted} in the database, only:{there}"
         ))
     })
+}
+
+pub(crate) fn none() -> Failure {
+    Failure::NotFound("there is no repository in the database".to_owned())
 }
 
 /// The names of the first of `heads`, each with a space before it.

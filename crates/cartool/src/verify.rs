@@ -2,20 +2,24 @@
 
 mod inversion;
 
-use atproto_mst::Repository;
+use atproto_mst::{BlockStore, Repository};
 
 use crate::cli::VerifyArgs;
+use crate::database;
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::input::{self, Blocks};
+use crate::input;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::quote::Counted;
+use crate::quote::{Counted, Harmless};
 use crate::report::Report;
 use crate::signature;
 use crate::watched::Watched;
 
 pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    if args.all {
+        return verify_all(args, out, report);
+    }
     let operations = match &args.ops {
         Some(file) => Some(inversion::read(file, &args.source)?),
         None => None,
@@ -38,8 +42,49 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> R
     Ok(())
 }
 
-fn print_faults(
-    repository: &Repository<Watched<Blocks>>,
+/// Checks each repository of a database. What is wrong with one keeps none from being checked.
+fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    let file = &args.source.file;
+    if !database::is_at(file)? {
+        let what = "--all is for a database, and this is not one".to_owned();
+        return Err(Failure::Usage(what));
+    }
+    let (database, heads) = database::open_all_for_reading(file)?;
+    if heads.is_empty() {
+        return Err(database::none());
+    }
+    report.show(Progress::of_silent_work(None));
+    for (did, head) in heads {
+        let did = Harmless(&did);
+        let (blocks, progress) = (&database, report.progress());
+        let repository = match input::open_at(Watched { blocks, progress }, &head) {
+            Ok(repository) => repository,
+            Err(error) => match Failure::from(error) {
+                Failure::Invalid(what) => {
+                    report.count_fault();
+                    let line = format!("{did}: invalid: {what}");
+                    print_aside(&line, out, &report.progress())?;
+                    continue;
+                }
+                failure => return Err(failure),
+            },
+        };
+        let counts = print_faults(&repository, args.partial, out, report)?;
+        let name = Harmless(&repository.commit().did);
+        let line = if name.0 == did.0 {
+            format!("{did}: {counts}")
+        } else {
+            report.count_fault();
+            format!("{did}: invalid: it is the repository of {name}; {counts}")
+        };
+        print_aside(&line, out, &report.progress())?;
+    }
+    report.progress().clear();
+    Ok(())
+}
+
+fn print_faults<S: BlockStore>(
+    repository: &Repository<Watched<S>>,
     partial: bool,
     out: &mut Output,
     report: &mut Report,
@@ -58,16 +103,21 @@ fn print_faults(
             // A part has most keys only for the sake of others, and no records for them.
             continue;
         }
-        print_fault(&fault, out, &report.progress())?;
+        print_aside(&fault, out, &report.progress())?;
     }
     let summary = faults.summary();
     (counts.nodes, counts.records) = (summary.nodes, summary.records);
     Ok(counts)
 }
 
-fn print_fault(fault: &Fault, out: &mut Output, progress: &Progress) -> Result<(), Failure> {
+/// Prints a line while a progress bar may be shown.
+fn print_aside(
+    line: &dyn std::fmt::Display,
+    out: &mut Output,
+    progress: &Progress,
+) -> Result<(), Failure> {
     progress.aside(|| {
-        out.line(format_args!("{fault}"))?;
+        out.line(format_args!("{line}"))?;
         // Both may be the same terminal, where the line must not wait behind the bar.
         if progress.is_shown() {
             out.flush()

@@ -218,7 +218,7 @@ pub enum EventFault {
     #[error("its commit is not valid")]
     Commit(#[source] InvalidCommit),
     /// The message, or who asked for the repository, says something else than the signed commit.
-    #[error("`{field}` should be {message:?}, and is {commit:?} in the commit")]
+    #[error("`{field}` is {commit:?} in the commit, not {message:?}")]
     Mismatch {
         /// The field of the message.
         field: &'static str,

@@ -1,6 +1,7 @@
 //! Repositories that go into a database and come out of it, whole or not at all.
 
-use atproto_mst::raw_cid;
+use atproto_mst::{BlockStoreMut, raw_cid};
+use blockstore_sqlite::SqliteBlockStore;
 use mst_testkit::SampleRepository;
 
 use crate::support::{Folder, at_rev, car_damaged_at, car_without, commit_of, listing, rebuilt};
@@ -93,6 +94,58 @@ fn several_repositories_live_side_by_side() {
          only: did:plc:another {DID}\n"
     );
     assert_eq!((run.code, run.err, &*run.out), (4, expected, ""));
+}
+
+#[test]
+fn all_repositories_of_a_database_are_verified_and_what_is_wrong_with_one_hides_no_other() {
+    let (one, other) = (SampleRepository::generate(66, 50), another(67));
+    let folder = Folder::new();
+    let database = folder.path("database");
+    import(&folder, &database, &[&one, &other]);
+    let counts = |sample: &SampleRepository| {
+        let (records, nodes) = (sample.paths.len(), sample.tree.nodes.len());
+        format!("{records} records, {nodes} nodes")
+    };
+    let run = folder.run(&["verify", "--all", &database], b"");
+    let expected = format!(
+        "did:plc:another: ok: {}\n{DID}: ok: {}\n",
+        counts(&other),
+        counts(&one)
+    );
+    assert_eq!((run.code, run.out, &*run.err), (0, expected, ""));
+
+    // A record of the first goes, the commit of a third, and a fourth is under a wrong name.
+    let store = SqliteBlockStore::open(&database).unwrap();
+    let (path, gone) = other.paths.last_key_value().unwrap();
+    store.delete(gone).unwrap();
+    let nothing = raw_cid(b"nothing");
+    store.set_head("did:plc:none", &nothing).unwrap();
+    store.set_head("did:plc:wrong", &one.commit.0).unwrap();
+    drop(store);
+    let run = folder.run(&["verify", "--all", &database], b"");
+    let lines: Vec<_> = run.out.lines().collect();
+    assert_eq!(run.code, 1);
+    assert_eq!(lines.len(), 5, "{}", run.out);
+    assert_eq!(lines[0], format!("missing record {gone} (key \"{path}\")"));
+    assert!(lines[1].starts_with("did:plc:another: incomplete: 29 records, "));
+    assert_eq!(lines[2], format!("{DID}: ok: {}", counts(&one)));
+    assert!(
+        lines[3].starts_with("did:plc:none: invalid: "),
+        "{}",
+        lines[3]
+    );
+    assert_eq!(
+        lines[4],
+        format!(
+            "did:plc:wrong: invalid: it is the repository of {DID}; ok: {}",
+            counts(&one)
+        )
+    );
+
+    let car = folder.write("in.car", one.car());
+    assert_eq!(folder.run(&["verify", "--all", &car], b"").code, 2);
+    let both = ["verify", "--all", &database, "--repo", DID];
+    assert_eq!(folder.run(&both, b"").code, 2);
 }
 
 #[test]
