@@ -511,7 +511,7 @@ impl EventCheck<'_> {
 }
 
 /// Checks that a field of a message says what the commit says.
-fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), EventFault> {
+fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), EventError> {
     if message == commit {
         return Ok(());
     }
@@ -519,7 +519,8 @@ fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), Ev
         field,
         message: message.to_owned(),
         commit: commit.to_owned(),
-    })
+    }
+    .into())
 }
 
 /// How far clocks may differ, in microseconds.
