@@ -215,9 +215,7 @@ fn rotate(operations: &mut [Operation], by: u8) {
 }
 
 fn uncached(blocks: &MemoryBlockStore) -> NodeStore<&MemoryBlockStore> {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
-    NodeStore::with_options(blocks, options)
+    NodeStore::with_options(blocks, NodeStoreOptions::uncached())
 }
 
 /// Makes nodes as `program` says, each of which may link to those before it; the last is

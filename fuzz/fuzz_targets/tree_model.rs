@@ -34,9 +34,7 @@ type Blocks = (Cid, BTreeMap<Cid, Bytes>);
 
 fuzz_target!(|program: &[u8]| {
     let blocks = MemoryBlockStore::new();
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
-    let nodes = NodeStore::with_options(&blocks, options);
+    let nodes = NodeStore::with_options(&blocks, NodeStoreOptions::uncached());
 
     let mut tree = Tree::empty(&nodes);
     let (mut map, mut saved) = (Map::new(), BTreeMap::new());

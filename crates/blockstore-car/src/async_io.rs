@@ -87,10 +87,8 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
             match self.decoder.find()? {
                 Decoded::Item(section) => return self.decoder.take(section).map(Some),
                 Decoded::NeedsBytes => {
-                    if let Err(error) = read_on(&mut self.input, &mut self.decoder).await {
-                        self.decoder.stop();
-                        return Err(error);
-                    }
+                    let read = read_on(&mut self.input, &mut self.decoder).await;
+                    read.inspect_err(|_| self.decoder.fail())?;
                 }
                 Decoded::End => return Ok(None),
             }
@@ -103,17 +101,20 @@ async fn read_on(
     decoder: &mut CarDecoder,
 ) -> Result<(), CarError> {
     let len = input.read(decoder.room()).await?;
-    decoder.filled(len);
-    Ok(())
+    Ok(decoder.filled(len)?)
 }
 
 /// Writes a CAR v1 to a stream, block by block, as a [`CarWriter`](crate::CarWriter) does. (Feature
 /// `async`.)
 ///
-/// A future that is dropped before it is ready leaves part of a block in the stream, and so no CAR.
+/// Each block takes two writes to the stream, so wrap one that waits for a disk or a network in a
+/// [`BufWriter`](tokio::io::BufWriter). If a future is dropped before it is ready, part of a block may
+/// be in the stream, which will be no CAR any more: whatever is written then is an error.
 #[derive(Debug)]
 pub struct AsyncCarWriter<W> {
     output: W,
+    /// Whether the output ends with a whole block.
+    whole: bool,
     /// The bytes before a block, put together here to go out in one write.
     start: Vec<u8>,
 }
@@ -126,8 +127,11 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
     /// [`CarError::Io`] if `output` fails.
     pub async fn new(mut output: W, roots: &[Cid]) -> Result<Self, CarError> {
         output.write_all(&header_section(roots)).await?;
-        let start = Vec::new();
-        Ok(Self { output, start })
+        Ok(Self {
+            output,
+            whole: true,
+            start: Vec::new(),
+        })
     }
 
     /// Writes one block. That `cid` names it is the caller's promise: readers check it.
@@ -135,19 +139,32 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
     /// # Errors
     ///
     /// [`CarError::Io`] if the stream fails; what it holds is then no whole CAR.
+    /// [`CarError::AfterError`] after such an error, and after a future that was dropped.
     pub async fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
+        self.check_whole()?;
         start_section(&mut self.start, cid, block.len());
+        self.whole = false;
         self.output.write_all(&self.start).await?;
         self.output.write_all(block).await?;
+        self.whole = true;
         Ok(())
+    }
+
+    fn check_whole(&self) -> Result<(), CarError> {
+        if self.whole {
+            Ok(())
+        } else {
+            Err(CarError::AfterError)
+        }
     }
 
     /// Flushes the stream and gives it back. It is not shut down.
     ///
     /// # Errors
     ///
-    /// [`CarError::Io`] if the stream fails.
+    /// As for [`write_block`](Self::write_block).
     pub async fn finish(mut self) -> Result<W, CarError> {
+        self.check_whole()?;
         self.output.flush().await?;
         Ok(self.output)
     }

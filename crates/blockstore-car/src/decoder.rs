@@ -12,7 +12,13 @@ use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 /// [`Read`].
 ///
 /// It checks what a [`CarReader`](crate::CarReader) checks, which is this over a [`Read`]. What was
-/// handed over and not asked for yet is kept, and no more than that.
+/// handed over and not asked for yet is kept, in a buffer of up to three times its length; so take
+/// all blocks that are there before the next bytes. The longest section, which
+/// [`CarOptions::section_len`] bounds, has to be there as a whole. A CAR may go on for ever: who hands
+/// over a download counts its bytes.
+///
+/// A block is lent. In a function that returns it out of a loop, as readers have it, make a
+/// [`CarBlock`](crate::CarBlock) of it, or the borrow checker objects.
 ///
 /// # Examples
 ///
@@ -50,7 +56,15 @@ pub struct CarDecoder {
     buffer: Buffer,
     options: CarOptions,
     roots: Option<Vec<Cid>>,
-    done: bool,
+    state: State,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Reading,
+    Ended,
+    Failed,
 }
 
 /// What a decoder has to give.
@@ -61,7 +75,7 @@ pub enum Decoded<T> {
     Item(T),
     /// Nothing, until more bytes are handed over, or word that no more come.
     NeedsBytes,
-    /// Nothing any more: the last item was given, and nothing was wrong; or an error was.
+    /// Nothing any more: the last item was given, and nothing was wrong.
     End,
 }
 
@@ -90,9 +104,12 @@ impl CarDecoder {
         }
     }
 
-    /// Hands over the bytes of the CAR that come next, which are copied.
+    /// Hands over the bytes of the CAR that come next, which are copied. Behind the end or an error
+    /// they are dropped.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.push(bytes);
+        if self.state == State::Reading {
+            self.buffer.push(bytes);
+        }
     }
 
     /// Hands over the bytes of the CAR that come next: as many as one call of
@@ -101,7 +118,7 @@ impl CarDecoder {
     /// # Errors
     ///
     /// That of `input`, unless it is [`Interrupted`](io::ErrorKind::Interrupted); nothing was handed
-    /// over then.
+    /// over then, and it may be tried again.
     pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
         self.buffer.fill(input)
     }
@@ -116,13 +133,14 @@ impl CarDecoder {
     ///
     /// # Errors
     ///
-    /// [`CarError::Invalid`] if the header is wrong.
+    /// [`CarError::Invalid`] if the header is wrong, and from then on [`CarError::AfterError`].
     pub fn roots(&mut self) -> Result<Option<&[Cid]>, CarError> {
-        if self.roots.is_none() && !self.done {
-            // Until the header is found to be good.
-            self.done = true;
-            self.roots = self.buffer.header(self.options.header_len)?;
-            self.done = false;
+        if self.roots.is_none() {
+            if self.failed() {
+                return Err(CarError::AfterError);
+            }
+            let header = self.buffer.header(self.options.header_len);
+            self.roots = header.inspect_err(|_| self.state = State::Failed)?;
         }
         Ok(self.roots.as_deref())
     }
@@ -131,8 +149,8 @@ impl CarDecoder {
     ///
     /// # Errors
     ///
-    /// [`CarError::Invalid`] with [`CarFault::HashMismatch`] or a fault of the framing. Nothing
-    /// follows an error.
+    /// [`CarError::Invalid`] with [`CarFault::HashMismatch`] or a fault of the framing, and from then
+    /// on [`CarError::AfterError`].
     #[inline]
     pub fn next_block(&mut self) -> Result<Decoded<BlockRef<'_>>, CarError> {
         Ok(match self.find()? {
@@ -145,14 +163,20 @@ impl CarDecoder {
     /// Finds the section of the next block, to [`take`](Self::take) it.
     #[inline]
     pub(crate) fn find(&mut self) -> Result<Decoded<Section>, CarError> {
-        if self.done {
-            return Ok(Decoded::End);
+        match self.state {
+            State::Reading => {}
+            State::Ended => return Ok(Decoded::End),
+            State::Failed => return Err(CarError::AfterError),
         }
         if self.roots.is_none() && self.roots()?.is_none() {
             return Ok(Decoded::NeedsBytes);
         }
         let section = self.buffer.section(self.options.section_len);
-        self.done = !matches!(section, Ok(Decoded::Item(_) | Decoded::NeedsBytes));
+        match &section {
+            Ok(Decoded::Item(_) | Decoded::NeedsBytes) => {}
+            Ok(Decoded::End) => self.state = State::Ended,
+            Err(_) => self.state = State::Failed,
+        }
         section
     }
 
@@ -162,7 +186,7 @@ impl CarDecoder {
         let verify = self.options.verify != Some(Verify::Never) && section.verifiable;
         let block = self.buffer.take(section, verify);
         if verify && !block.cid_bytes().ends_with(&sha2_256(block.bytes())) {
-            self.done = true;
+            self.state = State::Failed;
             let fault = CarFault::HashMismatch(block.cid());
             return Err(CarError::at(block.offset(), fault));
         }
@@ -178,13 +202,18 @@ impl CarDecoder {
     /// Takes the first bytes of the [`room`](Self::room) for the bytes that come next. If that is
     /// none, it is the [`end`](Self::end).
     #[cfg(feature = "async")]
-    pub(crate) fn filled(&mut self, len: usize) {
-        self.buffer.filled(len);
+    pub(crate) fn filled(&mut self, len: usize) -> io::Result<()> {
+        self.buffer.filled(len)
     }
 
-    /// Gives nothing any more.
-    pub(crate) fn stop(&mut self) {
-        self.done = true;
+    /// Whether there was an error.
+    pub(crate) fn failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
+    /// Gives nothing any more, for an error.
+    pub(crate) fn fail(&mut self) {
+        self.state = State::Failed;
     }
 }
 
@@ -266,13 +295,18 @@ impl Buffer {
                 read => break read?,
             }
         };
-        self.filled(len);
-        Ok(())
+        self.filled(len)
     }
 
-    fn filled(&mut self, len: usize) {
+    fn filled(&mut self, len: usize) -> io::Result<()> {
+        if len > self.bytes.len() - self.end {
+            return Err(io::Error::other(
+                "a stream that gives more than it was asked",
+            ));
+        }
         self.end += len;
-        self.ended = len == 0;
+        self.ended |= len == 0;
+        Ok(())
     }
 
     /// Room for the bytes that come next, `len` of them or more. The buffer grows only when it is
@@ -280,15 +314,19 @@ impl Buffer {
     fn room(&mut self, len: usize) -> &mut [u8] {
         /// How many bytes there is room for at the least.
         const CHUNK: usize = 64 << 10;
-        if self.bytes.len() - self.end < len {
+        let wanted = self.end - self.start + len;
+        let too_large = self.bytes.len() > 16 * CHUNK.max(wanted);
+        if too_large || self.bytes.len() - self.end < len {
             self.bytes.copy_within(self.start..self.end, 0);
             self.base += self.start as u64;
             self.end -= self.start;
             self.start = 0;
-            let half = self.bytes.len() / 2;
-            if self.end > half || self.bytes.len() - self.end < len {
-                let doubled = CHUNK.max(self.bytes.len() * 2);
-                self.bytes.resize(doubled.max(self.end + len), 0);
+            if too_large {
+                self.bytes.truncate(CHUNK.max(2 * wanted));
+                self.bytes.shrink_to_fit();
+            } else if self.end > self.bytes.len() / 2 || self.bytes.len() < wanted {
+                let doubled = CHUNK.max(2 * self.bytes.len());
+                self.bytes.resize(doubled.max(wanted), 0);
             }
         }
         self.bytes.get_mut(self.end..).unwrap_or_default()
@@ -296,5 +334,66 @@ impl Buffer {
 
     fn error(&self, at: usize, fault: CarFault) -> CarError {
         CarError::at(self.base + (self.start + at) as u64, fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+
+    use blockstore_core::raw_cid;
+
+    use super::{Buffer, CarDecoder, Decoded};
+    use crate::{CarError, CarFault, CarWriter};
+
+    #[test]
+    fn the_buffer_of_what_was_long_is_given_back() {
+        let mut writer = CarWriter::new(Vec::new(), &[]).expect("a vector takes every write");
+        let long = vec![0; 20 << 20];
+        for block in [&long, &vec![1; 100_000], &vec![2; 100_000]] {
+            let written = writer.write_block(&raw_cid(block), block);
+            written.expect("a vector takes every write");
+        }
+        let car = writer.finish().expect("a vector takes every write");
+        let mut decoder = CarDecoder::new();
+        let mut most = 0;
+        for piece in car.chunks(16 << 10) {
+            while let Decoded::Item(_) = decoder.next_block().expect("it is whole") {}
+            decoder.push(piece);
+            most = most.max(decoder.buffer.bytes.capacity());
+        }
+        assert!(most < 3 * long.len(), "{most} bytes");
+        let left = decoder.buffer.bytes.capacity();
+        assert!(left < 500_000, "{left} bytes");
+    }
+
+    #[test]
+    fn a_stream_that_lies_about_what_it_gave_is_an_error_and_the_end_stays_one() {
+        struct Lying;
+
+        impl Read for Lying {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                Ok(buffer.len() + 1)
+            }
+        }
+
+        let mut buffer = Buffer::default();
+        assert!(buffer.fill(&mut Lying).is_err());
+
+        let mut decoder = CarDecoder::new();
+        decoder.end();
+        let more = decoder.read_from(&mut [0x0a].as_slice());
+        more.expect("a slice can be read");
+        let fault = decoder.roots().expect_err("that is no header");
+        let CarError::Invalid { fault, .. } = fault else {
+            panic!("{fault}");
+        };
+        assert_eq!(
+            fault,
+            CarFault::CutOff {
+                len: 10,
+                missing: 10
+            }
+        );
     }
 }

@@ -144,7 +144,7 @@ impl<R: Read> CarReader<R> {
     /// # Errors
     ///
     /// [`CarError::Invalid`] with [`CarFault::HashMismatch`](crate::CarFault::HashMismatch) or a fault of the framing,
-    /// [`CarError::Io`] if the stream fails. Nothing follows an error.
+    /// [`CarError::Io`] if the stream fails, and from then on [`CarError::AfterError`].
     pub fn read_block(&mut self) -> Result<Option<BlockRef<'_>>, CarError> {
         loop {
             match self.decoder.find()? {
@@ -157,7 +157,7 @@ impl<R: Read> CarReader<R> {
 
     fn read_on(&mut self) -> Result<(), CarError> {
         let read = self.decoder.read_from(&mut self.input);
-        Ok(read.inspect_err(|_| self.decoder.stop())?)
+        Ok(read.inspect_err(|_| self.decoder.fail())?)
     }
 }
 
@@ -165,12 +165,20 @@ impl<R: Read> Iterator for CarReader<R> {
     type Item = Result<CarBlock, CarError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let block = self.read_block().transpose()?;
-        Some(block.map(|block| CarBlock {
+        if self.decoder.failed() {
+            return None;
+        }
+        Some(self.read_block().transpose()?.map(CarBlock::from))
+    }
+}
+
+impl From<BlockRef<'_>> for CarBlock {
+    fn from(block: BlockRef<'_>) -> Self {
+        Self {
             offset: block.offset,
             cid: block.cid(),
             bytes: Bytes::copy_from_slice(block.bytes),
             verified: block.verified,
-        }))
+        }
     }
 }

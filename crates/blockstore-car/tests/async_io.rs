@@ -11,7 +11,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use blockstore_car::{AsyncCarReader, CarError, CarReader};
+use blockstore_car::{AsyncCarReader, AsyncCarWriter, CarError, CarReader};
+use blockstore_core::raw_cid;
 use futures_util::FutureExt;
 use mst_testkit::SampleRepository;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -70,7 +71,7 @@ fn read(car: &[u8], fails: bool) -> (usize, Result<(), CarError>) {
             Some(Ok(None)) => return (count, Ok(())),
             Some(Err(error)) => {
                 let after = reader.read_block().now_or_never();
-                assert!(matches!(after, Some(Ok(None))), "nothing follows an error");
+                assert!(matches!(after, Some(Err(CarError::AfterError))));
                 return (count, Err(error));
             }
         }
@@ -104,4 +105,19 @@ fn a_stream_that_fails_or_is_cut_off_is_no_end() {
             "{len}"
         );
     }
+}
+
+#[test]
+fn a_block_that_was_begun_and_not_written_to_its_end_spoils_the_rest() {
+    let (cid, block) = (raw_cid(&[7; 100]), [7; 100]);
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    { runtime }.build().unwrap().block_on(async {
+        // Nobody reads, so there is room for the header and part of a block.
+        let (output, _input) = tokio::io::duplex(80);
+        let mut writer = AsyncCarWriter::new(output, &[cid]).await.unwrap();
+        assert!(writer.write_block(&cid, &block).now_or_never().is_none());
+        let again = writer.write_block(&cid, &block).await;
+        assert!(matches!(again, Err(CarError::AfterError)));
+        assert!(matches!(writer.finish().await, Err(CarError::AfterError)));
+    });
 }

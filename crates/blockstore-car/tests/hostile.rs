@@ -1135,7 +1135,11 @@ fn in_pieces(car: &[u8], most: usize, options: CarOptions) -> Result<usize, CarE
             Err(error) => break Err(error),
         }
     };
-    assert!(matches!(decoder.next_block(), Ok(Decoded::End)));
+    decoder.push(b"more");
+    match (&ended, decoder.next_block()) {
+        (Ok(_), Ok(Decoded::End)) | (Err(_), Err(CarError::AfterError)) => {}
+        (_, after) => panic!("{after:?} after {ended:?}"),
+    }
     ended
 }
 

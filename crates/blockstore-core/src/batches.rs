@@ -10,6 +10,9 @@ use crate::{BlockStoreMut, StoreError};
 /// Stores that are slow at single blocks like many at once: SQLite, whose table is in the order of
 /// its keys, takes half as long for a million blocks in batches of this size as in such of 1,000.
 ///
+/// Where `blocks` end is taken for their end. Blocks that come through a channel need a word for that,
+/// or a sender that was cancelled passes for one that is through.
+///
 /// # Errors
 ///
 /// The first of `blocks` that is an error, and those of [`BlockStoreMut::put_many`]. Batches before

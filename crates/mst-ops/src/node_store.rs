@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZero;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::thread::available_parallelism;
 
@@ -48,6 +49,8 @@ pub struct NodeStore<S> {
     blocks: S,
     options: NodeStoreOptions,
     cache: Option<Cache<DigestKey, Arc<TreeNode>, MemoryLen>>,
+    /// No other store has it, nor had it.
+    id: u64,
 }
 
 /// How a [`NodeStore`] caches and checks.
@@ -62,6 +65,17 @@ pub struct NodeStoreOptions {
     /// Whether trees are taken for well-formed: heights, order and range of keys are then
     /// not checked. For nodes that the caller has made or verified; `false` by default.
     pub trusted: bool,
+}
+
+impl NodeStoreOptions {
+    /// Returns the default options, but for the cache, which there is none: for a tree that is read
+    /// through once.
+    pub fn uncached() -> Self {
+        Self {
+            cache_bytes: 0,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for NodeStoreOptions {
@@ -167,6 +181,7 @@ impl<S: BlockStore> NodeStore<S> {
 
     /// Reads the nodes of `blocks`, as `options` say.
     pub fn with_options(blocks: S, options: NodeStoreOptions) -> Self {
+        static STORES: AtomicU64 = AtomicU64::new(0);
         /// A node of the average repository, with what the cache takes for it.
         const TYPICAL_NODE: u64 = 512;
         /// The least memory of a shard, so that a node with as many bytes of keys as the limits
@@ -189,12 +204,23 @@ impl<S: BlockStore> NodeStore<S> {
             blocks,
             options,
             cache,
+            id: STORES.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Returns the block store.
     pub fn blocks(&self) -> &S {
         &self.blocks
+    }
+
+    /// Returns the block store, to be changed by whoever has the node store to himself. Nodes in the
+    /// cache stay there, as what a CID names does not change.
+    pub fn blocks_mut(&mut self) -> &mut S {
+        &mut self.blocks
     }
 
     /// Returns the options.

@@ -64,8 +64,8 @@ pub struct NodeWalker<'s, S> {
     at: WalkerPosition,
 }
 
-/// Where a [`NodeWalker`] stands, which does not borrow its store: to be kept beside that in one
-/// struct, or while the store is changed.
+/// Where a [`NodeWalker`] stands, which does not borrow its node store: to be kept beside that in one
+/// struct, or while the block store is changed ([`NodeStore::blocks_mut`]).
 ///
 /// It holds the nodes on the way there, so they need not be read again.
 ///
@@ -85,7 +85,7 @@ pub struct NodeWalker<'s, S> {
 /// walker.seek(b"a/2")?;
 /// let position = walker.into_position();
 /// // Later:
-/// let mut walker = NodeWalker::at(&nodes, position);
+/// let mut walker = NodeWalker::at(&nodes, position).expect("it is of this store");
 /// let entry = walker.next_entry()?.expect("two are left");
 /// assert_eq!(entry.key(), b"a/2");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -100,6 +100,8 @@ pub struct WalkerPosition {
     /// The keys that enclose the walker's root, in a tree above it.
     left: Option<EntryRef>,
     right: Option<EntryRef>,
+    /// The [`NodeStore`] that the nodes are of.
+    store: u64,
 }
 
 #[derive(Clone)]
@@ -146,16 +148,19 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             trusted: nodes.options().trusted,
             left: None,
             right: None,
+            store: nodes.id(),
         };
         Ok(Self { nodes, at })
     }
 
-    /// Stands where another walker stood, in a tree whose nodes are in `nodes` too.
-    pub fn at(nodes: &'s NodeStore<S>, position: WalkerPosition) -> Self {
-        Self {
+    /// Stands where another walker of the same node store stood. `None` if it was of another: what is
+    /// there, and what was checked, may differ.
+    #[inline]
+    pub fn at(nodes: &'s NodeStore<S>, position: WalkerPosition) -> Option<Self> {
+        (position.store == nodes.id()).then_some(Self {
             nodes,
             at: position,
-        }
+        })
     }
 
     /// Returns where the walker stands, for another to go on from there ([`at`](Self::at)).
@@ -195,6 +200,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             stack: first_frame(node),
             left: self.left_entry(),
             right: self.right_entry(),
+            store: self.at.store,
         };
         Ok(Some(Self { at, ..*self }))
     }

@@ -136,8 +136,7 @@ fn invert(
 ) -> Result<Cid, InvertError> {
     let store = MemoryBlockStore::new();
     store.put_many(blocks).unwrap();
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
+    let options = NodeStoreOptions::uncached();
     let nodes = NodeStore::with_options(store, options);
     Tree::open(&nodes, root)?.invert(operations)
 }

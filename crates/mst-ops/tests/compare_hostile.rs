@@ -696,9 +696,7 @@ fn diff<S: BlockStore>(blocks: &S, old: &Cid, new: &Cid) -> Result<Vec<Operation
 }
 
 fn uncached<S: BlockStore>(blocks: &S) -> NodeStore<&S> {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
-    NodeStore::with_options(blocks, options)
+    NodeStore::with_options(blocks, NodeStoreOptions::uncached())
 }
 
 fn put(blocks: &MemoryBlockStore, left: Option<Cid>, entries: &[(&str, Option<Cid>)]) -> Cid {

@@ -1491,8 +1491,7 @@ fn open<'b>(
 }
 
 fn options(trusted: bool) -> NodeStoreOptions {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
+    let mut options = NodeStoreOptions::uncached();
     options.trusted = trusted;
     options
 }

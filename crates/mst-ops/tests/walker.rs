@@ -177,6 +177,26 @@ proptest! {
     }
 
     #[test]
+    fn a_position_goes_on_where_it_was_but_only_in_its_store(map in maps()) {
+        let (mut nodes, tree) = whole(&map);
+        let (other, _) = whole(&map);
+        let mut position = NodeWalker::new(&nodes, &tree.root).unwrap().into_position();
+        let mut pairs = Vec::new();
+        loop {
+            prop_assert!(NodeWalker::at(&other, position.clone()).is_none());
+            // The store may be changed meanwhile.
+            nodes.blocks_mut().put(&dag_cbor_cid(b"\x01"), b"\x01".as_slice().into()).unwrap();
+            let mut walker = NodeWalker::at(&nodes, position).unwrap();
+            let Some(entry) = walker.next_entry().unwrap() else {
+                break;
+            };
+            pairs.push(pair(&entry));
+            position = walker.into_position();
+        }
+        prop_assert_eq!(pairs, pairs_of(&map));
+    }
+
+    #[test]
     fn find_gives_what_the_map_gives(map in maps(), places in prop::collection::vec(places(), 8)) {
         let (nodes, tree) = whole(&map);
         let mut walker = NodeWalker::new(&nodes, &tree.root).unwrap();

@@ -16,8 +16,7 @@ fn main() {
 fn read(car: &Bytes) -> usize {
     let car = CarBlockStore::from_bytes(car.clone()).expect("a made-up CAR is a CAR");
     let commit = car.roots().first().copied().expect("it has a root");
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
+    let options = NodeStoreOptions::uncached();
     let repository = Repository::open_with(car, &commit, options);
     let repository = repository.expect("it has a commit");
     let records = repository.records().expect("it has a tree");
@@ -54,8 +53,7 @@ fn export(bencher: Bencher) {
     let commit = sample.commit.0;
     let len = sample.car().len();
     drop(sample);
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
+    let options = NodeStoreOptions::uncached();
     bencher.counter(ItemsCount::new(BENCH_RECORDS)).bench(|| {
         let repository = Repository::open_with(&blocks, &commit, options);
         let repository = repository.expect("it has a commit");

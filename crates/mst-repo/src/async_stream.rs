@@ -12,11 +12,19 @@ use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, S
 /// [`RepositoryStream`](crate::RepositoryStream) is over a [`Read`](std::io::Read). (Feature
 /// `async`.)
 ///
-/// Between two waits for the stream it decodes and hashes what has come, up to 64 KiB of it, which
-/// takes a fraction of a millisecond. If a future is dropped before it is ready, nothing is lost.
+/// It waits for the stream, and for nothing else. Between two waits it decodes and hashes what has
+/// come, up to 64 KiB, which takes a fraction of a millisecond; a block that is longer takes as long as
+/// its hash, 20 ms for 32 MiB ([`CarOptions::section_len`](blockstore_car::CarOptions::section_len)
+/// bounds it).
+///
+/// If a future of [`next_record`](Self::next_record) or [`next_block`](Self::next_block) is dropped
+/// before it is ready, nothing is lost. With one of [`open`](Self::open), what was read is dropped.
 ///
 /// Whoever has the body of a response in pieces, or streams of another kind, hands the bytes over to
-/// a [`RepositoryDecoder`], which is all that this does.
+/// a [`RepositoryDecoder`], which is all that this does. And whoever has a thread for each download
+/// anyway, as for an import into a database, has less to do with a
+/// [`RepositoryStream`](crate::RepositoryStream) there, over a bridge from the one kind of stream to
+/// the other.
 ///
 /// # Examples
 ///
@@ -72,6 +80,14 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
         Ok(stream)
     }
 
+    /// Leaves out of what [`next_block`](Self::next_block) gives large records that came before at
+    /// another path, as [`RepositoryDecoder::for_store`] does.
+    #[must_use]
+    pub fn for_store(mut self) -> Self {
+        self.decoder.leave_out_large();
+        self
+    }
+
     /// Reads the next record, in the order of their paths; `None` when all were given, and the CAR
     /// was read to its end.
     ///
@@ -80,21 +96,24 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
     ///
     /// # Errors
     ///
-    /// [`StreamError`]. Nothing follows an error.
+    /// [`StreamError`], and from then on [`StreamError::AfterError`].
     pub async fn next_record(&mut self) -> Result<Option<Record>, StreamError> {
         self.next(RepositoryDecoder::next_record).await
     }
 
     /// Reads the next block, of the commit, the nodes and the records, in the streamable order;
-    /// `None` behind the last. It is not meant to be used beside
-    /// [`next_record`](Self::next_record): what either has passed does not come again.
+    /// `None` behind the last. A stream is for records or for blocks, not for both.
+    ///
+    /// A record comes for each path that leads to it, unless this is [`for_store`](Self::for_store).
     ///
     /// Stores are synchronous. Into one that waits for a disk, blocks go best many at a time
-    /// ([`put_many`](crate::BlockStoreMut::put_many)), on a thread that may wait.
+    /// ([`put_many`](crate::BlockStoreMut::put_many)), on a thread that may wait. Whoever sends them
+    /// there says when they are all, and commits no sooner: that no more come may also mean that this
+    /// task was cancelled.
     ///
     /// # Errors
     ///
-    /// [`StreamError`]. Nothing follows an error.
+    /// [`StreamError`], and from then on [`StreamError::AfterError`].
     pub async fn next_block(&mut self) -> Result<Option<(Cid, Bytes)>, StreamError> {
         self.next(RepositoryDecoder::next_block).await
     }
@@ -108,10 +127,8 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
             match decode(&mut self.decoder)? {
                 Decoded::Item(item) => return Ok(Some(item)),
                 Decoded::NeedsBytes => {
-                    if let Err(error) = self.read_on().await {
-                        self.decoder.stop();
-                        return Err(error);
-                    }
+                    let read = self.read_on().await;
+                    read.inspect_err(|_| self.decoder.fail())?;
                 }
                 Decoded::End => return Ok(None),
             }

@@ -5,14 +5,16 @@ mod incoming;
 
 use std::fmt;
 use std::io::{self, Read};
+use std::mem;
 use std::sync::Arc;
 
 use blockstore_car::{CarError, CarOptions, Decoded};
 use blockstore_core::{Bytes, Cid, StoreError};
 use mst_ops::{EntryRef, NodeStore, NodeStoreOptions, NodeWalker, TreeNode, WalkerPosition};
 
-use self::incoming::{Halt, Incoming, State};
+use self::incoming::{Halt, Incoming};
 use crate::export::{Turn, Turned};
+use crate::large::LargeRecords;
 use crate::record::PathCheck;
 use crate::repository::read_commit;
 use crate::{Commit, Error, Record, RepositorySummary};
@@ -22,19 +24,31 @@ use crate::{Commit, Error, Record, RepositorySummary};
 /// wait for a [`Read`].
 ///
 /// It gives and checks what a [`RepositoryStream`](crate::RepositoryStream) gives and checks, which
-/// is this over a [`Read`], and the same is said there of the order of blocks. Bytes that were
-/// handed over are kept until they are asked for: take all that there is before the next.
+/// is this over a [`Read`], and the same is said there of the order of blocks and of memory. Bytes
+/// that were handed over are kept until they are asked for: take all that there is before the next.
+///
+/// A CAR may go on for ever behind what is wanted: who hands over a download counts its bytes. And
+/// one block takes as long as its hash, 20 ms for 32 MiB; [`CarOptions::section_len`] bounds it.
 ///
 /// # Examples
 ///
 /// ```
-/// use mst_repo::{Decoded, RepositoryDecoder};
+/// use mst_repo::{Decoded, EventCheck, RepositoryDecoder};
 /// # let download = mst_testkit::SampleRepository::generate(7, 10).car();
 /// # let mut body = download.chunks(1000);
+/// # let did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 ///
+/// let check = EventCheck::default(); // Here with the account's key.
 /// let mut repository = RepositoryDecoder::new();
+/// let mut state = None;
 /// loop {
+///     if state.is_none()
+///         && let Some((_, commit)) = repository.commit()?
+///     {
+///         state = Some(check.repository(did, commit)?);
+///     }
 ///     match repository.next_record()? {
+///         // There is none before the commit was there, and checked.
 ///         Decoded::Item(record) => println!("{}: {} bytes", record.path(), record.bytes().len()),
 ///         // With an asynchronous body, here is the `await`.
 ///         Decoded::NeedsBytes => match body.next() {
@@ -45,13 +59,14 @@ use crate::{Commit, Error, Record, RepositorySummary};
 ///     }
 /// }
 /// # assert_eq!(repository.summary().records, 10);
-/// # Ok::<(), mst_repo::StreamError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct RepositoryDecoder {
     nodes: NodeStore<Incoming>,
     commit: Option<(Cid, Commit)>,
-    /// Whether the commit's block is still to be given.
-    commit_ahead: bool,
+    given: Kind,
+    /// The large records that were given, if they are not to be given again.
+    large: Option<LargeRecords>,
     /// How far the walk through the tree has come, once it has begun.
     position: Option<WalkerPosition>,
     turn: Turn,
@@ -59,7 +74,22 @@ pub struct RepositoryDecoder {
     entry: Option<EntryRef>,
     paths: PathCheck,
     summary: RepositorySummary,
-    done: bool,
+    state: State,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Nothing,
+    Records,
+    Blocks,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reading,
+    Ended,
+    Failed,
 }
 
 /// How a [`RepositoryDecoder`] or a [`RepositoryStream`](crate::RepositoryStream) reads.
@@ -73,16 +103,18 @@ pub struct StreamOptions {
     /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
     /// records that may be wanted again; 16 MiB by default. As long as the CAR is in the
     /// streamable order, a sixteenth of it is used, and what the last large record takes.
+    ///
+    /// To this comes what a [`CarDecoder`](blockstore_car::CarDecoder) keeps, and a copy of the block
+    /// that comes next: where a stranger has the longest of sections come, some four times
+    /// [`CarOptions::section_len`].
     pub memory_bytes: usize,
 }
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        let mut nodes = NodeStoreOptions::default();
-        nodes.cache_bytes = 0;
         Self {
             car: CarOptions::default(),
-            nodes,
+            nodes: NodeStoreOptions::uncached(),
             memory_bytes: 16 << 20,
         }
     }
@@ -114,6 +146,13 @@ pub enum StreamError {
     /// What came is not a repository.
     #[error(transparent)]
     Repository(#[from] Error),
+    /// Blocks were asked for after records, or records after blocks, or an import after either:
+    /// what was passed does not come again.
+    #[error("part of the repository was read already, and does not come again")]
+    AlreadyRead,
+    /// Reading went on behind an error, where nothing can be read.
+    #[error("there was an error before, and nothing can be read behind it")]
+    AfterError,
 }
 
 impl From<StoreError> for StreamError {
@@ -146,21 +185,36 @@ impl RepositoryDecoder {
         Self {
             nodes: NodeStore::with_options(Incoming::new(options), options.nodes),
             commit: None,
-            commit_ahead: true,
+            given: Kind::Nothing,
+            large: None,
             position: None,
             turn: Turn::Node,
             entry: None,
             paths: PathCheck::default(),
             summary: RepositorySummary::default(),
-            done: false,
+            state: State::Reading,
         }
     }
 
-    /// Hands over the bytes of the CAR that come next, which are copied.
+    /// Leaves out of what [`next_block`](Self::next_block) gives the records of 16 KiB and more that
+    /// came before at another path: for who puts the blocks into a store, which keeps each once. In
+    /// the CAR of a stranger, thousands of paths may lead to one.
+    #[must_use]
+    pub fn for_store(mut self) -> Self {
+        self.leave_out_large();
+        self
+    }
+
+    pub(crate) fn leave_out_large(&mut self) {
+        self.large.get_or_insert_default();
+    }
+
+    /// Hands over the bytes of the CAR that come next, which are copied. Behind the end or an error
+    /// they are dropped.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.nodes
-            .blocks()
-            .with(|incoming| incoming.car().push(bytes));
+        if self.state == State::Reading {
+            self.incoming().car().push(bytes);
+        }
     }
 
     /// Hands over the bytes of the CAR that come next: as many as one call of
@@ -170,23 +224,27 @@ impl RepositoryDecoder {
     ///
     /// As for [`CarDecoder::read_from`](blockstore_car::CarDecoder::read_from).
     pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
-        let incoming = self.nodes.blocks();
-        incoming.with(|incoming| incoming.car().read_from(input))
+        self.incoming().car().read_from(input)
     }
 
     /// Says that all bytes were handed over.
     pub fn end(&mut self) {
-        self.nodes.blocks().with(|incoming| incoming.car().end());
+        self.incoming().car().end();
     }
 
-    /// Returns the CID of the commit, and the commit, whose signature is not checked; `None` if it
-    /// is not there yet. Before the first record, it is.
+    /// Returns the CID of the commit, and the commit; `None` as long as more bytes are needed for it,
+    /// so never behind the [`end`](Self::end). It is known before the first record or block: where
+    /// this is asked before each of them, none is given before it was answered.
+    ///
+    /// The signature is not checked; [`EventCheck::repository`](crate::EventCheck::repository) does.
     ///
     /// # Errors
     ///
-    /// [`StreamError`]. Nothing follows an error.
+    /// [`StreamError`], and from then on [`StreamError::AfterError`].
     pub fn commit(&mut self) -> Result<Option<(&Cid, &Commit)>, StreamError> {
-        let _ = self.decode(|this| this.read_commit().map(Some))?;
+        if self.commit.is_none() {
+            let _ = self.decode(|this| this.read_commit().map(Some))?;
+        }
         let commit = self.commit.as_ref();
         Ok(commit.map(|(cid, commit)| (cid, commit)))
     }
@@ -207,38 +265,51 @@ impl RepositoryDecoder {
     ///
     /// # Errors
     ///
-    /// [`StreamError`]. Nothing follows an error.
+    /// [`StreamError`], and from then on [`StreamError::AfterError`].
     #[inline]
     pub fn next_record(&mut self) -> Result<Decoded<Record>, StreamError> {
-        self.commit_ahead = false;
-        self.decode(|this| match this.visit(false)? {
-            Some(Visit::Entry(entry)) => {
-                let record = this.read_record(&entry)?;
-                Ok(Some(Record::new(entry, record)))
+        self.decode(|this| {
+            this.give(Kind::Records)?;
+            match this.visit(false)? {
+                Some(Visit::Entry(entry)) => {
+                    let record = this.read_record(&entry)?;
+                    Ok(Some(Record::new(entry, record)))
+                }
+                _ => this.read_to_end(),
             }
-            _ => this.read_to_end(),
         })
     }
 
     /// Returns the next block, of the commit, the nodes and the records, in the streamable order.
-    /// They are checked as by [`next_record`](Self::next_record), beside which it is not meant to
-    /// be used: what either has passed does not come again.
+    /// They are checked as by [`next_record`](Self::next_record), and it is for the one or the other.
+    ///
+    /// A record comes for each path that leads to it, unless this is [`for_store`](Self::for_store).
     ///
     /// # Errors
     ///
     /// As for [`next_record`](Self::next_record).
     pub fn next_block(&mut self) -> Result<Decoded<(Cid, Bytes)>, StreamError> {
-        if self.commit_ahead
-            && let Some((cid, commit)) = self.commit()?
-        {
-            let block = (*cid, commit.encode().into());
-            self.commit_ahead = false;
-            return Ok(Decoded::Item(block));
-        }
-        self.decode(|this| match this.visit(true)? {
-            Some(Visit::Node(node)) => Ok(Some((node.cid(), node.encode().into()))),
-            Some(Visit::Entry(entry)) => Ok(Some((entry.value(), this.read_record(&entry)?))),
-            None => this.read_to_end(),
+        self.decode(|this| {
+            this.read_commit()?;
+            let is_first = this.give(Kind::Blocks)?;
+            if is_first && let Some((cid, commit)) = &this.commit {
+                return Ok(Some((*cid, commit.encode().into())));
+            }
+            loop {
+                match this.visit(true)? {
+                    Some(Visit::Node(node)) => {
+                        return Ok(Some((node.cid(), node.encode().into())));
+                    }
+                    Some(Visit::Entry(entry)) => {
+                        let (cid, record) = (entry.value(), this.read_record(&entry)?);
+                        let large = this.large.as_mut();
+                        if large.is_none_or(|large| large.note(&cid, &record)) {
+                            return Ok(Some((cid, record)));
+                        }
+                    }
+                    None => return this.read_to_end(),
+                }
+            }
         })
     }
 
@@ -247,9 +318,32 @@ impl RepositoryDecoder {
         self.summary
     }
 
-    /// Gives nothing any more.
-    pub(crate) fn stop(&mut self) {
-        self.done = true;
+    /// Gives nothing any more, for an error.
+    pub(crate) fn fail(&mut self) {
+        self.state = State::Failed;
+    }
+
+    /// Checks that nothing was given yet, and nothing was wrong.
+    pub(crate) fn check_new(&self) -> Result<(), StreamError> {
+        match (self.state, self.given) {
+            (State::Failed, _) => Err(StreamError::AfterError),
+            (State::Reading, Kind::Nothing) => Ok(()),
+            _ => Err(StreamError::AlreadyRead),
+        }
+    }
+
+    fn incoming(&mut self) -> &mut incoming::State {
+        self.nodes.blocks_mut().state()
+    }
+
+    /// Gives items of one kind, which may not change. Returns whether this is the first.
+    #[inline]
+    fn give(&mut self, kind: Kind) -> Result<bool, Halt> {
+        let given = mem::replace(&mut self.given, kind);
+        if given != kind && given != Kind::Nothing {
+            return Err(StreamError::AlreadyRead.into());
+        }
+        Ok(given == Kind::Nothing)
     }
 
     /// The next item, which `find` finds if there is one, in the terms of who hands over bytes.
@@ -258,18 +352,20 @@ impl RepositoryDecoder {
         &mut self,
         find: impl FnOnce(&mut Self) -> Result<Option<T>, Halt>,
     ) -> Result<Decoded<T>, StreamError> {
-        if self.done {
-            return Ok(Decoded::End);
+        match self.state {
+            State::Reading => {}
+            State::Ended => return Ok(Decoded::End),
+            State::Failed => return Err(StreamError::AfterError),
         }
         match find(self) {
             Ok(Some(item)) => Ok(Decoded::Item(item)),
             Err(Halt::NeedsBytes) => Ok(Decoded::NeedsBytes),
             Ok(None) => {
-                self.done = true;
+                self.state = State::Ended;
                 Ok(Decoded::End)
             }
             Err(Halt::Fault(error)) => {
-                self.done = true;
+                self.state = State::Failed;
                 Err(*error)
             }
         }
@@ -277,9 +373,9 @@ impl RepositoryDecoder {
 
     fn read_commit(&mut self) -> Result<(), Halt> {
         if self.commit.is_none() {
-            let incoming = self.nodes.blocks();
-            let cid = incoming.with(State::root)?;
-            let commit = read_commit(&cid, || incoming.with(|state| state.read_block(&cid)))?;
+            let incoming = self.incoming();
+            let cid = incoming.root()?;
+            let commit = read_commit(&cid, || incoming.read_block(&cid))?;
             self.commit = Some((cid, commit));
         }
         Ok(())
@@ -296,7 +392,7 @@ impl RepositoryDecoder {
             Some(position) => position,
             None => self.start()?,
         };
-        let mut walker = NodeWalker::at(&self.nodes, position);
+        let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
         let visit = loop {
             let turn = self.turn;
             match self.turn.take(&mut walker) {
@@ -332,9 +428,8 @@ impl RepositoryDecoder {
     #[inline]
     fn read_record(&mut self, entry: &EntryRef) -> Result<Bytes, Halt> {
         self.paths.check(entry.key())?;
-        let incoming = self.nodes.blocks();
-        let record =
-            incoming.with(|state| state.read_record(entry.value_bytes(), || entry.value()));
+        let incoming = self.incoming();
+        let record = incoming.read_record(entry.value_bytes(), || entry.value());
         match &record {
             Ok(_) => self.summary.records += 1,
             Err(_) => self.entry = Some(entry.clone()),
@@ -344,7 +439,7 @@ impl RepositoryDecoder {
 
     /// Reads what comes behind all that was wanted.
     fn read_to_end<T>(&mut self) -> Result<Option<T>, Halt> {
-        self.nodes.blocks().with(State::read_to_end)?;
+        self.incoming().read_to_end()?;
         Ok(None)
     }
 }

@@ -494,8 +494,7 @@ impl EventCheck<'_> {
         root: &Cid,
         operations: &[Operation],
     ) -> Result<Cid, EventError> {
-        let mut options = NodeStoreOptions::default();
-        options.cache_bytes = 0;
+        let mut options = NodeStoreOptions::uncached();
         // A few bytes can stand for long keys; no path is longer than this.
         options.limits.key_len = MAX_PATH_LEN;
         let nodes = NodeStore::with_options(blocks, options);

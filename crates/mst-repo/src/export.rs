@@ -44,7 +44,7 @@ impl<S: BlockStore> Repository<S> {
     /// `Export::write_car` makes a CAR of them (feature `car`).
     ///
     /// Nodes are needed just once here, so it is fastest over a repository opened without a
-    /// cache ([`NodeStoreOptions::cache_bytes`](mst_ops::NodeStoreOptions::cache_bytes)).
+    /// cache ([`NodeStoreOptions::uncached`](mst_ops::NodeStoreOptions::uncached)).
     ///
     /// Source: <https://atproto.com/specs/repository#car-file-serialization>, "Streamable CAR
     /// Block Ordering"

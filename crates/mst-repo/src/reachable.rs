@@ -45,9 +45,7 @@ use crate::{Commit, Error};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, Error> {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
-    let nodes = NodeStore::with_options(blocks, options);
+    let nodes = NodeStore::with_options(blocks, NodeStoreOptions::uncached());
     let mut found = Reachable::default();
     for root in roots {
         let block = blocks.get(root)?.ok_or(Error::MissingBlock(*root))?;

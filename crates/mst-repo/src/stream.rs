@@ -7,7 +7,6 @@ use std::iter::FusedIterator;
 use blockstore_car::{CarError, Decoded};
 use blockstore_core::{BlockStoreMut, Bytes, Cid, put_all};
 
-use crate::large::LargeRecords;
 use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, StreamOptions};
 
 /// A repository in a CAR that comes from any [`Read`]: a download, a pipe, a file.
@@ -78,7 +77,10 @@ impl<R: Read> RepositoryStream<R> {
     /// A record comes once for each path that leads to it, so a small CAR of a stranger can be a
     /// great many bytes of records: bound what you keep.
     pub fn records(&mut self) -> StreamedRecords<'_, R> {
-        StreamedRecords { stream: self }
+        StreamedRecords {
+            stream: self,
+            failed: false,
+        }
     }
 
     /// Returns all blocks, the commit, the nodes and the records, in the streamable order, checked
@@ -86,7 +88,10 @@ impl<R: Read> RepositoryStream<R> {
     ///
     /// A record comes for each path that leads to it.
     pub fn blocks(&mut self) -> StreamedBlocks<'_, R> {
-        StreamedBlocks { stream: self }
+        StreamedBlocks {
+            stream: self,
+            failed: false,
+        }
     }
 
     /// Puts all blocks into `store` as they come: an import in one pass, of a download that is
@@ -120,12 +125,9 @@ impl<R: Read> RepositoryStream<R> {
         &mut self,
         store: &T,
     ) -> Result<RepositorySummary, StreamError> {
-        let mut large = LargeRecords::default();
-        let new = self.blocks().filter(|block| match block {
-            Ok((cid, block)) => large.note(cid, block),
-            Err(_) => true,
-        });
-        put_all(new, store)?;
+        self.decoder.check_new()?;
+        self.decoder.leave_out_large();
+        put_all(self.blocks(), store)?;
         Ok(self.summary())
     }
 
@@ -134,25 +136,32 @@ impl<R: Read> RepositoryStream<R> {
         Ok(read.map_err(CarError::from)?)
     }
 
+    /// The next item, which `decode` finds as soon as there are bytes enough. None after an error,
+    /// as `failed` remembers.
     #[inline]
-    /// The next item, which `decode` finds as soon as there are bytes enough.
     fn next<T>(
         &mut self,
+        failed: &mut bool,
         mut decode: impl FnMut(&mut RepositoryDecoder) -> Result<Decoded<T>, StreamError>,
     ) -> Option<Result<T, StreamError>> {
-        loop {
+        if *failed {
+            return None;
+        }
+        let error = loop {
             match decode(&mut self.decoder) {
                 Ok(Decoded::Item(item)) => return Some(Ok(item)),
                 Ok(Decoded::NeedsBytes) => {
                     if let Err(error) = self.read_on() {
-                        self.decoder.stop();
-                        return Some(Err(error));
+                        self.decoder.fail();
+                        break error;
                     }
                 }
                 Ok(Decoded::End) => return None,
-                Err(error) => return Some(Err(error)),
+                Err(error) => break error,
             }
-        }
+        };
+        *failed = true;
+        Some(Err(error))
     }
 }
 
@@ -188,13 +197,16 @@ impl<R> fmt::Debug for RepositoryStream<R> {
 #[derive(Debug)]
 pub struct StreamedRecords<'s, R> {
     stream: &'s mut RepositoryStream<R>,
+    /// Whether an error came.
+    failed: bool,
 }
 
 impl<R: Read> Iterator for StreamedRecords<'_, R> {
     type Item = Result<Record, StreamError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.stream.next(RepositoryDecoder::next_record)
+        self.stream
+            .next(&mut self.failed, RepositoryDecoder::next_record)
     }
 }
 
@@ -206,13 +218,16 @@ impl<R: Read> FusedIterator for StreamedRecords<'_, R> {}
 #[derive(Debug)]
 pub struct StreamedBlocks<'s, R> {
     stream: &'s mut RepositoryStream<R>,
+    /// Whether an error came.
+    failed: bool,
 }
 
 impl<R: Read> Iterator for StreamedBlocks<'_, R> {
     type Item = Result<(Cid, Bytes), StreamError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.stream.next(RepositoryDecoder::next_block)
+        self.stream
+            .next(&mut self.failed, RepositoryDecoder::next_block)
     }
 }
 

@@ -542,9 +542,7 @@ fn invert(
     root: &Cid,
     operations: &[Operation],
 ) -> Result<Cid, InvertError> {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
-    let nodes = NodeStore::with_options(Encoded::new(nodes), options);
+    let nodes = NodeStore::with_options(Encoded::new(nodes), NodeStoreOptions::uncached());
     Tree::open(&nodes, root)?.invert(operations)
 }
 

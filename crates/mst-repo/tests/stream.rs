@@ -9,6 +9,8 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::io::{self, Read};
+
 use blockstore_car::{CarBlockStore, CarError, CarFault};
 use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
@@ -57,7 +59,10 @@ fn read_async(car: &[u8], options: StreamOptions) -> (Records, Result<(), Stream
                 Err(error) => break Err(error),
             }
         };
-        assert!(matches!(repository.next_record().await, Ok(None)));
+        match (&ended, repository.next_record().await) {
+            (Ok(()), Ok(None)) | (Err(_), Err(StreamError::AfterError)) => {}
+            (_, after) => panic!("{after:?} after {ended:?}"),
+        }
         ended
     };
     let runtime = tokio::runtime::Builder::new_current_thread();
@@ -69,13 +74,18 @@ fn read_async(car: &[u8], options: StreamOptions) -> (Records, Result<(), Stream
 #[test]
 fn reading_may_go_on_in_another_thread() {
     fn assert_send<T: Send>(_: &T) {}
+    async fn check<R>(repository: &AsyncRepositoryStream<R>) {
+        tokio::task::yield_now().await;
+        assert_eq!(repository.commit().version, 3);
+    }
+
     let car = SampleRepository::generate(2, 10).car();
     assert_send(&RepositoryDecoder::new());
     assert_send(&RepositoryStream::open(car.as_slice()).unwrap().records());
     assert_send(&async {
         let mut repository = AsyncRepositoryStream::open(car.as_slice()).await.unwrap();
+        check(&repository).await;
         repository.next_record().await.unwrap();
-        repository.next_block().await.unwrap();
     });
 }
 
@@ -104,7 +114,11 @@ fn decode<T>(
             Err(error) => break Err(error),
         }
     };
-    assert!(matches!(next(&mut decoder), Ok(Decoded::End)));
+    decoder.push(b"more");
+    match (&ended, next(&mut decoder).map(|after| after.map(drop))) {
+        (Ok(()), Ok(Decoded::End)) | (Err(_), Err(StreamError::AfterError)) => {}
+        (_, after) => panic!("{after:?} after {ended:?}"),
+    }
     (given, ended)
 }
 
@@ -473,8 +487,86 @@ fn all_blocks_come_as_an_export_gives_them_in_whatever_order_they_lie() {
             let all: std::collections::HashSet<_> = export.iter().map(|(cid, _)| cid).collect();
             assert_eq!(store.len(), all.len());
             assert!(stream.blocks().next().is_none());
+            let again = stream.copy_to(&store);
+            assert!(matches!(again, Err(StreamError::AlreadyRead)));
         }
     }
+}
+
+/// A part of a repository must not pass for the whole because somebody asked again, or otherwise.
+#[test]
+fn what_was_passed_does_not_come_again_and_that_is_said() {
+    /// Fails once, in the middle.
+    struct Failing<'c>(&'c [u8], bool);
+
+    impl Read for Failing<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if !self.1 && self.0.len() < 3_000 {
+                self.1 = true;
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let len = buffer.len().min(500);
+            self.0.read(&mut buffer[..len])
+        }
+    }
+
+    let sample = SampleRepository::generate(11, 60);
+    let car = sample.car();
+    let store = MemoryBlockStore::new();
+    let mut stream = RepositoryStream::open(Failing(&car, false)).unwrap();
+    let copied = stream.copy_to(&store);
+    assert!(matches!(copied, Err(StreamError::Car(CarError::Io(_)))));
+    let copied = stream.copy_to(&store);
+    assert!(matches!(copied, Err(StreamError::AfterError)));
+    let mut records = stream.records();
+    let record = records.next().unwrap();
+    assert!(matches!(record, Err(StreamError::AfterError)));
+    assert!(records.next().is_none());
+
+    let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
+    stream.records().next().unwrap().unwrap();
+    let copied = stream.copy_to(&store);
+    assert!(matches!(copied, Err(StreamError::AlreadyRead)));
+    // That was a question, and no fault.
+    assert_eq!(stream.records().count(), 59);
+
+    let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
+    stream.records().next().unwrap().unwrap();
+    let block = stream.blocks().next().unwrap();
+    assert!(matches!(block, Err(StreamError::AlreadyRead)));
+    let record = stream.records().next().unwrap();
+    assert!(matches!(record, Err(StreamError::AfterError)));
+}
+
+#[test]
+fn a_decoder_for_a_store_gives_a_large_record_once() {
+    let (record, small) = (text(20_000), text(100));
+    let (large, other) = (dag_cbor_cid(&record), dag_cbor_cid(&small));
+    let cid = |n: u32| if n.is_multiple_of(2) { large } else { other };
+    let paths = (0..40).map(|n| (format!("com.example.record/{n:02}"), cid(n)));
+    let records = [(large, record), (other, small)].into();
+    let sample = SampleRepository::of(paths.collect(), records, REV);
+    let car = sample.car();
+    let blocks = |mut decoder: RepositoryDecoder| {
+        decoder.push(&car);
+        decoder.end();
+        let mut blocks = Vec::new();
+        while let Decoded::Item((cid, _)) = decoder.next_block().unwrap() {
+            blocks.push(cid);
+        }
+        assert_eq!(decoder.summary().records, 40);
+        let of = |wanted: Cid| blocks.iter().filter(|cid| **cid == wanted).count();
+        (of(large), of(other))
+    };
+    assert_eq!(blocks(RepositoryDecoder::new()), (20, 20));
+    assert_eq!(blocks(RepositoryDecoder::new().for_store()), (1, 20));
+}
+
+/// A record of `len` bytes and some.
+fn text(len: u16) -> Bytes {
+    let head = [0xa1, 0x61, b't', 0x79];
+    let text = vec![b'x'; usize::from(len)];
+    [head.as_slice(), &len.to_be_bytes(), &text].concat().into()
 }
 
 #[test]

@@ -32,8 +32,7 @@ pub(crate) fn run(
         }
         (None, expected) => of_commit(opened, expected.as_ref(), args.key.as_ref())?,
     };
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
+    let options = NodeStoreOptions::uncached();
     let nodes = NodeStore::with_options(blocks, options);
     let mut check = Check {
         nodes: &nodes,

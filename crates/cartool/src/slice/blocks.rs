@@ -26,8 +26,7 @@ pub(super) fn write(car: &Bytes, out: &mut Output, report: &mut Report) -> Resul
     let no_root = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
     let root = root.ok_or_else(no_root)?;
     info::line(out.writer(), "Root CID", root).map_err(Failure::Output)?;
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
+    let mut options = NodeStoreOptions::uncached();
     // A few bytes can stand for long keys; no path is longer than this.
     options.limits.key_len = MAX_PATH_LEN;
     let repository = Repository::open_with(store, &root, options)?;

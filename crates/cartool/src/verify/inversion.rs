@@ -70,8 +70,7 @@ fn invert<S: BlockStore>(
     operations: &[Operation],
     report: &Report,
 ) -> Result<Cid, InvertError> {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
+    let mut options = NodeStoreOptions::uncached();
     // A few bytes can stand for long keys, and all of them are kept.
     options.limits.key_len = MAX_PATH_LEN;
     let nodes = NodeStore::with_options(repository.blocks(), options);

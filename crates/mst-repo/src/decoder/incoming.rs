@@ -1,8 +1,8 @@
 //! The blocks of a CAR that comes in, as a store that gives each of them once.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use blockstore_car::{CarDecoder, CarError, Decoded, Verify};
 use blockstore_core::{BlockStore, Bytes, Cid, CidBytes, StoreError};
@@ -37,7 +37,7 @@ impl From<CarError> for Halt {
 }
 
 /// The blocks still to come, for a walker to read nodes from.
-pub(super) struct Incoming(RefCell<State>);
+pub(super) struct Incoming(Mutex<State>);
 
 pub(super) struct State {
     car: CarDecoder,
@@ -63,15 +63,15 @@ struct Aside {
 
 impl Aside {
     fn memory_len(&self) -> usize {
-        /// What one takes beside its bytes: its CID, its place in the table, allocations.
-        const OVERHEAD: usize = 192;
+        /// What one takes beside its bytes at most: its CID, its place in the table, allocations.
+        const OVERHEAD: usize = 256;
         self.bytes.len() + OVERHEAD
     }
 }
 
 impl Incoming {
     pub(super) fn new(options: StreamOptions) -> Self {
-        Self(RefCell::new(State {
+        Self(Mutex::new(State {
             car: CarDecoder::with_options(options.car),
             options,
             aside: HashMap::new(),
@@ -84,14 +84,18 @@ impl Incoming {
     }
 
     #[inline]
-    /// Does `work` with what is there.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.0.borrow_mut())
+    pub(super) fn state(&mut self) -> &mut State {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For a walker, which shares the store.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is behind an error of a walker.
     pub(super) fn halt(&self, error: mst_ops::Error) -> Halt {
-        let halt = self.0.borrow_mut().halt.take();
+        let halt = self.lock().halt.take();
         halt.unwrap_or_else(|| Error::from(error).into())
     }
 }
@@ -246,12 +250,13 @@ impl State {
 
 impl BlockStore for Incoming {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        self.with(|state| match state.read_block(cid) {
+        let mut state = self.lock();
+        match state.read_block(cid) {
             Ok(block) => Ok(Some(block)),
             Err(halt) => {
                 state.halt = Some(halt);
                 Err(StoreError::backend("the stream says why"))
             }
-        })
+        }
     }
 }

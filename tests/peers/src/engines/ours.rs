@@ -166,9 +166,7 @@ fn root_of(car: &CarBlockStore) -> Result<Cid> {
 
 /// For a tree that is read through just once, a cache is only in the way.
 fn read_once() -> NodeStoreOptions {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = 0;
-    options
+    NodeStoreOptions::uncached()
 }
 
 fn trusting(mut options: NodeStoreOptions) -> NodeStoreOptions {
