@@ -11,6 +11,8 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use blockstore_car::CarError;
 use blockstore_core::{
@@ -19,6 +21,7 @@ use blockstore_core::{
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{Commit, Error, ExportError, Repository, reachable};
 use mst_testkit::{Rng, SampleRepository};
+use tokio::io::AsyncWrite;
 
 type Block = (Cid, Bytes);
 
@@ -125,6 +128,30 @@ impl io::Write for Full {
     }
 }
 
+impl AsyncWrite for Full {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(io::Write::write(&mut *self, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        panic!("whether the response ends well is for its sender to say");
+    }
+}
+
+/// As on a runtime of many threads.
+fn run<T>(future: impl Future<Output = T> + Send) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    { runtime }.build().unwrap().block_on(future)
+}
+
 #[test]
 fn a_car_is_written_whole_or_an_error_says_what_failed() {
     let sample = SampleRepository::generate(8, 100);
@@ -132,19 +159,28 @@ fn a_car_is_written_whole_or_an_error_says_what_failed() {
     let repository = Repository::open(&store, &sample.commit.0).unwrap();
     let export = || repository.export().unwrap();
     assert_eq!(export().write_car(Vec::new()).unwrap(), sample.car());
+    let written = run(export().write_car_async(Vec::new()));
+    assert_eq!(written.unwrap(), sample.car());
     let len = sample.car().len();
     assert_eq!(export().write_car(Full(len)).unwrap().0, 0);
+    assert_eq!(run(export().write_car_async(Full(len))).unwrap().0, 0);
     for room in [0, 1, 10_000, len - 1] {
-        let full = export().write_car(Full(room)).err().unwrap();
-        assert!(
-            matches!(&full, ExportError::Output(CarError::Io(error)) if error.kind() == io::ErrorKind::StorageFull),
-            "{full}"
-        );
+        let written = export().write_car(Full(room));
+        let written_async = run(export().write_car_async(Full(room)));
+        for full in [written, written_async].map(|full| full.err().unwrap()) {
+            assert!(
+                matches!(&full, ExportError::Output(CarError::Io(error)) if error.kind() == io::ErrorKind::StorageFull),
+                "{full}"
+            );
+        }
     }
     let missing = *sample.records.keys().next().unwrap();
     store.delete(&missing).unwrap();
-    let error = export().write_car(Vec::new()).err().unwrap();
-    assert!(matches!(&error, ExportError::Repository(error) if error.cid() == Some(missing)));
+    let written = export().write_car(Vec::new());
+    let written_async = run(export().write_car_async(Vec::new()));
+    for error in [written, written_async].map(|error| error.err().unwrap()) {
+        assert!(matches!(&error, ExportError::Repository(error) if error.cid() == Some(missing)));
+    }
 }
 
 #[test]

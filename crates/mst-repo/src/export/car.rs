@@ -2,8 +2,12 @@
 
 use std::io::{BufWriter, IntoInnerError, Write};
 
+#[cfg(feature = "async")]
+use blockstore_car::AsyncCarWriter;
 use blockstore_car::{CarError, CarWriter};
 use blockstore_core::{BlockStore, Bytes, Cid};
+#[cfg(feature = "async")]
+use tokio::io::AsyncWrite;
 
 use super::{Export, ExportSince};
 use crate::Error;
@@ -53,6 +57,22 @@ impl<S: BlockStore> Export<'_, S> {
     pub fn write_car<W: Write>(self, output: W) -> Result<W, ExportError> {
         write_car(self.commit, self, output)
     }
+
+    /// Writes a CAR of these blocks to an asynchronous stream, as [`write_car`](Self::write_car) does
+    /// to others. (Feature `async`.) It waits for `output` only, and reads blocks in between as the
+    /// store gives them.
+    ///
+    /// After an error `output` is dropped. A receiver who takes that for the end sees a CAR that is
+    /// well-formed as far as it goes, and only reading the repository tells him that something is
+    /// missing: if it can be, the response is broken off.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`].
+    #[cfg(feature = "async")]
+    pub async fn write_car_async<W: AsyncWrite + Unpin>(self, output: W) -> Result<W, ExportError> {
+        write_car_async(self.commit, self, output).await
+    }
 }
 
 impl<S: BlockStore> ExportSince<'_, S> {
@@ -63,6 +83,16 @@ impl<S: BlockStore> ExportSince<'_, S> {
     /// [`ExportError`].
     pub fn write_car<W: Write>(self, output: W) -> Result<W, ExportError> {
         write_car(self.export.commit, self, output)
+    }
+
+    /// Writes a CAR of these blocks, as [`Export::write_car_async`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`].
+    #[cfg(feature = "async")]
+    pub async fn write_car_async<W: AsyncWrite + Unpin>(self, output: W) -> Result<W, ExportError> {
+        write_car_async(self.export.commit, self, output).await
     }
 }
 
@@ -78,4 +108,19 @@ fn write_car<W: Write>(
     }
     let output = car.finish()?.into_inner();
     Ok(output.map_err(|error| CarError::from(IntoInnerError::into_error(error)))?)
+}
+
+#[cfg(feature = "async")]
+async fn write_car_async<W: AsyncWrite + Unpin>(
+    commit: Cid,
+    blocks: impl Iterator<Item = Result<(Cid, Bytes), Error>>,
+    output: W,
+) -> Result<W, ExportError> {
+    let buffered = tokio::io::BufWriter::new(output);
+    let mut car = AsyncCarWriter::new(buffered, &[commit]).await?;
+    for block in blocks {
+        let (cid, bytes) = block?;
+        car.write_block(&cid, &bytes).await?;
+    }
+    Ok(car.finish().await?.into_inner())
 }
