@@ -12,7 +12,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use atproto_mst::{CarBlockStore, EventCheck, Repository, SqliteBlockStore};
+use atproto_mst::{CarBlockStore, EventCheck, RepoState, Repository, SqliteBlockStore};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -29,25 +29,27 @@ async fn main() -> Result<()> {
     let did = arguments.next().ok_or(usage)?;
     let download = File::open(arguments.next().ok_or(usage)?).await?;
 
-    let file = database.with_extension("download");
-    let imported = take_in(download, file.clone(), database, did).await;
-    tokio::fs::remove_file(&file).await?;
+    let file = database.with_extension(format!("{}.download", std::process::id()));
+    // Nobody else's: it must not be there yet.
+    let new = File::create_new(&file).await?;
+    let imported = take_in(download, new, file.clone(), database, did).await;
+    let removed = tokio::fs::remove_file(&file).await;
     println!("{} records", imported?);
-    Ok(())
+    Ok(removed?)
 }
 
 async fn take_in(
     download: impl AsyncRead + Unpin,
+    new: File,
     file: PathBuf,
     database: PathBuf,
     did: String,
 ) -> Result<u64> {
-    save(download, &file).await?;
+    save(download, new).await?;
     tokio::task::spawn_blocking(move || import(&file, &database, &did)).await?
 }
 
-async fn save(download: impl AsyncRead + Unpin, path: &Path) -> Result<()> {
-    let mut file = File::create(path).await?;
+async fn save(download: impl AsyncRead + Unpin, mut file: File) -> Result<()> {
     let len = tokio::io::copy(&mut download.take(MAX_LEN + 1), &mut file).await?;
     if len > MAX_LEN {
         return Err("the download is too long".into());
@@ -56,14 +58,23 @@ async fn save(download: impl AsyncRead + Unpin, path: &Path) -> Result<()> {
 }
 
 fn import(car: &Path, database: &Path, did: &str) -> Result<u64> {
-    let blocks = SqliteBlockStore::open(database)?;
     let car = CarBlockStore::open(car)?;
     let commit = *car.roots().first().ok_or("the CAR names no root")?;
     let repository = Repository::open(car, &commit)?;
-    // Set `key` to the account's, from its DID document, and `state` to what is known of it.
-    let check = EventCheck::default();
-    check.repository(did, repository.commit())?;
+    let blocks = SqliteBlockStore::open(database)?;
     blocks.transaction(|tx| {
+        // What is known of the account; nothing that is older may take its place.
+        let known = tx.head(did)?;
+        let known = known
+            .map(|known| Repository::open(tx, &known))
+            .transpose()?;
+        let state = known
+            .map(|known| RepoState::of(known.commit()))
+            .transpose()?;
+        let mut check = EventCheck::default();
+        check.state = state.as_ref();
+        // With the feature `k256` or `p256`, set `key` to the account's, from its DID document.
+        check.repository(did, repository.commit())?;
         let summary = repository.copy_to(tx)?;
         tx.set_head(did, &commit)?;
         Ok(summary.records)

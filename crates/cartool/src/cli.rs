@@ -241,7 +241,7 @@ pub(crate) struct GetArgs {
 /// and records that are not there are counted.
 ///
 /// With --all, checks each repository of a database, one after the other, and that it is the one of
-/// its name: a line for each fault, and a line with the counts behind the DID.
+/// its name: a line for each fault and one with the counts, each behind the DID.
 ///
 /// With --ops, also checks that the operations, one a line as `diff --json` prints them, are in
 /// this tree, and takes them back: prints the root of the tree before. With --since-root, it is a

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> R
     report.show(Progress::of_silent_work(opened.blocks.count()));
     let (blocks, progress) = (opened.blocks, report.progress());
     let repository = input::open_at(Watched { blocks, progress }, &root)?;
-    let counts = print_faults(&repository, args.partial, out, report)?;
+    let counts = print_faults(&repository, "", args.partial, out, report)?;
     report.progress().clear();
     out.line(format_args!("{counts}"))?;
     if let Some(key) = &args.key {
@@ -66,10 +66,21 @@ fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Resul
                     print_aside(&line, out, &report.progress())?;
                     continue;
                 }
+                Failure::Input(error) => {
+                    report.fault(&format_args!("{did}: {error}"));
+                    continue;
+                }
                 failure => return Err(failure),
             },
         };
-        let counts = print_faults(&repository, args.partial, out, report)?;
+        let start = format!("{did}: ");
+        let counts = match print_faults(&repository, &start, args.partial, out, report) {
+            Err(Failure::Input(error)) => {
+                report.fault(&format_args!("{did}: {error}"));
+                continue;
+            }
+            counts => counts?,
+        };
         let name = Harmless(&repository.commit().did);
         let line = if name.0 == did.0 {
             format!("{did}: {counts}")
@@ -83,8 +94,10 @@ fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Resul
     Ok(())
 }
 
+/// Prints the faults of a repository, each behind `start`.
 fn print_faults<S: BlockStore>(
     repository: &Repository<Watched<S>>,
+    start: &str,
     partial: bool,
     out: &mut Output,
     report: &mut Report,
@@ -103,7 +116,7 @@ fn print_faults<S: BlockStore>(
             // A part has most keys only for the sake of others, and no records for them.
             continue;
         }
-        print_aside(&fault, out, &report.progress())?;
+        print_aside(&format_args!("{start}{fault}"), out, &report.progress())?;
     }
     let summary = faults.summary();
     (counts.nodes, counts.records) = (summary.nodes, summary.records);

@@ -5,7 +5,6 @@ mod incoming;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::mem;
 use std::sync::Arc;
 
 use blockstore_car::{CarError, CarOptions, Decoded};
@@ -14,7 +13,6 @@ use mst_ops::{EntryRef, NodeStore, NodeStoreOptions, NodeWalker, TreeNode, Walke
 
 use self::incoming::{Halt, Incoming};
 use crate::export::{Turn, Turned};
-use crate::large::LargeRecords;
 use crate::record::PathCheck;
 use crate::repository::read_commit;
 use crate::{Commit, Error, Record, RepositorySummary};
@@ -65,8 +63,6 @@ pub struct RepositoryDecoder {
     nodes: NodeStore<Incoming>,
     commit: Option<(Cid, Commit)>,
     given: Kind,
-    /// The large records that were given, if they are not to be given again.
-    large: Option<LargeRecords>,
     /// How far the walk through the tree has come, once it has begun.
     position: Option<WalkerPosition>,
     turn: Turn,
@@ -147,7 +143,7 @@ pub enum StreamError {
     #[error(transparent)]
     Repository(#[from] Error),
     /// Blocks were asked for after records, or records after blocks, or an import after either:
-    /// what was passed does not come again.
+    /// what was passed does not come again. What was read before can be read on.
     #[error("part of the repository was read already, and does not come again")]
     AlreadyRead,
     /// Reading went on behind an error, where nothing can be read.
@@ -186,7 +182,6 @@ impl RepositoryDecoder {
             nodes: NodeStore::with_options(Incoming::new(options), options.nodes),
             commit: None,
             given: Kind::Nothing,
-            large: None,
             position: None,
             turn: Turn::Node,
             entry: None,
@@ -197,7 +192,7 @@ impl RepositoryDecoder {
     }
 
     /// Leaves out of what [`next_block`](Self::next_block) gives the records of 16 KiB and more that
-    /// came before at another path: for who puts the blocks into a store, which keeps each once. In
+    /// came before at another path, which the CAR may then have once: for who puts the blocks into a store, which keeps each once. In
     /// the CAR of a stranger, thousands of paths may lead to one.
     #[must_use]
     pub fn for_store(mut self) -> Self {
@@ -206,11 +201,11 @@ impl RepositoryDecoder {
     }
 
     pub(crate) fn leave_out_large(&mut self) {
-        self.large.get_or_insert_default();
+        self.incoming().leave_out_large();
     }
 
-    /// Hands over the bytes of the CAR that come next, which are copied. Behind the end or an error
-    /// they are dropped.
+    /// Hands over the bytes of the CAR that come next, which are copied. Behind the
+    /// [`end`](Self::end) or an error they are dropped.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.state == State::Reading {
             self.incoming().car().push(bytes);
@@ -218,13 +213,17 @@ impl RepositoryDecoder {
     }
 
     /// Hands over the bytes of the CAR that come next: as many as one call of
-    /// [`Read::read`] gives. If that is none, it is the [`end`](Self::end).
+    /// [`Read::read`] gives. If that is none, it is the [`end`](Self::end). Behind that or an error
+    /// nothing is read.
     ///
     /// # Errors
     ///
     /// As for [`CarDecoder::read_from`](blockstore_car::CarDecoder::read_from).
     pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
-        self.incoming().car().read_from(input)
+        match self.state {
+            State::Reading => self.incoming().car().read_from(input),
+            State::Ended | State::Failed => Ok(()),
+        }
     }
 
     /// Says that all bytes were handed over.
@@ -268,15 +267,16 @@ impl RepositoryDecoder {
     /// [`StreamError`], and from then on [`StreamError::AfterError`].
     #[inline]
     pub fn next_record(&mut self) -> Result<Decoded<Record>, StreamError> {
+        self.check_kind(Kind::Records)?;
         self.decode(|this| {
-            this.give(Kind::Records)?;
-            match this.visit(false)? {
-                Some(Visit::Entry(entry)) => {
-                    let record = this.read_record(&entry)?;
-                    Ok(Some(Record::new(entry, record)))
-                }
-                _ => this.read_to_end(),
-            }
+            let Some(Visit::Entry(entry)) = this.visit(Kind::Records)? else {
+                return this.read_to_end();
+            };
+            this.paths.check(entry.key())?;
+            let incoming = this.incoming();
+            let record = incoming.read_record(entry.value_bytes(), || entry.value());
+            let record = this.settle(&entry, record)?;
+            Ok(Some(Record::new(entry, record)))
         })
     }
 
@@ -289,27 +289,29 @@ impl RepositoryDecoder {
     ///
     /// As for [`next_record`](Self::next_record).
     pub fn next_block(&mut self) -> Result<Decoded<(Cid, Bytes)>, StreamError> {
+        self.check_kind(Kind::Blocks)?;
         self.decode(|this| {
             this.read_commit()?;
-            let is_first = this.give(Kind::Blocks)?;
-            if is_first && let Some((cid, commit)) = &this.commit {
+            if this.given == Kind::Nothing
+                && let Some((cid, commit)) = &this.commit
+            {
+                this.given = Kind::Blocks;
                 return Ok(Some((*cid, commit.encode().into())));
             }
-            loop {
-                match this.visit(true)? {
-                    Some(Visit::Node(node)) => {
-                        return Ok(Some((node.cid(), node.encode().into())));
-                    }
-                    Some(Visit::Entry(entry)) => {
-                        let (cid, record) = (entry.value(), this.read_record(&entry)?);
-                        let large = this.large.as_mut();
-                        if large.is_none_or(|large| large.note(&cid, &record)) {
+            while let Some(visit) = this.visit(Kind::Blocks)? {
+                match visit {
+                    Visit::Node(node) => return Ok(Some((node.cid(), node.encode().into()))),
+                    Visit::Entry(entry) => {
+                        this.paths.check(entry.key())?;
+                        let cid = entry.value();
+                        let record = this.incoming().read_for_store(&cid);
+                        if let Some(record) = this.settle(&entry, record)? {
                             return Ok(Some((cid, record)));
                         }
                     }
-                    None => return this.read_to_end(),
                 }
             }
+            this.read_to_end()
         })
     }
 
@@ -336,14 +338,14 @@ impl RepositoryDecoder {
         self.nodes.blocks_mut().state()
     }
 
-    /// Gives items of one kind, which may not change. Returns whether this is the first.
+    /// Checks that nothing of another kind was given: what that has passed does not come again.
     #[inline]
-    fn give(&mut self, kind: Kind) -> Result<bool, Halt> {
-        let given = mem::replace(&mut self.given, kind);
-        if given != kind && given != Kind::Nothing {
-            return Err(StreamError::AlreadyRead.into());
+    fn check_kind(&self, kind: Kind) -> Result<(), StreamError> {
+        if self.given == kind || self.given == Kind::Nothing || self.state == State::Failed {
+            Ok(())
+        } else {
+            Err(StreamError::AlreadyRead)
         }
-        Ok(given == Kind::Nothing)
     }
 
     /// The next item, which `find` finds if there is one, in the terms of who hands over bytes.
@@ -381,10 +383,10 @@ impl RepositoryDecoder {
         Ok(())
     }
 
-    /// Goes on to the next entry, or to the next node if `nodes` are wanted too. If that needs bytes
-    /// first, it can be asked again.
+    /// Goes on to the next entry, or to the next node if blocks of all kinds are wanted. If that needs
+    /// bytes first, it can be asked again.
     #[inline]
-    fn visit(&mut self, nodes: bool) -> Result<Option<Visit>, Halt> {
+    fn visit(&mut self, kind: Kind) -> Result<Option<Visit>, Halt> {
         if let Some(entry) = self.entry.take() {
             return Ok(Some(Visit::Entry(entry)));
         }
@@ -392,13 +394,14 @@ impl RepositoryDecoder {
             Some(position) => position,
             None => self.start()?,
         };
+        self.given = kind;
         let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
         let visit = loop {
             let turn = self.turn;
             match self.turn.take(&mut walker) {
                 Ok(Some(Turned::IntoNode)) => {
                     self.summary.nodes += 1;
-                    if nodes {
+                    if kind == Kind::Blocks {
                         break Ok(Some(Visit::Node(Arc::clone(walker.node()))));
                     }
                 }
@@ -425,16 +428,14 @@ impl RepositoryDecoder {
         Ok(walker.into_position())
     }
 
+    /// The record of `entry`, as it was found; if it was not, it is asked for the next time too.
     #[inline]
-    fn read_record(&mut self, entry: &EntryRef) -> Result<Bytes, Halt> {
-        self.paths.check(entry.key())?;
-        let incoming = self.incoming();
-        let record = incoming.read_record(entry.value_bytes(), || entry.value());
-        match &record {
+    fn settle<T>(&mut self, entry: &EntryRef, found: Result<T, Halt>) -> Result<T, Halt> {
+        match &found {
             Ok(_) => self.summary.records += 1,
             Err(_) => self.entry = Some(entry.clone()),
         }
-        record
+        found
     }
 
     /// Reads what comes behind all that was wanted.

@@ -403,7 +403,8 @@ impl EventCheck<'_> {
 
     /// Checks the commit of a repository that was fetched as a whole, of the account `did`, and returns
     /// the state to remember once all of it is there: it is the account's, has its signature, and is
-    /// not older than what is known, as a server may be asked that lags behind or holds back.
+    /// not older than what is known, as a server may be asked that lags behind or holds back. Another
+    /// tree at the revision that is known is no error: a repository is fetched where they disagree.
     ///
     /// A download can be checked so before anything of it is taken: its commit comes first
     /// ([`RepositoryDecoder::commit`](crate::RepositoryDecoder::commit)). That the rest is

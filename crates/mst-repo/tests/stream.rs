@@ -534,8 +534,56 @@ fn what_was_passed_does_not_come_again_and_that_is_said() {
     stream.records().next().unwrap().unwrap();
     let block = stream.blocks().next().unwrap();
     assert!(matches!(block, Err(StreamError::AlreadyRead)));
+    assert_eq!(stream.records().map(Result::unwrap).count(), 59);
+    // Behind the end too: it is the end of the records, not of the blocks.
+    let block = stream.blocks().next().unwrap();
+    assert!(matches!(block, Err(StreamError::AlreadyRead)));
+    let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
+    stream.copy_to(&store).unwrap();
     let record = stream.records().next().unwrap();
-    assert!(matches!(record, Err(StreamError::AfterError)));
+    assert!(matches!(record, Err(StreamError::AlreadyRead)));
+
+    // What was asked for before anything was there decides nothing.
+    let mut decoder = RepositoryDecoder::new();
+    assert!(matches!(decoder.next_record(), Ok(Decoded::NeedsBytes)));
+    decoder.push(&car);
+    assert!(matches!(decoder.next_block(), Ok(Decoded::Item(_))));
+}
+
+#[test]
+fn what_is_exported_for_a_store_goes_into_one() {
+    let records =
+        [text(30_000), text(40_000), text(50_000)].map(|text| (dag_cbor_cid(&text), text));
+    let paths = (0..30).map(|n| (format!("com.example.record/{n:02}"), records[n % 3].0));
+    let sample = SampleRepository::of(paths.collect(), records.into(), REV);
+    let car = CarBlockStore::from_bytes(sample.car()).unwrap();
+    let repository = Repository::open(car, &sample.commit.0).unwrap();
+    let export = repository.export().unwrap();
+    let short = export.for_store().write_car(Vec::new()).unwrap();
+    assert!(short.len() < 130_000);
+    for car in [short, sample.car()] {
+        let mut options = StreamOptions::default();
+        options.memory_bytes = 20_000;
+        let mut stream = RepositoryStream::open_with(car.as_slice(), options).unwrap();
+        let store = MemoryBlockStore::new();
+        assert_eq!(stream.copy_to(&store).unwrap().records, 30);
+        let copy = Repository::open(&store, &sample.commit.0).unwrap();
+        assert_eq!(copy.verify().unwrap().records, 30);
+    }
+}
+
+#[test]
+fn a_record_that_all_paths_lead_to_may_be_there_once() {
+    let record = text(200);
+    let cid = dag_cbor_cid(&record);
+    let paths = (0..5_000).map(|n| (format!("com.example.record/{n:04}"), cid));
+    let sample = SampleRepository::of(paths.collect(), [(cid, record)].into(), REV);
+    let mut seen = std::collections::HashSet::new();
+    let mut blocks = sample.blocks();
+    blocks.retain(|(cid, _)| seen.insert(*cid));
+    let (given, ended) = read(&sample.car_of(&blocks), 100_000);
+    ended.unwrap();
+    assert_eq!(given.len(), 5_000);
 }
 
 #[test]

@@ -126,7 +126,10 @@ fn all_repositories_of_a_database_are_verified_and_what_is_wrong_with_one_hides_
     let lines: Vec<_> = run.out.lines().collect();
     assert_eq!(run.code, 1);
     assert_eq!(lines.len(), 5, "{}", run.out);
-    assert_eq!(lines[0], format!("missing record {gone} (key \"{path}\")"));
+    assert_eq!(
+        lines[0],
+        format!("did:plc:another: missing record {gone} (key \"{path}\")")
+    );
     assert!(lines[1].starts_with("did:plc:another: incomplete: 29 records, "));
     assert_eq!(lines[2], format!("{DID}: ok: {}", counts(&one)));
     assert!(

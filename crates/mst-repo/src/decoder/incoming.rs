@@ -10,6 +10,7 @@ use blockstore_core::{BlockStore, Bytes, Cid, CidBytes, StoreError};
 use super::given::Given;
 use super::{StreamError, StreamOptions};
 use crate::Error;
+use crate::large::LargeRecords;
 
 /// Why there is no block yet, or never will be.
 pub(super) enum Halt {
@@ -50,6 +51,10 @@ pub(super) struct State {
     given: Given,
     /// The last record that was too large to be kept among those.
     large: Option<(Box<[u8]>, Bytes)>,
+    /// The large records that were given, if they are not to be given again.
+    once: Option<LargeRecords>,
+    /// The block that comes next, if it was read before it was wanted.
+    next: Option<(Box<[u8]>, Aside)>,
     /// What kept a node from being read, on its way past the errors of a store.
     halt: Option<Halt>,
 }
@@ -79,6 +84,8 @@ impl Incoming {
             out_of_order: false,
             given: Given::default(),
             large: None,
+            once: None,
+            next: None,
             halt: None,
         }))
     }
@@ -111,6 +118,11 @@ impl State {
         Ok(*roots.first().ok_or(StreamError::NoRoot)?)
     }
 
+    /// Gives no large record twice.
+    pub(super) fn leave_out_large(&mut self) {
+        self.once.get_or_insert_default();
+    }
+
     /// Reads on to the record that is wanted: its CID, in binary and as `cid` makes it.
     #[inline]
     pub(super) fn read_record(
@@ -119,6 +131,19 @@ impl State {
         cid: impl Fn() -> Cid,
     ) -> Result<Bytes, Halt> {
         self.read_up_to(wanted, cid, Self::keep)
+    }
+
+    /// Reads on to a record for who wants blocks. `None` if it was given and is not to be given again.
+    pub(super) fn read_for_store(&mut self, cid: &Cid) -> Result<Option<Bytes>, Halt> {
+        let was_given = |once: &LargeRecords| once.has(cid);
+        if self.once.as_ref().is_some_and(was_given) {
+            return Ok(None);
+        }
+        let record = self.read_record(CidBytes::from(cid).as_ref(), || *cid)?;
+        if let Some(once) = &mut self.once {
+            once.note(cid, &record);
+        }
+        Ok(Some(record))
     }
 
     /// Reads on to the block that is wanted, a node or the commit.
@@ -156,6 +181,21 @@ impl State {
         }
         let mut is_next = true;
         loop {
+            if let Some((cid_bytes, block)) = self.next.take() {
+                if *cid_bytes == *wanted {
+                    self.check(block.verified, cid)?;
+                    keep(self, wanted, &block.bytes);
+                    return Ok(block.bytes);
+                }
+                self.out_of_order = true;
+                // Where a CAR has once what many paths refer to, no more is read for each.
+                if is_next && let Some(given) = self.find_given(wanted) {
+                    self.next = Some((cid_bytes, block));
+                    return Ok(given);
+                }
+                self.lay_aside(cid_bytes, block)?;
+                is_next = false;
+            }
             let block = match self.car.next_block()? {
                 Decoded::Item(block) => block,
                 Decoded::NeedsBytes => return Err(Halt::NeedsBytes),
@@ -168,12 +208,7 @@ impl State {
                 keep(self, wanted, &bytes);
                 return Ok(bytes);
             }
-            let block_cid = block.cid_bytes().into();
-            self.lay_aside(block_cid, Aside { bytes, verified })?;
-            if is_next && let Some(given) = self.find_given(wanted) {
-                return Ok(given);
-            }
-            is_next = false;
+            self.next = Some((block.cid_bytes().into(), Aside { bytes, verified }));
         }
         let given = self.find_given(wanted);
         given.ok_or_else(|| StreamError::NotAhead(cid()).into())
@@ -233,7 +268,11 @@ impl State {
     }
 
     fn lay_aside(&mut self, cid: Box<[u8]>, block: Aside) -> Result<(), StreamError> {
-        self.out_of_order = true;
+        if let Some(once) = &self.once
+            && Cid::try_from(&*cid).is_ok_and(|cid| once.has(&cid))
+        {
+            return Ok(());
+        }
         // Of a CID that comes twice the first block counts.
         if let Entry::Vacant(place) = self.aside.entry(cid) {
             self.aside_len += block.memory_len();

@@ -59,10 +59,11 @@ impl<S: BlockStore> Export<'_, S> {
     }
 
     /// Writes a CAR of these blocks to an asynchronous stream, as [`write_car`](Self::write_car) does
-    /// to others. (Feature `async`.) It waits for `output` only, and reads blocks in between as the
-    /// store gives them.
+    /// to others. (Feature `async`.) It goes through a buffer, and is flushed in the end and not shut
+    /// down. Blocks are read in between as the store gives them, and a store that waits for a disk
+    /// keeps the runtime waiting too.
     ///
-    /// After an error `output` is dropped. A receiver who takes that for the end sees a CAR that is
+    /// After an error, or if the future is dropped, so is `output`, behind what was written. A receiver who takes that for the end sees a CAR that is
     /// well-formed as far as it goes, and only reading the repository tells him that something is
     /// missing: if it can be, the response is broken off.
     ///
