@@ -227,7 +227,7 @@ impl CarDecoder {
 
 /// The part of a CAR that is there but was not taken.
 #[derive(Debug, Default)]
-pub(crate) struct Buffer {
+struct Buffer {
     bytes: Vec<u8>,
     /// What is there and was not taken begins here in `bytes`,
     start: usize,
@@ -241,7 +241,7 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// Takes the header: the roots. `None` if it is not there as a whole.
-    pub(crate) fn header(&mut self, limit: u32) -> Result<Option<Vec<Cid>>, CarError> {
+    fn header(&mut self, limit: u32) -> Result<Option<Vec<Cid>>, CarError> {
         let body = section::body(self.rest(), limit);
         let cut_off = match body.map_err(|(at, fault)| self.error(at, fault))? {
             Ok((start, end)) => {
@@ -265,7 +265,7 @@ impl Buffer {
 
     /// Returns where the parts of the next section lie, which is there whole.
     #[inline]
-    pub(crate) fn section(&mut self, limit: u32) -> Result<Decoded<Section>, CarError> {
+    fn section(&mut self, limit: u32) -> Result<Decoded<Section>, CarError> {
         let split = section::split(self.rest(), limit);
         match split.map_err(|(at, fault)| self.error(at, fault))? {
             Split::Section(section) => Ok(Decoded::Item(section)),
@@ -276,7 +276,7 @@ impl Buffer {
     }
 
     /// Takes the section that [`section`](Self::section) found.
-    pub(crate) fn take(&mut self, section: Section, verified: bool) -> BlockRef<'_> {
+    fn take(&mut self, section: Section, verified: bool) -> BlockRef<'_> {
         let start = self.start;
         self.start += section.end;
         let bytes = self.bytes.get(start..).unwrap_or_default();
@@ -295,7 +295,7 @@ impl Buffer {
     }
 
     /// Reads on, as much as one call gives.
-    pub(crate) fn fill(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
+    fn fill(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
         let room = self.room(1);
         let len = loop {
             match input.read(room) {

@@ -143,16 +143,32 @@ impl<R: Read> CarReader<R> {
     ///
     /// # Errors
     ///
-    /// [`CarError::Invalid`] with [`CarFault::HashMismatch`](crate::CarFault::HashMismatch) or a fault of the framing,
-    /// [`CarError::Io`] if the stream fails, and from then on [`CarError::AfterError`].
+    /// [`CarError::Invalid`] with [`CarFault::HashMismatch`](crate::CarFault::HashMismatch) or a
+    /// fault of the framing, [`CarError::Io`] if the stream fails, and from then on
+    /// [`CarError::AfterError`].
     pub fn read_block(&mut self) -> Result<Option<BlockRef<'_>>, CarError> {
+        match self.find()? {
+            Some(section) => self.take_block(section).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds the section of the next block, to [`take_block`](Self::take_block) it; `None` at the end.
+    #[inline]
+    pub(crate) fn find(&mut self) -> Result<Option<Section>, CarError> {
         loop {
             match self.decoder.find()? {
-                Decoded::Item(section) => return self.decoder.take(section).map(Some),
+                Decoded::Item(section) => return Ok(Some(section)),
                 Decoded::NeedsBytes => self.read_on()?,
                 Decoded::End => return Ok(None),
             }
         }
+    }
+
+    /// Takes the block of a section that was found, and checks it.
+    #[inline]
+    pub(crate) fn take_block(&mut self, section: Section) -> Result<BlockRef<'_>, CarError> {
+        self.decoder.take(section)
     }
 
     fn read_on(&mut self) -> Result<(), CarError> {

@@ -12,12 +12,11 @@ use blockstore_core::{
     BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
 };
 
-use crate::decoder::Buffer;
 use crate::file::{self, PositionedFile};
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
 use crate::place::{Asked, Place, Places};
 use crate::section::{self, Section, Split};
-use crate::{CarError, CarFault, CarOptions, Decoded, Verify, header};
+use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 
 /// A CAR v1 as a read-only block store, over bytes in memory or over a file.
 ///
@@ -153,28 +152,18 @@ impl CarBlockStore {
     pub fn from_file(file: File, options: CarOptions) -> Result<Self, CarError> {
         let file = PositionedFile::new(file);
         let verify = options.verify.unwrap_or(Verify::OnRead);
-        let limit = options.section_len;
-        let mut stream = file.stream();
-        let mut buffer = Buffer::default();
-        let roots = loop {
-            if let Some(roots) = buffer.header(options.header_len)? {
-                break roots;
-            }
-            buffer.fill(&mut stream)?;
-        };
+        // Blocks are checked where they are added, if they are to be.
+        let mut unchecked = options;
+        unchecked.verify = Some(Verify::Never);
+        let mut reader = CarReader::with_options(file.stream(), unchecked)?;
         let mut sections = Indexer::default();
-        loop {
-            match buffer.section(limit)? {
-                Decoded::Item(section) => {
-                    let block = buffer.take(section, false);
-                    let (offset, cid) = (block.offset(), block.cid_bytes());
-                    add(&mut sections, verify, &section, offset, cid, block.bytes())?;
-                }
-                Decoded::NeedsBytes => buffer.fill(&mut stream)?,
-                Decoded::End => break,
-            }
+        while let Some(section) = reader.find()? {
+            let block = reader.take_block(section)?;
+            let (offset, cid) = (block.offset(), block.cid_bytes());
+            add(&mut sections, verify, &section, offset, cid, block.bytes())?;
         }
-        drop(stream);
+        let roots = reader.roots().to_vec();
+        drop(reader);
         Self::finish(Source::File(file), roots, sections, verify, options)
     }
 

@@ -2,7 +2,8 @@
 
 mod inversion;
 
-use atproto_mst::{BlockStore, Repository};
+use atproto_mst::{BlockStore, Cid, Repository};
+use blockstore_sqlite::SqliteBlockStore;
 
 use crate::cli::VerifyArgs;
 use crate::database;
@@ -54,44 +55,44 @@ fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Resul
         return Err(database::none());
     }
     report.show(Progress::of_silent_work(None));
-    for (did, head) in heads {
-        let did = Harmless(&did);
-        let (blocks, progress) = (&database, report.progress());
-        let repository = match input::open_at(Watched { blocks, progress }, &head) {
-            Ok(repository) => repository,
-            Err(error) => match Failure::from(error) {
-                Failure::Invalid(what) => {
-                    report.count_fault();
-                    let line = format!("{did}: invalid: {what}");
-                    print_aside(&line, out, &report.progress())?;
-                    continue;
-                }
-                Failure::Input(error) => {
-                    report.fault(&format_args!("{did}: {error}"));
-                    continue;
-                }
-                failure => return Err(failure),
-            },
-        };
-        let start = format!("{did}: ");
-        let counts = match print_faults(&repository, &start, args.partial, out, report) {
-            Err(Failure::Input(error)) => {
-                report.fault(&format_args!("{did}: {error}"));
-                continue;
+    for (did, head) in &heads {
+        let counts = verify_head(&database, did, head, args.partial, out, report);
+        let did = Harmless(did);
+        match counts {
+            Ok(counts) => print_aside(&format_args!("{did}: {counts}"), out, &report.progress())?,
+            Err(Failure::Invalid(what)) => {
+                report.count_fault();
+                let line = format_args!("{did}: invalid: {what}");
+                print_aside(&line, out, &report.progress())?;
             }
-            counts => counts?,
-        };
-        let name = Harmless(&repository.commit().did);
-        let line = if name.0 == did.0 {
-            format!("{did}: {counts}")
-        } else {
-            report.count_fault();
-            format!("{did}: invalid: it is the repository of {name}; {counts}")
-        };
-        print_aside(&line, out, &report.progress())?;
+            Err(Failure::Input(error)) => report.fault(&format_args!("{did}: {error}")),
+            Err(failure) => return Err(failure),
+        }
     }
     report.progress().clear();
     Ok(())
+}
+
+/// Checks the repository at `head`, which should be that of `did`, and returns what was found.
+fn verify_head(
+    blocks: &SqliteBlockStore,
+    did: &str,
+    head: &Cid,
+    partial: bool,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<String, Failure> {
+    let progress = report.progress();
+    let repository = input::open_at(Watched { blocks, progress }, head)?;
+    let start = format!("{}: ", Harmless(did));
+    let counts = print_faults(&repository, &start, partial, out, report)?;
+    let name = &repository.commit().did;
+    if name == did {
+        return Ok(counts.to_string());
+    }
+    report.count_fault();
+    let name = Harmless(name);
+    Ok(format!("invalid: it is the repository of {name}; {counts}"))
 }
 
 /// Prints the faults of a repository, each behind `start`.

@@ -192,8 +192,8 @@ impl RepositoryDecoder {
     }
 
     /// Leaves out of what [`next_block`](Self::next_block) gives the records of 16 KiB and more that
-    /// came before at another path, which the CAR may then have once: for who puts the blocks into a store, which keeps each once. In
-    /// the CAR of a stranger, thousands of paths may lead to one.
+    /// came before at another path, which the CAR may then have once: for who puts the blocks into a
+    /// store, which keeps each once. In the CAR of a stranger, thousands of paths may lead to one.
     #[must_use]
     pub fn for_store(mut self) -> Self {
         self.leave_out_large();
@@ -272,10 +272,9 @@ impl RepositoryDecoder {
             let Some(Visit::Entry(entry)) = this.visit(Kind::Records)? else {
                 return this.read_to_end();
             };
-            this.paths.check(entry.key())?;
-            let incoming = this.incoming();
-            let record = incoming.read_record(entry.value_bytes(), || entry.value());
-            let record = this.settle(&entry, record)?;
+            let record = this.read_entry(&entry, |incoming| {
+                incoming.read_record(entry.value_bytes(), || entry.value())
+            })?;
             Ok(Some(Record::new(entry, record)))
         })
     }
@@ -302,10 +301,10 @@ impl RepositoryDecoder {
                 match visit {
                     Visit::Node(node) => return Ok(Some((node.cid(), node.encode().into()))),
                     Visit::Entry(entry) => {
-                        this.paths.check(entry.key())?;
                         let cid = entry.value();
-                        let record = this.incoming().read_for_store(&cid);
-                        if let Some(record) = this.settle(&entry, record)? {
+                        let record =
+                            this.read_entry(&entry, |incoming| incoming.read_for_store(&cid))?;
+                        if let Some(record) = record {
                             return Ok(Some((cid, record)));
                         }
                     }
@@ -428,14 +427,21 @@ impl RepositoryDecoder {
         Ok(walker.into_position())
     }
 
-    /// The record of `entry`, as it was found; if it was not, it is asked for the next time too.
+    /// Reads the record of `entry`, as `read` does. If that needs bytes first, the entry is the next
+    /// the next time too.
     #[inline]
-    fn settle<T>(&mut self, entry: &EntryRef, found: Result<T, Halt>) -> Result<T, Halt> {
-        match &found {
+    fn read_entry<T>(
+        &mut self,
+        entry: &EntryRef,
+        read: impl FnOnce(&mut incoming::State) -> Result<T, Halt>,
+    ) -> Result<T, Halt> {
+        self.paths.check(entry.key())?;
+        let record = read(self.incoming());
+        match &record {
             Ok(_) => self.summary.records += 1,
             Err(_) => self.entry = Some(entry.clone()),
         }
-        found
+        record
     }
 
     /// Reads what comes behind all that was wanted.

@@ -175,17 +175,13 @@ impl State {
             && let Some(block) = self.aside.remove(wanted)
         {
             self.aside_len -= block.memory_len();
-            self.check(block.verified, cid)?;
-            keep(self, wanted, &block.bytes);
-            return Ok(block.bytes);
+            return self.give(block.bytes, block.verified, wanted, cid, keep);
         }
         let mut is_next = true;
         loop {
             if let Some((cid_bytes, block)) = self.next.take() {
                 if *cid_bytes == *wanted {
-                    self.check(block.verified, cid)?;
-                    keep(self, wanted, &block.bytes);
-                    return Ok(block.bytes);
+                    return self.give(block.bytes, block.verified, wanted, cid, keep);
                 }
                 self.out_of_order = true;
                 // Where a CAR has once what many paths refer to, no more is read for each.
@@ -204,9 +200,7 @@ impl State {
             let verified = block.verified();
             let bytes = Bytes::copy_from_slice(block.bytes());
             if block.cid_bytes() == wanted {
-                self.check(verified, cid)?;
-                keep(self, wanted, &bytes);
-                return Ok(bytes);
+                return self.give(bytes, verified, wanted, cid, keep);
             }
             self.next = Some((block.cid_bytes().into(), Aside { bytes, verified }));
         }
@@ -214,11 +208,19 @@ impl State {
         given.ok_or_else(|| StreamError::NotAhead(cid()).into())
     }
 
-    /// Whether a block is what its CID names.
+    /// Gives the block that is wanted, if it is known to be what its CID names.
     #[inline]
-    fn check(&self, verified: bool, cid: impl Fn() -> Cid) -> Result<(), Halt> {
+    fn give(
+        &mut self,
+        block: Bytes,
+        verified: bool,
+        wanted: &[u8],
+        cid: impl Fn() -> Cid,
+        keep: impl FnOnce(&mut Self, &[u8], &Bytes),
+    ) -> Result<Bytes, Halt> {
         if verified || self.options.car.verify == Some(Verify::Never) {
-            return Ok(());
+            keep(self, wanted, &block);
+            return Ok(block);
         }
         Err(Error::Store(StoreError::Unverifiable(cid())).into())
     }

@@ -9,8 +9,8 @@ use ipld_core::ipld::Ipld;
 use mst_node::{Node, height_of};
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
-    Action, Commit, CommitEvent, Curve, EventCheck, EventError, Frame, RepoState, SigningKey,
-    SyncEvent, Tid, Write, Writer,
+    Action, Commit, CommitEvent, Curve, EventCheck, EventError, Frame, PublicKey, RepoState,
+    SigningKey, SyncEvent, Tid, Write, Writer,
 };
 use mst_testkit::{Change, History, Rng};
 
@@ -101,13 +101,19 @@ impl Draft {
         check.commit(&event).map(drop)
     }
 
+    /// A check with what is known before a `#sync`, or before a repository is fetched.
+    fn event_check<'c>(&'c self, key: &'c PublicKey) -> EventCheck<'c> {
+        let mut check = EventCheck::default();
+        check.key = Some(key);
+        check.state = self.known_by_sync.as_ref();
+        check.now = Some(self.now);
+        check
+    }
+
     /// Checks the commit as that of a repository that was fetched.
     pub(crate) fn check_repository(&self) -> Result<(), EventError> {
         let key = key(self.curve).public_key();
-        let mut check = EventCheck::default();
-        check.key = Some(&key);
-        check.state = self.known_by_sync.as_ref();
-        check.now = Some(self.now);
+        let check = self.event_check(&key);
         let state = check.repository(&self.event.repo, &self.commit)?;
         assert_eq!(state, RepoState::of(&self.commit).unwrap());
         Ok(())
@@ -116,10 +122,7 @@ impl Draft {
     /// Checks the message as a `#sync` with the same blocks.
     pub(crate) fn check_sync(&self) -> Result<(), EventError> {
         let key = key(self.curve).public_key();
-        let mut check = EventCheck::default();
-        check.key = Some(&key);
-        check.state = self.known_by_sync.as_ref();
-        check.now = Some(self.now);
+        let check = self.event_check(&key);
         let CommitEvent { repo, rev, .. } = &self.event;
         let event = SyncEvent::new(repo, rev, 1, TIME, self.event.blocks.clone());
         let Frame::Sync(event) = Frame::decode(&Frame::Sync(event).encode()).unwrap() else {
