@@ -58,7 +58,8 @@ pub struct NodeStore<S> {
 #[non_exhaustive]
 pub struct NodeStoreOptions {
     /// Bytes of memory that cached nodes may take; 64 MiB by default. With 0 there is no
-    /// cache, which is the fastest for a tree that is read through just once.
+    /// cache. Who reads a tree through ([`NodeWalker::entries`], [`NodeWalker::nodes`]) takes what
+    /// is in the cache and adds nothing to it.
     pub cache_bytes: u64,
     /// Up to which size a node is accepted.
     pub limits: Limits,
@@ -68,8 +69,8 @@ pub struct NodeStoreOptions {
 }
 
 impl NodeStoreOptions {
-    /// Returns the default options, but for the cache, which there is none: for a tree that is read
-    /// through once.
+    /// Returns the default options, but for the cache, which there is none: where no node is wanted
+    /// twice.
     pub fn uncached() -> Self {
         Self {
             cache_bytes: 0,
@@ -114,7 +115,7 @@ pub struct TreeNode {
     /// The height of its keys. That of trusted nodes is computed when it is asked for.
     height: OnceLock<Option<u8>>,
     /// The nodes of the subtrees, where they were read: the way down without a look into the
-    /// cache, for as long as the cache holds them. Empty where there is no cache.
+    /// cache, for as long as the cache holds them. Empty where no cache holds the node itself.
     links: Box<[OnceLock<Weak<TreeNode>>]>,
 }
 
@@ -137,6 +138,16 @@ impl TreeNode {
     pub fn key_height(&self) -> Option<u8> {
         *self.height.get_or_init(|| self.key(0).map(height_of))
     }
+}
+
+/// What a node is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It may soon be wanted again, so the cache keeps it.
+    Again,
+    /// A tree is read through. The cache gives what it has, and keeps no more: that would drive out
+    /// what is wanted more often, and takes as long as reading does.
+    Once,
 }
 
 /// The node of a subtree.
@@ -270,14 +281,20 @@ impl<S: BlockStore> NodeStore<S> {
 
     /// The node of the subtree in slot `slot` of `parent`, or `None` if there is none.
     #[inline]
-    pub(crate) fn child(&self, parent: &TreeNode, slot: usize) -> Result<Option<Child>, Error> {
+    pub(crate) fn child(
+        &self,
+        parent: &TreeNode,
+        slot: usize,
+        intended: Use,
+    ) -> Result<Option<Child>, Error> {
         if let Some(node) = parent.linked(slot) {
             return Ok(Some(Child { node, linked: true }));
         }
         let Some(digest) = parent.subtree_digest(slot) else {
             return Ok(None);
         };
-        let node = self.node_by_digest(digest)?;
+        let found = self.find(digest, intended, Node::height)?;
+        let node = found.ok_or_else(|| Error::missing_node(digest))?;
         Ok(Some(Child {
             node,
             linked: false,
@@ -296,16 +313,16 @@ impl<S: BlockStore> NodeStore<S> {
         digest: &[u8; DIGEST_LEN],
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<Arc<TreeNode>, Error> {
-        let found = self.find(digest, height)?;
+        let found = self.find(digest, Use::Again, height)?;
         found.ok_or_else(|| Error::missing_node(digest))
     }
 
     /// The node whose SHA-256 is `digest`, if it is there, for a caller who keeps it.
     pub(crate) fn own_node(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
         if self.cache.is_none() {
-            return self.load(digest, Node::height);
+            return self.load(digest, Use::Once, Node::height);
         }
-        let cached = self.find(digest, Node::height)?;
+        let cached = self.find(digest, Use::Again, Node::height)?;
         Ok(cached.map(|cached| TreeNode {
             node: cached.node.clone(),
             digest: cached.digest,
@@ -318,17 +335,18 @@ impl<S: BlockStore> NodeStore<S> {
     fn find(
         &self,
         digest: &[u8; DIGEST_LEN],
+        intended: Use,
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<Option<Arc<TreeNode>>, Error> {
         let Some(cache) = &self.cache else {
-            return Ok(self.load(digest, height)?.map(Arc::new));
+            return Ok(self.load(digest, intended, height)?.map(Arc::new));
         };
         let key = DigestKey(*digest);
         if let Some(node) = cache.get(&key) {
             return Ok(Some(node));
         }
-        let node = self.load(digest, height)?.map(Arc::new);
-        if let Some(node) = &node {
+        let node = self.load(digest, intended, height)?.map(Arc::new);
+        if let (Some(node), Use::Again) = (&node, intended) {
             cache.insert(key, Arc::clone(node));
         }
         Ok(node)
@@ -337,6 +355,7 @@ impl<S: BlockStore> NodeStore<S> {
     fn load(
         &self,
         digest: &[u8; DIGEST_LEN],
+        intended: Use,
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<Option<TreeNode>, Error> {
         let cid = node_cid(digest);
@@ -354,7 +373,8 @@ impl<S: BlockStore> NodeStore<S> {
         } else {
             OnceLock::from(height(&node).map_err(|error| invalid(error.into()))?)
         };
-        let slots = if self.cache.is_some() && node.has_subtrees() {
+        let kept = self.cache.is_some() && intended == Use::Again;
+        let slots = if kept && node.has_subtrees() {
             node.len() + 1
         } else {
             0

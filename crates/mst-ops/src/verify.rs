@@ -22,8 +22,9 @@ pub struct Summary {
 ///
 /// That is the case if and only if building a tree of its entries gives the same root. It
 /// is checked even over a store whose trees are taken for well-formed
-/// ([`NodeStoreOptions::trusted`](crate::NodeStoreOptions::trusted)). Records are not read:
-/// that each value's block is there is a repository's question.
+/// ([`NodeStoreOptions::trusted`](crate::NodeStoreOptions::trusted)), and every node is read from
+/// the block store, whether it is in the cache or not. Records are not read: that each value's
+/// block is there is a repository's question.
 ///
 /// # Errors
 ///
@@ -47,12 +48,15 @@ pub struct Summary {
 /// assert_eq!((summary.height, summary.nodes, summary.entries), (2, 3, 3));
 ///
 /// blocks.delete(&tree.nodes[2].0)?;
-/// let nodes = NodeStore::new(&blocks);
 /// assert!(matches!(verify(&nodes, &tree.root), Err(Error::MissingBlock(_))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn verify<S: BlockStore>(nodes: &NodeStore<S>, root: &Cid) -> Result<Summary, Error> {
-    let walker = NodeWalker::new(nodes, root)?.checked()?;
+    let mut options = *nodes.options();
+    options.cache_bytes = 0;
+    options.trusted = false;
+    let nodes = NodeStore::with_options(nodes.blocks(), options);
+    let walker = NodeWalker::new(&nodes, root)?;
     let mut summary = Summary {
         height: walker.height(),
         nodes: 0,

@@ -8,7 +8,7 @@ use blockstore_core::{BlockStore, Cid};
 use mst_node::height_of;
 
 use crate::entries::{Entries, prefix_end};
-use crate::node_store::{Child, TreeNode};
+use crate::node_store::{Child, TreeNode, Use};
 use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault, place};
 
 /// A cursor in a tree, which goes down into subtrees, along a node, and up again.
@@ -97,6 +97,7 @@ pub struct WalkerPosition {
     /// Height of the root.
     root_height: u8,
     trusted: bool,
+    intended: Use,
     /// The keys that enclose the walker's root, in a tree above it.
     left: Option<EntryRef>,
     right: Option<EntryRef>,
@@ -146,6 +147,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             root_height: place::top_height(&node)?,
             stack: first_frame(node),
             trusted: nodes.options().trusted,
+            intended: Use::Again,
             left: None,
             right: None,
             store: nodes.id(),
@@ -184,6 +186,15 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         Ok(self)
     }
 
+    /// Makes the walker leave the cache of its node store as it is: it takes nodes from there and puts
+    /// none in. For who goes through a whole tree, of which the cache would keep nodes that nobody
+    /// wants again.
+    #[must_use]
+    pub fn uncached(mut self) -> Self {
+        self.at.intended = Use::Once;
+        self
+    }
+
     /// Returns a walker whose root is the subtree in this slot, or `None` if there is none.
     /// Its keys are held to the bounds that they have in the whole tree.
     ///
@@ -197,6 +208,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         let at = WalkerPosition {
             root_height: self.height() - 1,
             trusted: self.at.trusted,
+            intended: self.at.intended,
             stack: first_frame(node),
             left: self.left_entry(),
             right: self.right_entry(),
@@ -535,7 +547,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     // ---- Iterators.
 
-    /// Returns the entries of the walker's tree, all of them, in key order.
+    /// Returns the entries of the walker's tree, all of them, in key order. They are read
+    /// [`uncached`](Self::uncached).
     pub fn entries(&self) -> Entries<'s, S> {
         self.clone().into_entries()
     }
@@ -581,13 +594,13 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     }
 
     /// Returns the nodes of the walker's tree in preorder: each before its subtrees, those
-    /// from left to right.
+    /// from left to right. They are read [`uncached`](Self::uncached).
     pub fn nodes(&self) -> Nodes<'s, S> {
-        Nodes::new(self.clone())
+        Nodes::new(self.clone().uncached())
     }
 
     pub(crate) fn into_entries(self) -> Entries<'s, S> {
-        Entries::new(self, Bound::Unbounded, Bound::Unbounded)
+        Entries::new(self.uncached(), Bound::Unbounded, Bound::Unbounded)
     }
 
     // ---- What the steps are made of.
@@ -628,7 +641,9 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
                 Some(_) => Err(place::invalid(&top.node, TreeFault::BelowBottom)),
             };
         }
-        let Some(Child { node, linked }) = self.nodes.child(&top.node, top.slot)? else {
+        let Some(Child { node, linked }) =
+            self.nodes.child(&top.node, top.slot, self.at.intended)?
+        else {
             return Ok(None);
         };
         if linked && !self.nodes.options().trusted && !top.node.is_empty() {
@@ -646,7 +661,9 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             if !self.at.trusted {
                 self.check_place(&node)?;
             }
-            top.node.link(top.slot, &node);
+            if self.at.intended == Use::Again {
+                top.node.link(top.slot, &node);
+            }
         }
         Ok(Some(node))
     }

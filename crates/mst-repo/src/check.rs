@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use blockstore_core::{BlockStore, Cid};
-use mst_node::Node;
-use mst_ops::{NodeWalker, Nodes};
+use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
+use crate::batch::Batch;
+use crate::export::{Turn, Turned};
 use crate::large::LargeRecords;
-use crate::{Error, RepoPath, Repository};
+use crate::record::{MAX_BATCH, PathCheck};
+use crate::{Error, Repository};
 
 /// What was counted on the way through a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,37 +134,49 @@ impl<S: BlockStore> Repository<S> {
 
     /// Reads the whole repository and returns all that is missing or wrong, in the order of
     /// the tree. What is below a node that cannot be read is unknown; all else is looked at.
+    ///
+    /// Nothing is taken from the cache of nodes: what is in there may be gone from the store since.
     pub fn faults(&self) -> Faults<'_, S> {
-        let nodes = self
-            .walker()
-            .and_then(|walker| Ok(walker.checked()?.nodes()));
-        let mut faults = Faults {
-            blocks: self.blocks(),
-            nodes: None,
-            found: VecDeque::new(),
-            large: LargeRecords::default(),
-            summary: RepositorySummary::default(),
+        let mut options = *self.nodes().options();
+        options.cache_bytes = 0;
+        options.trusted = false;
+        let nodes = NodeStore::with_options(self.blocks(), options);
+        let mut found = VecDeque::new();
+        let position = match NodeWalker::new(&nodes, &self.commit().data) {
+            Ok(walker) => Some(walker.into_position()),
+            Err(error) => {
+                found.push_back(Fault {
+                    error: error.into(),
+                    place: Place::everything(),
+                });
+                None
+            }
         };
-        match nodes {
-            Ok(nodes) => faults.nodes = Some(nodes),
-            Err(error) => faults.found.push_back(Fault {
-                error,
-                place: Place::everything(),
-            }),
+        Faults {
+            nodes,
+            position,
+            turn: Turn::Node,
+            found,
+            batch: Batch::up_to(MAX_BATCH),
+            large: LargeRecords::default(),
+            paths: PathCheck::default(),
+            summary: RepositorySummary::default(),
         }
-        faults
     }
 }
 
 /// An iterator over what is missing or wrong in a repository, from [`Repository::faults`].
 pub struct Faults<'r, S> {
-    blocks: &'r S,
-    /// The nodes still to be looked at; none if the top node is at fault.
-    nodes: Option<Nodes<'r, S>>,
-    /// The faults among the entries of the node before.
+    nodes: NodeStore<&'r S>,
+    /// Where the walk has come to, until it is over.
+    position: Option<WalkerPosition>,
+    turn: Turn,
+    /// What was found there.
     found: VecDeque<Fault>,
+    batch: Batch,
     /// The large records that are there.
     large: LargeRecords,
+    paths: PathCheck,
     summary: RepositorySummary,
 }
 
@@ -172,29 +186,59 @@ impl<S: BlockStore> Faults<'_, S> {
         self.summary
     }
 
-    /// Looks at the records of a node: the path of each, and whether its block is there.
-    fn check(&mut self, node: &Node) {
-        for entry in node.entries() {
-            let value = entry.value();
-            // One at a time: many paths may lead to one large block.
-            let fault = if self.large.has(&value) {
-                None
-            } else {
-                match self.blocks.get(&value) {
-                    Ok(Some(record)) => {
-                        self.large.note(&value, &record);
-                        None
-                    }
-                    Ok(None) => Some(Error::MissingBlock(value)),
-                    Err(error) => Some(Error::Store(error)),
+    /// Goes on to where the next records are enough to be read at once, or to the next node that
+    /// cannot be read, and looks at what is up to there. `None` if there is no more.
+    fn go_on(&mut self) -> Option<()> {
+        let position = self.position.take()?;
+        let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
+        let mut entries = Vec::with_capacity(self.batch.len());
+        let mut failed = None;
+        let mut is_over = false;
+        while entries.len() < self.batch.len() && failed.is_none() && !is_over {
+            match self.turn.take(&mut walker) {
+                Ok(Some(Turned::IntoNode)) => self.summary.nodes += 1,
+                Ok(Some(Turned::OverRecord)) => entries.extend(walker.left_entry()),
+                Ok(None) => is_over = true,
+                Err(error) => {
+                    failed = Some(Fault {
+                        error: error.into(),
+                        place: Place::of_subtree(&walker),
+                    });
                 }
+            }
+        }
+        if !is_over {
+            self.position = Some(walker.into_position());
+        }
+        self.check(&entries);
+        self.found.extend(failed);
+        Some(())
+    }
+
+    /// Looks at records: the path of each, and whether its block is there.
+    fn check(&mut self, entries: &[EntryRef]) {
+        // Many paths may lead to one large block.
+        let wanted: Vec<Cid> = entries
+            .iter()
+            .map(EntryRef::value)
+            .filter(|value| !self.large.has(value))
+            .collect();
+        let blocks = self.batch.read(self.nodes.blocks(), &wanted);
+        let mut read = wanted.into_iter().zip(blocks).peekable();
+        for entry in entries {
+            let value = entry.value();
+            let block = read.next_if(|(cid, _)| *cid == value);
+            let missing = match block {
+                Some((_, Some(block))) => {
+                    self.large.note(&value, &block);
+                    None
+                }
+                _ if self.large.has(&value) => None,
+                _ => self.read_alone(&value).err(),
             };
-            let path = RepoPath::parse(entry.key());
-            let path = path
-                .err()
-                .map(|fault| Error::invalid_path(entry.key(), fault));
-            self.summary.records += u64::from(fault.is_none());
-            let faults = path.into_iter().chain(fault).map(|error| Fault {
+            self.summary.records += u64::from(missing.is_none());
+            let path = self.paths.check(entry.key()).err();
+            let faults = path.into_iter().chain(missing).map(|error| Fault {
                 error,
                 place: Place::Record {
                     key: entry.key().to_vec(),
@@ -203,6 +247,13 @@ impl<S: BlockStore> Faults<'_, S> {
             });
             self.found.extend(faults);
         }
+    }
+
+    fn read_alone(&mut self, value: &Cid) -> Result<(), Error> {
+        let block = self.nodes.blocks().get(value)?;
+        let block = block.ok_or(Error::MissingBlock(*value))?;
+        self.large.note(value, &block);
+        Ok(())
     }
 }
 
@@ -214,19 +265,7 @@ impl<S: BlockStore> Iterator for Faults<'_, S> {
             if let Some(fault) = self.found.pop_front() {
                 return Some(fault);
             }
-            let nodes = self.nodes.as_mut()?;
-            match nodes.next()? {
-                Ok(node) => {
-                    self.summary.nodes += 1;
-                    self.check(&node);
-                }
-                Err(error) => {
-                    return Some(Fault {
-                        error: error.into(),
-                        place: Place::of_subtree(nodes.walker()),
-                    });
-                }
-            }
+            self.go_on()?;
         }
     }
 }

@@ -161,7 +161,7 @@ impl<S: BlockStore> Repository<S> {
             commit: self.commit_cid(),
             first: Some(self.commit().encode().into()),
             blocks: self.blocks(),
-            steps: Steps::new(self.walker()?),
+            steps: Steps::new(self.walker()?.uncached()),
             range,
             ready: VecDeque::new(),
             batch: Batch::up_to(MAX_BATCH),
@@ -263,6 +263,12 @@ impl<S: BlockStore> Export<'_, S> {
         given.is_some_and(|given| given.has(record))
     }
 
+    /// Notes that a record is about to be given. Returns whether it is.
+    fn give(&mut self, cid: &Cid, block: &[u8]) -> bool {
+        let given = self.given.as_mut();
+        given.is_none_or(|given| given.note(cid, block))
+    }
+
     /// Takes steps until there are records enough to be read at once, and reads them.
     fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
         let mut records = Vec::with_capacity(self.batch.len());
@@ -271,53 +277,45 @@ impl<S: BlockStore> Export<'_, S> {
                 break;
             };
             if let Step::Record(cid) = step {
-                records.push(cid);
+                records.push((self.ready.len(), cid));
             }
             self.ready.push_back(step);
         }
-        let mut read = 0;
-        let mut blocks = self
-            .blocks
-            .get_many(&records)
-            .unwrap_or_default()
-            .into_iter();
-        for step in &mut self.ready {
-            if let Step::Record(cid) = *step
-                && let Some(block) = blocks.next().flatten()
-            {
-                *step = Step::Block(cid, block);
-            }
-            if let Step::Block(cid, block) = step {
-                read += block.len();
-                if let Some(given) = &mut self.given {
-                    given.note(cid, block);
-                }
+        let cids: Vec<Cid> = records.iter().map(|(_, cid)| *cid).collect();
+        let blocks = self.batch.read(self.blocks, &cids);
+        for ((at, cid), block) in records.into_iter().zip(blocks) {
+            if let (Some(step), Some(block)) = (self.ready.get_mut(at), block) {
+                *step = Step::ReadRecord(cid, block);
             }
         }
-        self.batch.settle(read);
-    }
-
-    fn record(&self, cid: Cid) -> Result<(Cid, Bytes), Error> {
-        let block = self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?;
-        Ok((cid, block))
     }
 
     /// The commit, and then the blocks of the steps that `next` takes.
     fn next_of(
         &mut self,
-        next: impl FnMut(&mut Self) -> Option<Step>,
+        mut next: impl FnMut(&mut Self) -> Option<Step>,
     ) -> Option<Result<(Cid, Bytes), Error>> {
         if let Some(block) = self.first.take() {
             return Some(Ok((self.commit, block)));
         }
-        if self.ready.is_empty() {
-            self.read_ahead(next);
-        }
-        match self.ready.pop_front()? {
-            Step::Block(cid, block) => Some(Ok((cid, block))),
-            // One of those read with it could not be read. Which, takes asking for each.
-            Step::Record(cid) => Some(self.record(cid)),
-            Step::Failed(error) => Some(Err((*error).into())),
+        loop {
+            if self.ready.is_empty() {
+                self.read_ahead(&mut next);
+            }
+            let (cid, block) = match self.ready.pop_front()? {
+                Step::Node(cid, block) => return Some(Ok((cid, block))),
+                Step::Failed(error) => return Some(Err((*error).into())),
+                Step::ReadRecord(cid, block) => (cid, block),
+                Step::Record(cid) if self.was_given(&cid) => continue,
+                Step::Record(cid) => match self.blocks.get(&cid) {
+                    Ok(Some(block)) => (cid, block),
+                    Ok(None) => return Some(Err(Error::MissingBlock(cid))),
+                    Err(error) => return Some(Err(error.into())),
+                },
+            };
+            if self.give(&cid, &block) {
+                return Some(Ok((cid, block)));
+            }
         }
     }
 }

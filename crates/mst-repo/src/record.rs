@@ -85,8 +85,8 @@ pub struct Records<'r, S> {
     paths: PathCheck,
 }
 
-/// The most records that are read ahead.
-const MAX_BATCH: usize = 16;
+/// The most records that are read at once.
+pub(crate) const MAX_BATCH: usize = 16;
 
 impl<'r, S: BlockStore> Records<'r, S> {
     pub(crate) fn new(blocks: &'r S, entries: Entries<'r, S>) -> Self {
@@ -116,13 +116,10 @@ impl<'r, S: BlockStore> Records<'r, S> {
                 None => break,
             }
         }
-        let mut read = 0;
-        let blocks = self.blocks.get_many(&cids).unwrap_or_default();
+        let blocks = self.batch.read(self.blocks, &cids);
         for ((_, ready), block) in self.ready.iter_mut().zip(blocks) {
-            read += block.as_ref().map_or(0, Bytes::len);
             *ready = block;
         }
-        self.batch.settle(read);
     }
 
     fn record(&mut self, entry: EntryRef, read: Option<Bytes>) -> Result<Record, Error> {
@@ -130,7 +127,6 @@ impl<'r, S: BlockStore> Records<'r, S> {
         let bytes = if let Some(bytes) = read {
             bytes
         } else {
-            // One of those read with it could not be read. Which, takes asking for each.
             let cid = entry.value();
             self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?
         };

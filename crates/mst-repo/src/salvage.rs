@@ -55,7 +55,9 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn salvage(&self) -> Salvage<'_, S> {
-        let walker = self.walker().and_then(|walker| Ok(walker.checked()?));
+        let walker = self
+            .walker()
+            .and_then(|walker| Ok(walker.checked()?.uncached()));
         let (walker, failed) = match walker {
             Ok(walker) => (Some(walker), None),
             Err(error) => (None, Some(error)),

@@ -84,6 +84,80 @@ fn large_records_are_not_read_far_ahead() {
     assert_eq!(given, values.len());
 }
 
+/// Many small records before them must not make a store copy many large ones at once.
+#[test]
+fn large_records_behind_small_ones_are_not_read_far_ahead() {
+    const LEN: usize = 300 << 10;
+    const SMALL: usize = 300;
+    const LARGE: usize = 100;
+    let store = MemoryBlockStore::new();
+    let put = |block: Vec<u8>| {
+        let cid = raw_cid(&block);
+        store.put(&cid, block.into()).unwrap();
+        cid
+    };
+    let small = put(vec![0; 8]);
+    let one = put(vec![1; LEN]);
+    let mut paths: Vec<_> = (0..SMALL)
+        .map(|n| (format!("com.example.a/{n:03}"), small))
+        .collect();
+    paths.extend((0..LARGE).map(|n| (format!("com.example.b/{n:03}"), one)));
+    paths.extend((0..LARGE).map(|n| {
+        let n = u8::try_from(n).unwrap();
+        (format!("com.example.c/{n:03}"), put(vec![n + 2; LEN]))
+    }));
+    let large: BTreeSet<Cid> = paths[SMALL..].iter().map(|(_, cid)| *cid).collect();
+    let commit = commit(&store, paths);
+
+    let watched = Watched::new(&store);
+    let repository = Repository::open(&watched, &commit).unwrap();
+    let is_ahead = |given: usize| {
+        let read: usize = large.iter().map(|cid| watched.reads(cid)).sum();
+        assert!(read <= given + 8, "{read} of which {given} were given");
+    };
+    let (mut given, mut all) = (0, 0);
+    for block in repository.export().unwrap() {
+        given += usize::from(large.contains(&block.unwrap().0));
+        is_ahead(given);
+    }
+    assert_eq!(given, 2 * LARGE);
+    for record in repository.records().unwrap() {
+        given += usize::from(large.contains(&record.unwrap().cid()));
+        all += 1;
+        is_ahead(given);
+    }
+    assert_eq!((given, all), (4 * LARGE, SMALL + 2 * LARGE));
+
+    // A store takes each once, however many of them come in a batch.
+    let mut of_store = BTreeMap::<Cid, usize>::new();
+    for block in repository.export().unwrap().for_store() {
+        *of_store.entry(block.unwrap().0).or_default() += 1;
+    }
+    assert!(large.iter().all(|cid| of_store[cid] == 1));
+    assert_eq!(of_store[&small], SMALL);
+}
+
+/// What was read once may be gone since.
+#[test]
+fn a_node_that_is_only_in_the_cache_is_missing() {
+    let sample = SampleRepository::generate(34, 200);
+    let store = MemoryBlockStore::new();
+    store.put_many(&sample.blocks()).unwrap();
+    let repository = Repository::open(&store, &sample.commit.0).unwrap();
+    for path in sample.paths.keys() {
+        assert!(repository.find(path).unwrap().is_some());
+    }
+    for (missing, block) in &sample.tree.nodes {
+        store.delete(missing).unwrap();
+        let error = repository.verify().unwrap_err();
+        assert!(matches!(error, Error::MissingBlock(cid) if cid == *missing));
+        let error = mst_ops::verify(repository.nodes(), &sample.tree.root).unwrap_err();
+        assert!(matches!(error, mst_ops::Error::MissingBlock(cid) if cid == *missing));
+        store.put(missing, block.clone()).unwrap();
+    }
+    repository.verify().unwrap();
+}
+
 #[test]
 fn what_several_roots_share_is_read_once() {
     let sample = SampleRepository::generate(32, 500);

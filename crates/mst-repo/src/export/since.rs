@@ -231,7 +231,7 @@ impl Difference {
                 Some(Step::Record(_)) if !self.is_new_at(export.steps.walker().left_key()) => {
                     continue;
                 }
-                Some(Step::Block(..) | Step::Record(_)) => {}
+                Some(Step::Node(..) | Step::Record(_) | Step::ReadRecord(..)) => {}
                 Some(Step::Failed(_)) | None => self.ended = true,
             }
             return step;

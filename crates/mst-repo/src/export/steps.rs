@@ -31,10 +31,11 @@ pub(crate) enum Turned {
 
 /// A step of such a walk.
 pub(crate) enum Step {
-    /// A node, or a record that was read.
-    Block(Cid, Bytes),
+    Node(Cid, Bytes),
     /// A record, still to be read.
     Record(Cid),
+    /// A record that was read.
+    ReadRecord(Cid, Bytes),
     /// A subtree that cannot be read. The next step goes on beside it.
     Failed(Box<mst_ops::Error>),
 }
@@ -85,7 +86,7 @@ impl<'r, S: BlockStore> Steps<'r, S> {
         let turned = self.turn.take(&mut self.walker).transpose()?;
         let node = self.walker.node();
         Some(match turned {
-            Ok(Turned::IntoNode) => Step::Block(node.cid(), node.encode().into()),
+            Ok(Turned::IntoNode) => Step::Node(node.cid(), node.encode().into()),
             Ok(Turned::OverRecord) => {
                 let record = node.value(self.walker.slot() - 1);
                 Step::Record(record.expect("the walker went over an entry"))

@@ -10,7 +10,7 @@ use atproto_mst::{
     NodeStore, NodeStoreOptions, Operation, Prover, RepoOp, RepoState, Tree,
 };
 
-use super::{open, read_once};
+use super::{fill_cache, open, read_once};
 use crate::{
     Result,
     check::{self, Change},
@@ -36,9 +36,7 @@ pub(super) fn diff(input: &Input, options: NodeStoreOptions, warm: bool) -> Resu
     let nodes = NodeStore::with_options(&store, options);
     if warm {
         for root in [old, new] {
-            nodes
-                .entries(&root)?
-                .try_for_each(|entry| entry.map(drop))?;
+            fill_cache(&nodes, &root)?;
         }
     }
 
@@ -69,9 +67,7 @@ pub(super) fn prove(input: &Input) -> Result<Outcome> {
     store.put_many(&all)?;
     let (_, root) = open(input)?;
     let nodes = NodeStore::new(&store);
-    nodes
-        .entries(&root)?
-        .try_for_each(|entry| entry.map(drop))?;
+    fill_cache(&nodes, &root)?;
     let roots: Vec<Cid> = events
         .iter()
         .map(|event| Ok(cid_of(&root_of(event)?)))
