@@ -7,7 +7,8 @@
 use std::error::Error;
 
 use atproto_mst::{
-    EventCheck, Frame, OverlayBlockStore, PublicKey, RepoState, Repository, SqliteBlockStore,
+    EventCheck, EventError, Frame, OverlayBlockStore, PublicKey, RepoState, Repository,
+    SqliteBlockStore,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut check = EventCheck::default();
         check.key = Some(&key);
         check.state = state.as_ref();
-        let checked = check.commit(&event)?;
+        let checked = match check.commit(&event) {
+            Ok(checked) => checked,
+            // It came twice, or is from before what is known.
+            Err(EventError::Stale { .. }) => continue,
+            // Messages are missing: from here on it takes the whole repository from its server.
+            Err(EventError::OutOfSync(how)) => return Err(format!("{path}: {how}").into()),
+            Err(error) => return Err(error.into()),
+        };
         // What is new in the message and the new head, or nothing.
         blocks.transaction(|tx| {
             let both = OverlayBlockStore::new(&checked.blocks, tx);

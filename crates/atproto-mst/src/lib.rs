@@ -2,7 +2,7 @@
 
 #[cfg(feature = "car")]
 pub use blockstore_car::{
-    self, CarBlock, CarBlockStore, CarDecoder, CarError, CarFault, CarOptions, CarReader,
+    self, BlockRef, CarBlock, CarBlockStore, CarDecoder, CarError, CarFault, CarOptions, CarReader,
     CarWriter, Decoded, Verify,
 };
 #[cfg(feature = "async")]
@@ -13,7 +13,8 @@ pub use blockstore_core::{
 };
 #[cfg(feature = "sqlite")]
 pub use blockstore_sqlite::{
-    self, SqliteBlockStore, SqliteError, SqliteOptions, SqliteSnapshot, SqliteTransaction,
+    self, Access, Cids, SqliteBlockStore, SqliteError, SqliteOptions, SqliteSnapshot,
+    SqliteTransaction, Synchronous,
 };
 pub use mst_node::{
     self, BuildError, DecodeError, DecodeFault, InvalidKey, Joint, Limits, MixedHeights, Node,

@@ -116,7 +116,7 @@ impl NodeBuilder {
 }
 
 /// How long the parts of a node may be together, so that 32 bits hold any place in it.
-const MAX_LEN: usize = (1 << 32) - 1 - DIGEST_LEN;
+const MAX_LEN: usize = u32::MAX as usize - DIGEST_LEN;
 
 /// The longest that a [`Cid`] can get: a version, three varints, a digest of 64 bytes.
 const CID_MAX_LEN: usize = 1 + 10 + 10 + 1 + 64;

@@ -22,7 +22,7 @@ pub struct Limits {
     /// Bytes of one key; 1 MiB by default.
     pub key_len: usize,
     /// Bytes of all keys of one node, written out in full; 4 MiB by default. Prefix
-    /// compression lets a small block stand for long keys, and this bounds how long: to some 140
+    /// compression lets a small block stand for long keys, and this bounds how long: to some 210
     /// times the block. No value above 1 GiB has an effect.
     pub key_bytes: usize,
 }

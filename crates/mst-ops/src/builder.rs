@@ -77,9 +77,9 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
             return Err(Error::KeyOrder { index: self.len });
         }
         let height = height_of(key);
-        if let Some(node) = self.levels.get(usize::from(height)) {
-            check_size(node.len() + 1, node.keys_len() + key.len(), &self.limits)?;
-        }
+        let node = self.levels.get(usize::from(height));
+        let (len, keys_len) = node.map_or((0, 0), |node| (node.len(), node.keys_len()));
+        check_size(len + 1, keys_len + key.len(), &self.limits)?;
         self.append(key, value, height)?;
         self.last_key.clear();
         self.last_key.extend_from_slice(key);

@@ -13,7 +13,7 @@ use mst_node::{DIGEST_LEN, MixedHeights, Node, height_of};
 use smallvec::SmallVec;
 
 use crate::node_store::DigestKey;
-use crate::{EntryRef, Error, NodeStore, TreeNode, place};
+use crate::{EntryRef, Error, NodeStore, TreeFault, TreeNode, place};
 
 /// The difference between two trees: which nodes only one of them has, and, as an iterator in
 /// key order, the operations on records that lead from the first to the second.
@@ -237,9 +237,10 @@ impl<'s, S: BlockStore> Side<'s, S> {
                 }
                 place::check_bottom(&node, height)?;
                 // Where a node with keys comes again, they are not in order.
-                if !node.is_empty() || keyless.insert(DigestKey(*node.digest())) {
-                    self.own.push(Own { node, link: *link });
+                if node.is_empty() && !keyless.insert(DigestKey(*node.digest())) {
+                    return Err(place::invalid(&node, TreeFault::Repeated));
                 }
+                self.own.push(Own { node, link: *link });
             }
         }
         Ok(())

@@ -110,4 +110,7 @@ pub enum TreeFault {
     /// A key does not come before the key on the right of the subtree it is in.
     #[error("its last key is not less than the key on the right of it")]
     KeyNotLess,
+    /// A node is linked to twice, so that its keys are in the wrong place at least once.
+    #[error("it stands in the tree twice")]
+    Repeated,
 }

@@ -133,7 +133,7 @@ impl Proof {
         let mut options = NodeStoreOptions::default();
         // Enough for all of them, decoded, and no more, as making room takes time.
         let bytes: usize = self.blocks.iter().map(|(_, block)| block.len()).sum();
-        options.cache_bytes = options.cache_bytes.min(128 * bytes as u64);
+        options.cache_bytes = options.cache_bytes.min(256 * bytes as u64);
         let nodes = NodeStore::with_options(blocks, options);
         // In key order, by one walker, no node is decoded again for each claim that rests on it:
         // a small block may stand for long keys, and there may be many claims.

@@ -203,6 +203,32 @@ fn a_node_does_not_grow_past_the_limit_of_entries() {
     );
 }
 
+/// Also the first of its level.
+#[test]
+fn a_key_that_fits_no_node_is_refused_wherever_it_comes() {
+    let mut limits = Limits::default();
+    limits.key_bytes = 100;
+    let long = "l".repeat(100);
+    for before in [
+        vec![],
+        vec![key_of_height("a", 0)],
+        vec![key_of_height("a", 1)],
+    ] {
+        let mut blocks = Vec::new();
+        let mut builder = TreeBuilder::with_limits(collect_into(&mut blocks), limits);
+        for key in &before {
+            builder.push(key.as_bytes(), &value_of(1)).unwrap();
+        }
+        for height in 0..3 {
+            let key = key_of_height(&long, height);
+            let error = builder.push(key.as_bytes(), &value_of(1)).unwrap_err();
+            assert!(matches!(error, Error::NodeTooLarge { entries: 1 | 2, .. }));
+        }
+        builder.finish().unwrap();
+        assert_eq!(blocks.len(), 1);
+    }
+}
+
 #[test]
 fn a_node_does_not_grow_past_the_limit_of_key_bytes() {
     let limits = Limits::default();

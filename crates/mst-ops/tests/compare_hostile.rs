@@ -19,7 +19,7 @@ use blockstore_core::{
 use mst_node::NodeBuilder;
 use mst_ops::{
     Claim, Diff, Error, InvertError, NodeStore, NodeStoreOptions, NodeWalker, Operation, Proof,
-    ProofError, Prover, Tree, TreeFault,
+    ProofError, Prover, Tree, TreeFault, verify,
 };
 use mst_testkit::key_of_height;
 
@@ -192,10 +192,30 @@ fn a_subtree_that_stands_twice_is_left_out_or_refused() {
     assert!(matches!(
         diff,
         Error::InvalidTree {
-            fault: TreeFault::KeyNotLess,
+            fault: TreeFault::Repeated,
             ..
         }
     ));
+}
+
+/// Also where the first place is the right one, and keys below the other are never looked at.
+#[test]
+fn a_node_without_keys_that_stands_twice_is_refused() {
+    let blocks = MemoryBlockStore::new();
+    let empty = put(&blocks, None, &[]);
+    let (b, y) = (key("b", 2), key("y", 2));
+    let leaf = put(&blocks, None, &[(&key("m", 0), None)]);
+    let keyless = put(&blocks, Some(leaf), &[]);
+    let tree = put(&blocks, None, &[(&b, Some(keyless)), (&y, Some(keyless))]);
+    let nodes = NodeStore::new(&blocks);
+    assert!(verify(&nodes, &tree).is_err());
+    for (old, new) in [(empty, tree), (tree, empty)] {
+        let error = Diff::new(&nodes, &old, &nodes, &new).unwrap_err();
+        assert!(
+            matches!(&error, Error::InvalidTree { cid, fault: TreeFault::Repeated } if *cid == keyless),
+            "{error:?}"
+        );
+    }
 }
 
 // ---- More ways than nodes.
@@ -264,7 +284,13 @@ fn many_ways_to_a_missing_node_take_no_more_than_links_times_levels() {
     assert!(watched.reads() < 2 * 6 * (entries.len() + 2));
     let other = put(&blocks, None, &[(&key("x", 0), None)]);
     let error = diff(&blocks, &root, &other).unwrap_err();
-    assert!(matches!(error, Error::MissingBlock(_)));
+    assert!(matches!(
+        error,
+        Error::InvalidTree {
+            fault: TreeFault::Repeated,
+            ..
+        }
+    ));
 }
 
 #[test]

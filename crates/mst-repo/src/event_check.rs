@@ -4,6 +4,7 @@ use std::fmt;
 
 use blockstore_car::{CarBlockStore, CarError};
 use blockstore_core::{BlockStore, Bytes, Cid};
+use mst_node::node_digest;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
 use crate::{
@@ -167,7 +168,7 @@ pub enum OutOfSync {
         /// The one that the message names.
         prev_data: Option<Cid>,
     },
-    /// A `#sync` message announces another commit than the one that is known.
+    /// A `#sync` message announces another tree than the one that is known.
     #[error("the repository is at the tree {data}, not {known}")]
     Data {
         /// The root that is known.
@@ -452,6 +453,10 @@ impl EventCheck<'_> {
         }
         let blocks = CarBlockStore::from_bytes(blocks.clone()).map_err(EventFault::Car)?;
         let cid = *blocks.roots().first().ok_or(EventFault::NoRoot)?;
+        if node_digest(&cid).is_none() {
+            let (field, found) = ("root", cid);
+            return Err(EventFault::Commit(InvalidCommit::LinkForm { field, found }).into());
+        }
         let block = blocks.get(&cid).ok().flatten();
         let block = block.ok_or(EventFault::MissingCommit(cid))?;
         let commit = Commit::decode(&block).map_err(EventFault::Commit)?;

@@ -61,6 +61,30 @@ impl<S: BlockStore> Repository<S> {
         })
     }
 
+    /// Makes a repository of the parts that [`into_parts`](Self::into_parts) gives: for a commit that
+    /// was decoded elsewhere, as one of version 2 ([`Commit::decode_version_2`]), which the others
+    /// refuse. That `cid` is the commit's is for the caller to see to.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::BlockStore;
+    /// use mst_ops::NodeStore;
+    /// use mst_repo::{Commit, Repository};
+    ///
+    /// # let sample = mst_testkit::SampleRepository::generate(7, 10);
+    /// # let (cid, store) = (sample.commit.0, blockstore_core::MemoryBlockStore::new());
+    /// # blockstore_core::BlockStoreMut::put_many(&store, &sample.blocks())?;
+    /// let block = store.get(&cid)?.ok_or("the commit is not there")?;
+    /// let commit = Commit::decode_version_2(&block)?;
+    /// let repository = Repository::from_parts(NodeStore::new(store), commit, cid);
+    /// assert_eq!(repository.verify()?.records, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_parts(nodes: NodeStore<S>, commit: Commit, cid: Cid) -> Self {
+        Self { nodes, cid, commit }
+    }
+
     /// Takes the repository apart: the nodes, the commit and its CID.
     pub fn into_parts(self) -> (NodeStore<S>, Commit, Cid) {
         (self.nodes, self.commit, self.cid)

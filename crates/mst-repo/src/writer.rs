@@ -87,9 +87,9 @@ pub struct NewCommit {
     /// The commit before, by its CID; `None` for the first commit of a repository. A store that
     /// others write to as well takes the new one only if this is still the last.
     pub previous: Option<Cid>,
-    /// Its revision.
+    /// The revision of the commit before.
     pub since: Option<String>,
-    /// The root of its tree.
+    /// The root of the tree before.
     pub prev_data: Option<Cid>,
     /// What was done, in the order of the keys, with the values before and after.
     pub operations: Vec<Operation>,

@@ -65,8 +65,8 @@ impl<N: NodeSource> Tree<N> {
     /// Who wants to rule that out asks [`cover`](Self::cover) for the keys of the operations
     /// first, which reads their neighbours on both sides, and refuses what leaves them out.
     ///
-    /// All that is there is in memory meanwhile, and over a complete tree this takes as long as
-    /// reading it. A few bytes can stand for long keys: over blocks from a stranger, set
+    /// All that is there is in memory meanwhile, what hangs on nodes that were loaded before also
+    /// afterwards, and over a complete tree this takes as long as reading it. A few bytes can stand for long keys: over blocks from a stranger, set
     /// [`Limits::key_len`](crate::Limits::key_len) to what a key can have.
     ///
     /// The result says something only in comparison: if it is the root that is known from
@@ -117,7 +117,7 @@ impl<N: NodeSource> Tree<N> {
                 });
             }
         }
-        // Its own, so that what is loaded now is forgotten afterwards.
+        // Its own, so that what hangs on the top and is loaded now is forgotten afterwards.
         let top = Arc::new(Branch::clone(self.top.branch()));
         let mut tree = Tree::of_top(&self.nodes, Top::Made(top));
         // So that its nodes link to those below as their blocks do.

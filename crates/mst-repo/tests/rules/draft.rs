@@ -170,7 +170,11 @@ impl Draft {
 
     /// Packs `block` in the place of the commit.
     pub(crate) fn pack_block(&mut self, block: &[u8]) {
-        let commit = dag_cbor_cid(block);
+        self.pack_block_as(dag_cbor_cid(block), block);
+    }
+
+    /// Packs `block` in the place of the commit, under any name.
+    pub(crate) fn pack_block_as(&mut self, commit: Cid, block: &[u8]) {
         let mut car = CarWriter::new(Vec::new(), &[commit]).unwrap();
         car.write_block(&commit, block).unwrap();
         for (cid, block) in &self.blocks {

@@ -2,7 +2,7 @@
 //! <https://ipld.io/specs/transport/car/carv1/>
 
 use blockstore_car::CarWriter;
-use blockstore_core::{Bytes, dag_cbor_cid, raw_cid};
+use blockstore_core::{Bytes, Cid, dag_cbor_cid, raw_cid};
 use ipld_core::ipld::Ipld;
 
 use crate::draft::{Draft, encode, key};
@@ -89,6 +89,23 @@ fn each_rule_about_slices_is_enforced_for_its_own_sake() {
             let header = header(Ipld::List(roots), Ipld::Integer(1));
             with_header(draft, &header)
         }),
+        rule(
+            "which is named as atproto names commits",
+            "Invalid Commit LinkForm root",
+            |draft| {
+                let block = draft.commit.encode();
+                let hash = *dag_cbor_cid(&block).hash();
+                let names = [
+                    raw_cid(&block),
+                    Cid::new_v0(hash).unwrap(),
+                    // The identity hash: its first bytes themselves.
+                    Cid::try_from([b"\x01\x71\x00\x14", &block[..20]].concat()).unwrap(),
+                ];
+                let name = names[draft.rng.below(names.len())];
+                draft.pack_block_as(name, &block);
+                true
+            },
+        ),
         rule(
             "the commit is among the blocks",
             "Invalid MissingCommit",
