@@ -36,8 +36,7 @@ impl Fault {
 
     /// What is wrong with the top node.
     pub(crate) fn of_top(error: Error) -> Result<Self, Failure> {
-        let (left, right) = (None, None);
-        Self::new(Place::Subtree { left, right }, error)
+        Self::new(Place::everything(), error)
     }
 
     /// What is wrong with a node of which it is not known where it stands.
@@ -50,9 +49,7 @@ impl Fault {
         walker: &NodeWalker<'_, S>,
         error: mst_ops::Error,
     ) -> Result<Self, Failure> {
-        let left = walker.left_key().map(<[u8]>::to_vec);
-        let right = walker.right_key().map(<[u8]>::to_vec);
-        Self::new(Place::Subtree { left, right }, error.into())
+        Self::new(Place::of_subtree(walker), error.into())
     }
 
     /// A record whose block is there, but is none.

@@ -8,9 +8,9 @@ use blockstore_core::{BlockStore, Cid};
 use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
 use crate::batch::Batch;
-use crate::export::{Turn, Turned};
 use crate::large::LargeRecords;
 use crate::record::{MAX_BATCH, PathCheck};
+use crate::turn::{Turn, Turned};
 use crate::{Error, Repository};
 
 /// What was counted on the way through a repository.
@@ -55,15 +55,16 @@ pub enum Place {
 }
 
 impl Place {
-    pub(crate) fn everything() -> Self {
+    /// Returns the place of the top node: all records.
+    pub fn everything() -> Self {
         Self::Subtree {
             left: None,
             right: None,
         }
     }
 
-    /// The subtree that `walker` stands before.
-    pub(crate) fn of_subtree<S: BlockStore>(walker: &NodeWalker<'_, S>) -> Self {
+    /// Returns the place of the subtree that `walker` stands before.
+    pub fn of_subtree<S: BlockStore>(walker: &NodeWalker<'_, S>) -> Self {
         let owned = |key: Option<&[u8]>| key.map(<[u8]>::to_vec);
         Self::Subtree {
             left: owned(walker.left_key()),

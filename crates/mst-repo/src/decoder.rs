@@ -7,15 +7,15 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use blockstore_car::{CarError, CarOptions, Decoded};
-use blockstore_core::{Bytes, Cid, StoreError};
-use mst_ops::{EntryRef, NodeStore, NodeStoreOptions, NodeWalker, TreeNode, WalkerPosition};
+use blockstore_car::Decoded;
+use blockstore_core::{Bytes, Cid};
+use mst_ops::{EntryRef, NodeStore, NodeWalker, TreeNode, WalkerPosition};
 
 use self::incoming::{Halt, Incoming};
-use crate::export::{Turn, Turned};
 use crate::record::PathCheck;
 use crate::repository::read_commit;
-use crate::{Commit, Error, Record, RepositorySummary};
+use crate::turn::{Turn, Turned};
+use crate::{Commit, Record, RepositorySummary, StreamError, StreamOptions};
 
 /// A repository in a CAR whose bytes it is given as they come, in pieces of any length. It does no
 /// input of its own: for servers that are asynchronous in whatever way, and whoever else cannot
@@ -26,7 +26,7 @@ use crate::{Commit, Error, Record, RepositorySummary};
 /// that were handed over are kept until they are asked for: take all that there is before the next.
 ///
 /// A CAR may go on for ever behind what is wanted: who hands over a download counts its bytes. And
-/// one block takes as long as its hash, 20 ms for 32 MiB; [`CarOptions::section_len`] bounds it.
+/// one block takes as long as its hash, 20 ms for 32 MiB; [`CarOptions::section_len`](blockstore_car::CarOptions::section_len) bounds it.
 ///
 /// # Examples
 ///
@@ -86,75 +86,6 @@ enum State {
     Reading,
     Ended,
     Failed,
-}
-
-/// How a [`RepositoryDecoder`] or a [`RepositoryStream`](crate::RepositoryStream) reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StreamOptions {
-    /// How the CAR is read.
-    pub car: CarOptions,
-    /// How nodes are checked. There is no use for a cache, as no node comes twice.
-    pub nodes: NodeStoreOptions,
-    /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
-    /// records that may be wanted again; 16 MiB by default. As long as the CAR is in the
-    /// streamable order, a sixteenth of it is used, and what the last large record takes.
-    ///
-    /// To this comes what a [`CarDecoder`](blockstore_car::CarDecoder) keeps, and a copy of the block
-    /// that comes next: where a stranger has the longest of sections come, some four times
-    /// [`CarOptions::section_len`].
-    pub memory_bytes: usize,
-}
-
-impl Default for StreamOptions {
-    fn default() -> Self {
-        Self {
-            car: CarOptions::default(),
-            nodes: NodeStoreOptions::uncached(),
-            memory_bytes: 16 << 20,
-        }
-    }
-}
-
-/// Why a repository cannot be read on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StreamError {
-    /// The stream failed, or is no CAR, or one of its blocks is not what its CID names.
-    #[error(transparent)]
-    Car(#[from] CarError),
-    /// The CAR names no root, so no commit.
-    #[error("the CAR names no root")]
-    NoRoot,
-    /// A block is not in the rest of the CAR, nor among the records that were given last: it is
-    /// missing, or was given too long ago ([`StreamOptions::memory_bytes`]).
-    #[error("block {0} is neither in the rest of the CAR nor among the records read last")]
-    NotAhead(Cid),
-    /// Too much came before it was wanted: the CAR is in another order.
-    #[error(
-        "blocks that came before they were wanted take more than {limit} bytes: the CAR is not in \
-         streamable order, and must be read with a higher limit or from a file or memory"
-    )]
-    TooMuchAside {
-        /// [`StreamOptions::memory_bytes`].
-        limit: usize,
-    },
-    /// What came is not a repository.
-    #[error(transparent)]
-    Repository(#[from] Error),
-    /// Blocks were asked for after records, or records after blocks, or an import after either:
-    /// what was passed does not come again. What was read before can be read on.
-    #[error("part of the repository was read already, and does not come again")]
-    AlreadyRead,
-    /// Reading went on behind an error, where nothing can be read.
-    #[error("there was an error before, and nothing can be read behind it")]
-    AfterError,
-}
-
-impl From<StoreError> for StreamError {
-    fn from(error: StoreError) -> Self {
-        Self::Repository(error.into())
-    }
 }
 
 /// What a walk through the tree comes to.

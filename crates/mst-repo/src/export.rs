@@ -19,8 +19,6 @@ use crate::repository::keys_of;
 use crate::{Error, Repository, RepositorySummary};
 use range::KeyRange;
 use steps::{Step, Steps};
-#[cfg(feature = "car")]
-pub(crate) use steps::{Turn, Turned};
 
 #[cfg(feature = "car")]
 pub use car::ExportError;

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
-use crate::commit::encode;
+use crate::data_model::encode;
 use crate::items;
 #[cfg(feature = "car")]
 use crate::writer::car;

@@ -5,6 +5,7 @@ mod async_stream;
 mod batch;
 mod check;
 mod commit;
+mod data_model;
 #[cfg(feature = "car")]
 mod decoder;
 mod error;
@@ -22,8 +23,13 @@ mod salvage;
 mod signature;
 #[cfg(feature = "car")]
 mod stream;
+#[cfg(feature = "car")]
+mod stream_error;
+#[cfg(feature = "car")]
+mod stream_options;
 mod syntax;
 mod tid;
+mod turn;
 #[cfg(feature = "car")]
 mod writer;
 
@@ -33,9 +39,10 @@ pub use async_stream::AsyncRepositoryStream;
 pub use blockstore_car::Decoded;
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
-pub use commit::{Commit, InvalidCommit, is_record};
+pub use commit::{Commit, InvalidCommit};
+pub use data_model::is_record;
 #[cfg(feature = "car")]
-pub use decoder::{RepositoryDecoder, StreamError, StreamOptions};
+pub use decoder::RepositoryDecoder;
 pub use error::Error;
 #[cfg(feature = "car")]
 pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSync, RepoState};
@@ -57,6 +64,10 @@ pub use signature::{Curve, SignError, SignatureError, Signer};
 pub use signature::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};
 #[cfg(feature = "car")]
 pub use stream::{RepositoryStream, StreamedBlocks, StreamedRecords};
+#[cfg(feature = "car")]
+pub use stream_error::StreamError;
+#[cfg(feature = "car")]
+pub use stream_options::StreamOptions;
 pub use syntax::{is_did, is_tid};
 pub use tid::{InvalidTid, Tid};
 #[cfg(feature = "car")]

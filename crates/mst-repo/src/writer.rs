@@ -9,7 +9,8 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, dag_cbo
 use mst_node::Node;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
-use crate::commit::{decode_record, is_commit};
+use crate::commit::is_commit;
+use crate::data_model::decode_record;
 use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did};
 
 /// The most operations that a commit may have.

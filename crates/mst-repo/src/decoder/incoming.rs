@@ -8,9 +8,8 @@ use blockstore_car::{CarDecoder, CarError, Decoded, Verify};
 use blockstore_core::{BlockStore, Bytes, Cid, CidBytes, StoreError};
 
 use super::given::Given;
-use super::{StreamError, StreamOptions};
-use crate::Error;
 use crate::large::LargeRecords;
+use crate::{Error, StreamError, StreamOptions};
 
 /// Why there is no block yet, or never will be.
 pub(super) enum Halt {

@@ -1,32 +1,14 @@
-//! The way through a tree in the streamable order.
+//! The blocks on the way through a tree.
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::NodeWalker;
+
+use crate::turn::{Turn, Turned};
 
 /// A walk through a tree: each node, then, from left to right, its subtrees and its records.
 pub(crate) struct Steps<'r, S> {
     walker: NodeWalker<'r, S>,
     turn: Turn,
-}
-
-/// What comes next in the slot that a walker stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// The first of all: the node that the walker is in.
-    Node,
-    /// The slot's subtree.
-    Subtree,
-    /// What is behind that.
-    Right,
-}
-
-/// Where a turn has brought a walker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turned {
-    /// Into a node.
-    IntoNode,
-    /// Over an entry, to its right.
-    OverRecord,
 }
 
 /// A step of such a walk.
@@ -38,30 +20,6 @@ pub(crate) enum Step {
     ReadRecord(Cid, Bytes),
     /// A subtree that cannot be read. The next step goes on beside it.
     Failed(Box<mst_ops::Error>),
-}
-
-impl Turn {
-    /// Moves the walker on to the next node or record; `None` behind the last. After an error the
-    /// walker is where it was, and the next turn goes on beside the subtree at fault.
-    pub(crate) fn take<S: BlockStore>(
-        &mut self,
-        walker: &mut NodeWalker<'_, S>,
-    ) -> Result<Option<Turned>, mst_ops::Error> {
-        loop {
-            let turn = std::mem::replace(self, Self::Right);
-            if turn == Self::Node || turn == Self::Subtree && walker.go_down()? {
-                *self = Self::Subtree;
-                return Ok(Some(Turned::IntoNode));
-            }
-            if walker.go_right() {
-                *self = Self::Subtree;
-                return Ok(Some(Turned::OverRecord));
-            }
-            if !walker.go_up() {
-                return Ok(None);
-            }
-        }
-    }
 }
 
 impl<'r, S: BlockStore> Steps<'r, S> {

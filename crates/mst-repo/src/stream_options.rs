@@ -1,0 +1,33 @@
+//! How a repository is read as it comes in.
+
+use blockstore_car::CarOptions;
+use mst_ops::NodeStoreOptions;
+
+/// How a [`RepositoryDecoder`](crate::RepositoryDecoder) or a
+/// [`RepositoryStream`](crate::RepositoryStream) reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamOptions {
+    /// How the CAR is read.
+    pub car: CarOptions,
+    /// How nodes are checked. There is no use for a cache, as no node comes twice.
+    pub nodes: NodeStoreOptions,
+    /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
+    /// records that may be wanted again; 16 MiB by default. As long as the CAR is in the
+    /// streamable order, a sixteenth of it is used, and what the last large record takes.
+    ///
+    /// To this comes what a [`CarDecoder`](blockstore_car::CarDecoder) keeps, and a copy of the block
+    /// that comes next: where a stranger has the longest of sections come, some four times
+    /// [`CarOptions::section_len`].
+    pub memory_bytes: usize,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self {
+            car: CarOptions::default(),
+            nodes: NodeStoreOptions::uncached(),
+            memory_bytes: 16 << 20,
+        }
+    }
+}
