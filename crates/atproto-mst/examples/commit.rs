@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use atproto_mst::{
     CommitEvent, Curve, Frame, MemoryBlockStore, NewCommit, SigningKey, Write, Writer,
+    encode_record, ipld,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,8 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     announce(1, &first)?;
     for seq in 2..5 {
         let path = format!("app.bsky.feed.post/{seq}");
-        // {"text": "Hello"}
-        let record = b"\xa1\x64text\x65Hello".as_slice().into();
+        let record = encode_record(&ipld!({ "$type": "app.bsky.feed.post", "text": "Hello" }))?;
         let new = writer.write(&[Write::Create { path, record }], &key)?;
         println!(
             "{}: {} bytes for the firehose",

@@ -10,7 +10,7 @@ use std::error::Error;
 
 use atproto_mst::{
     BlockStoreMut, CarBlockStore, MemoryBlockStore, OverlayBlockStore, Repository, Tree,
-    dag_cbor_cid,
+    dag_cbor_cid, encode_record, ipld,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,14 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let blocks = OverlayBlockStore::new(MemoryBlockStore::new(), car);
     let repository = Repository::open(blocks, &commit)?;
 
-    // A record is any DAG-CBOR: here {"text": "Hello"}.
-    let record = b"\xa1\x64text\x65Hello".as_slice();
-    let cid = dag_cbor_cid(record);
+    let record = encode_record(&ipld!({ "$type": "app.bsky.feed.post", "text": "Hello" }))?;
+    let cid = dag_cbor_cid(&record);
     let mut tree = Tree::open(repository.nodes(), &repository.commit().data)?;
     let previous = tree.insert(b"app.bsky.feed.post/3jzfcijpj2z2a", &cid)?;
     let changes = tree.flush();
 
-    repository.blocks().put(&cid, record.into())?;
+    repository.blocks().put(&cid, record)?;
     repository.blocks().put_many(&changes.new)?;
     println!("previous record: {previous:?}");
     println!("root: {} -> {}", repository.commit().data, changes.root);

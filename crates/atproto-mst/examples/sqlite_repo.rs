@@ -9,6 +9,7 @@ use std::error::Error;
 
 use atproto_mst::{
     BlockStoreMut, Curve, Repository, SigningKey, SqliteBlockStore, Tid, Write, Writer,
+    encode_record, ipld,
 };
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
@@ -21,14 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A server keeps its keys where nobody else can read them.
     let key = SigningKey::from_bytes(Curve::K256, &[1; 32])?;
-    // {"text": ...}, for a text of up to 255 bytes.
-    let head = match u8::try_from(text.len())? {
-        len @ 0..24 => vec![0x60 + len],
-        len => vec![0x78, len],
-    };
-    let record = [b"\xa1\x64text".as_slice(), &head, text.as_bytes()].concat();
+    let record = encode_record(&ipld!({ "$type": "app.bsky.feed.post", "text": text }))?;
     let path = format!("app.bsky.feed.post/{}", Tid::now(0));
-    let record = record.into();
 
     // In one transaction, so that no other process makes a commit between the last one and this,
     // and that the blocks and the note which commit is the last are there both, or neither.

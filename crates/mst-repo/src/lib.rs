@@ -40,7 +40,7 @@ pub use blockstore_car::Decoded;
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
 pub use check::{Fault, Faults, Place, RepositorySummary};
 pub use commit::{Commit, InvalidCommit};
-pub use data_model::is_record;
+pub use data_model::{InvalidRecord, decode_record, encode_record, is_record};
 #[cfg(feature = "car")]
 pub use decoder::RepositoryDecoder;
 pub use error::Error;
@@ -50,6 +50,7 @@ pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSy
 pub use export::ExportError;
 pub use export::{Export, ExportSince};
 pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
+pub use ipld_core::ipld;
 pub use ipld_core::ipld::Ipld;
 pub use path::{
     InvalidNsid, InvalidPath, InvalidRecordKey, MAX_PATH_LEN, RepoPath, check_nsid,

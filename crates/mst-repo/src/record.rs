@@ -6,10 +6,11 @@ use std::iter::FusedIterator;
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::{Entries, EntryRef};
+use serde::Deserialize;
 
 use crate::batch::Batch;
 use crate::path::check_record_key;
-use crate::{Error, RepoPath};
+use crate::{Error, InvalidRecord, RepoPath, decode_record};
 
 /// A record: its path, its CID, its block.
 #[derive(Clone)]
@@ -48,6 +49,34 @@ impl Record {
     /// Returns the record's block: DAG-CBOR as its author encoded it.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Decodes the record; see [`decode_record`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode_record`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let bytes = mst_testkit::SampleRepository::generate(7, 30).car();
+    /// # let car = blockstore_car::CarBlockStore::from_bytes(bytes)?;
+    /// # let commit = car.roots()[0];
+    /// # let repository = mst_repo::Repository::open(car, &commit)?;
+    /// #[derive(serde::Deserialize)]
+    /// struct Post<'r> {
+    ///     text: &'r str,
+    /// }
+    ///
+    /// for record in repository.collection("app.bsky.feed.post")? {
+    ///     let record = record?;
+    ///     println!("{}", record.decode::<Post>()?.text);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode<'b, T: Deserialize<'b>>(&'b self) -> Result<T, InvalidRecord> {
+        decode_record(&self.bytes)
     }
 
     fn halves(&self) -> (&str, &str) {

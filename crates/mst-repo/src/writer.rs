@@ -10,7 +10,7 @@ use mst_node::Node;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
 use crate::commit::is_commit;
-use crate::data_model::decode_record;
+use crate::data_model::{InvalidRecord, record_fields};
 use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did};
 
 /// The most operations that a commit may have.
@@ -151,13 +151,12 @@ pub enum WriteError {
         len: usize,
     },
     /// A record is none; see [`is_record`](crate::is_record).
-    #[error(
-        "the record for {path:?} is not a map in canonical DAG-CBOR, \
-         of at most 128 levels, without floating-point numbers"
-    )]
+    #[error("the record for {path:?} is none")]
     InvalidRecord {
         /// The path.
         path: String,
+        /// Why.
+        source: InvalidRecord,
     },
     /// A record is, byte by byte, a node of a tree or a commit. Its block would be dropped with
     /// the node or the commit that it is.
@@ -489,9 +488,10 @@ fn check(writes: &[Write]) -> Result<(), WriteError> {
                 len: record.len(),
             });
         }
-        let Some(fields) = decode_record(record) else {
-            return Err(WriteError::InvalidRecord { path: path() });
-        };
+        let fields = record_fields(record).map_err(|source| WriteError::InvalidRecord {
+            path: path(),
+            source,
+        })?;
         if Node::decode(record).is_ok() || is_commit(record, fields) {
             return Err(WriteError::NotARecord { path: path() });
         }

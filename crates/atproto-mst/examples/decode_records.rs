@@ -1,0 +1,35 @@
+//! Prints the texts of the posts in a repository.
+//!
+//! ```sh
+//! cargo run --example decode_records -- crates/atproto-mst/examples/sample.car
+//! ```
+
+use std::error::Error;
+
+use atproto_mst::{CarBlockStore, Repository};
+use serde::Deserialize;
+
+/// What is wanted of `app.bsky.feed.post`; other fields are passed over.
+#[derive(Deserialize)]
+struct Post {
+    text: String,
+    #[serde(default)]
+    langs: Vec<String>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args().nth(1);
+    let car = CarBlockStore::open(path.ok_or("usage: decode_records FILE")?)?;
+    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+
+    let repository = Repository::open(car, &commit)?;
+    for record in repository.collection("app.bsky.feed.post")? {
+        let record = record?;
+        match record.decode::<Post>() {
+            Ok(post) => println!("[{}] {}", post.langs.join(", "), post.text),
+            // Anybody may put anything into his own repository.
+            Err(error) => eprintln!("{} is no post: {error}", record.path()),
+        }
+    }
+    Ok(())
+}
