@@ -199,8 +199,8 @@ pub enum WriteError {
 ///
 /// [`write`](Self::write) makes one commit of some writes: everything about it comes back in
 /// one value, after it was checked, as a receiver would, that its operations lead back to the
-/// tree before. The nodes that writes come past stay in memory, so that the next commit finds
-/// them there. Two writers of one repository must not be: each would not know of the other's
+/// tree before. The nodes that writes come past stay in memory, in its tree and no other cache, so
+/// that the next commit finds them there. Two writers of one repository must not be: each would not know of the other's
 /// commits.
 ///
 /// The key is no part of it, and is given for each commit: a server can keep it locked away in
@@ -211,7 +211,7 @@ pub enum WriteError {
 ///
 /// ```
 /// use blockstore_core::MemoryBlockStore;
-/// use mst_repo::{Curve, Repository, SigningKey, Write, Writer};
+/// use mst_repo::{Curve, Repository, SigningKey, Write, Writer, encode_record, ipld};
 ///
 /// let blocks = MemoryBlockStore::new();
 /// let key = SigningKey::from_bytes(Curve::K256, &[7; 32])?;
@@ -219,7 +219,7 @@ pub enum WriteError {
 ///
 /// let write = Write::Create {
 ///     path: "app.bsky.feed.post/3jzfcijpj2z2a".into(),
-///     record: b"\xa1\x64text\x65Hello".as_slice().into(),
+///     record: encode_record(&ipld!({ "$type": "app.bsky.feed.post", "text": "Hello" }))?,
 /// };
 /// let new = writer.write(&[write], &key)?;
 /// assert_eq!(new.operations.len(), 1);
@@ -295,7 +295,8 @@ impl<S: BlockStore> Writer<S> {
     ///
     /// Those of [`Repository::open`], and those of [`Tree::open`].
     pub fn open(blocks: S, commit: &Cid) -> Result<Self, Error> {
-        let (nodes, commit, cid) = Repository::open(blocks, commit)?.into_parts();
+        let options = NodeStoreOptions::uncached();
+        let (nodes, commit, cid) = Repository::open_with(blocks, commit, options)?.into_parts();
         let tree = Tree::open(Arc::new(nodes), &commit.data)?;
         Ok(Self {
             tree,
@@ -321,7 +322,7 @@ impl<S: BlockStore> Writer<S> {
             let did = did.to_owned();
             return Err(WriteError::InvalidDid { did });
         }
-        let nodes = NodeStore::new(blocks);
+        let nodes = NodeStore::with_options(blocks, NodeStoreOptions::uncached());
         let mut tree = Tree::empty(Arc::new(nodes));
         let clock = Tid::random_clock();
         let changes = tree.flush();
