@@ -15,7 +15,7 @@ const LARGE: usize = 256 << 10;
 
 /// The most blocks that are asked for at once, as nobody knows how long they are before they are
 /// there.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 impl Batch {
     pub(crate) fn up_to(max_len: usize) -> Self {
