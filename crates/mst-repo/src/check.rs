@@ -111,7 +111,7 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # Errors
     ///
-    /// The first fault in preorder. For all of them see [`faults`](Self::faults).
+    /// The first fault, in the order of the keys. For all of them see [`faults`](Self::faults).
     ///
     /// # Examples
     ///
@@ -133,8 +133,9 @@ impl<S: BlockStore> Repository<S> {
         }
     }
 
-    /// Reads the whole repository and returns all that is missing or wrong, in the order of
-    /// the tree. What is below a node that cannot be read is unknown; all else is looked at.
+    /// Reads the whole repository and returns all that is missing or wrong, in the order of the
+    /// keys that it concerns. What is below a node that cannot be read is unknown; all else is
+    /// looked at.
     ///
     /// Nothing is taken from the cache of nodes: what is in there may be gone from the store since.
     pub fn faults(&self) -> Faults<'_, S> {
