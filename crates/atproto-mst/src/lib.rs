@@ -31,8 +31,8 @@ pub use mst_repo::AsyncRepositoryStream;
 pub use mst_repo::{
     self, Action, Collections, Commit, CommitEvent, Curve, Error, Export, ExportSince, Fault,
     Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecord,
-    InvalidRecordKey, InvalidTid, Ipld, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable, Record,
-    Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
+    InvalidRecordKey, InvalidTid, Ipld, Json, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable,
+    Record, Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
     SignatureError, Signer, SyncEvent, Tid, check_nsid, check_record_key, decode_record,
     encode_record, ipld, is_did, is_record, is_tid, reachable,
 };

@@ -4,10 +4,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
-    BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, NewCommit, RepoPath, SigningKey, Write,
-    WriteError, Writer,
+    Access, BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, NewCommit, RepoPath, SigningKey,
+    Write, WriteError, Writer,
 };
-use blockstore_sqlite::Access;
 
 use crate::cli::CommitArgs;
 use crate::failure::{Failure, chain};

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use atproto_mst::{Cid, reachable};
-use blockstore_sqlite::Access;
+use atproto_mst::{Access, Cid, reachable};
 
 use crate::cli::{CompactArgs, Source};
 use crate::database;

@@ -268,7 +268,7 @@ const LINK_TAG: u64 = 42;
 
 #[cfg(test)]
 mod tests {
-    use ipld_core::ipld::Ipld;
+    use atproto_mst::Ipld;
     use mst_testkit::{Rng, SampleRepository};
 
     use super::*;

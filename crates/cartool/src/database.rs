@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use atproto_mst::{Cid, StoreError};
-use blockstore_sqlite::{Access, SqliteBlockStore, SqliteError, SqliteOptions};
+use atproto_mst::{Access, Cid, SqliteBlockStore, SqliteError, SqliteOptions, StoreError};
 
 use crate::cli::Source;
 use crate::failure::Failure;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use atproto_mst::{BlockStore, Commit, OverlayBlockStore, Repository, put_all};
-use blockstore_sqlite::{Access, SqliteTransaction};
+use atproto_mst::{
+    Access, BlockStore, Commit, OverlayBlockStore, Repository, SqliteTransaction, put_all,
+};
 
 use crate::cli::ImportArgs;
 use crate::failure::Failure;

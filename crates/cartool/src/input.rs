@@ -5,10 +5,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarOptions, Cid, NodeStoreOptions, StoreError,
-    Verify, mst_repo,
+    BlockStore, Bytes, CarBlockStore, CarError, CarOptions, Cid, NodeStoreOptions,
+    SqliteBlockStore, StoreError, Verify, mst_repo,
 };
-use blockstore_sqlite::SqliteBlockStore;
 
 use crate::cli::Source;
 use crate::database;

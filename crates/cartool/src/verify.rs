@@ -2,8 +2,7 @@
 
 mod inversion;
 
-use atproto_mst::{BlockStore, Cid, Repository};
-use blockstore_sqlite::SqliteBlockStore;
+use atproto_mst::{BlockStore, Cid, Repository, SqliteBlockStore};
 
 use crate::cli::VerifyArgs;
 use crate::database;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use atproto_mst::Write;
+use atproto_mst::{Ipld, Json, Write};
 use serde::Deserialize;
 
 use crate::failure::Failure;
-use crate::from_json::JsonValue;
+use crate::from_json::block_of;
 use crate::{input, json_lines, look_up};
 
 /// Reads the writes in the file at `path`, or on standard input if that is `-`. There is at least
@@ -31,7 +31,7 @@ fn parse(text: &[u8]) -> Result<Vec<Write>, String> {
 struct Fields {
     action: Action,
     path: String,
-    value: Option<JsonValue>,
+    value: Option<Json>,
 }
 
 #[derive(Deserialize)]
@@ -52,10 +52,11 @@ impl Fields {
         if let Some(why) = look_up::no_path(path.as_bytes()) {
             return Err(why);
         }
-        if value.as_ref().is_some_and(|value| !value.is_object()) {
-            return Err("a record is an object".to_owned());
-        }
-        let record = value.map(|value| value.block().into());
+        let record = match value {
+            Some(Json(value @ Ipld::Map(_))) => Some(block_of(&value).into()),
+            Some(_) => return Err("a record is an object".to_owned()),
+            None => None,
+        };
         match (action, record) {
             (Action::Create, Some(record)) => Ok(Write::Create { path, record }),
             (Action::Update, Some(record)) => Ok(Write::Update { path, record }),

@@ -14,6 +14,7 @@ mod event_check;
 mod export;
 mod firehose;
 mod items;
+mod json;
 mod large;
 mod path;
 mod reachable;
@@ -52,6 +53,7 @@ pub use export::{Export, ExportSince};
 pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
 pub use ipld_core::ipld;
 pub use ipld_core::ipld::Ipld;
+pub use json::Json;
 pub use path::{
     InvalidNsid, InvalidPath, InvalidRecordKey, MAX_PATH_LEN, RepoPath, check_nsid,
     check_record_key,

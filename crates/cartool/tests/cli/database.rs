@@ -1,7 +1,7 @@
 //! Repositories that go into a database and come out of it, whole or not at all.
 
+use atproto_mst::SqliteBlockStore;
 use atproto_mst::{BlockStoreMut, raw_cid};
-use blockstore_sqlite::SqliteBlockStore;
 use mst_testkit::SampleRepository;
 
 use crate::support::{Folder, at_rev, car_damaged_at, car_without, commit_of, listing, rebuilt};

@@ -1,0 +1,163 @@
+//! Values of the data model as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use blockstore_core::Cid;
+use data_encoding::{BASE64, BASE64_NOPAD};
+use ipld_core::ipld::Ipld;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess};
+use serde::ser::{self, Serialize, Serializer};
+
+/// A value in the form that it has in the JSON of atproto: links as `{"$link": "cid"}`, bytes as
+/// `{"$bytes": "base64"}`, and no numbers but integers. For `serde_json` and the like.
+///
+/// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
+/// these two keys, or a key that stands twice. Reading takes base64 with and without padding.
+///
+/// Source: <https://atproto.com/specs/data-model>
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::{Json, decode_record, encode_record};
+///
+/// let text = r#"{"$type":"com.example.note","raw":{"$bytes":"+/8"}}"#;
+/// let Json(value) = serde_json::from_str(text)?;
+/// let block = encode_record(&value)?;
+/// let record = Json(decode_record(&block)?);
+/// assert_eq!(serde_json::to_string(&record)?, text);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Json(pub Ipld);
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Part(&self.0).serialize(serializer)
+    }
+}
+
+/// A part of a value.
+struct Part<'v>(&'v Ipld);
+
+impl Serialize for Part<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = |number: &i128| i64::try_from(*number).map_err(|_| no_integer());
+        match self.0 {
+            Ipld::Null => serializer.serialize_unit(),
+            Ipld::Bool(value) => serializer.serialize_bool(*value),
+            Ipld::Integer(value) => serializer.serialize_i64(number(value)?),
+            Ipld::Float(_) => Err(no_integer()),
+            Ipld::String(text) => serializer.serialize_str(text),
+            Ipld::Bytes(bytes) => serializer.collect_map([(BYTES, BASE64_NOPAD.encode(bytes))]),
+            Ipld::Link(cid) => serializer.collect_map([(LINK, cid.to_string())]),
+            Ipld::List(items) => serializer.collect_seq(items.iter().map(Part)),
+            Ipld::Map(fields) => {
+                if fields.contains_key(LINK) || fields.contains_key(BYTES) {
+                    return Err(ser::Error::custom("a map with the key `$link` or `$bytes`"));
+                }
+                serializer.collect_map(fields.iter().map(|(key, value)| (key, Part(value))))
+            }
+        }
+    }
+}
+
+fn no_integer<E: ser::Error>() -> E {
+    E::custom(NO_INTEGER)
+}
+
+const LINK: &str = "$link";
+const BYTES: &str = "$bytes";
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+struct Visitor;
+
+impl<'de> de::Visitor<'de> for Visitor {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value of the data model")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json(Ipld::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json(Ipld::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(Json(Ipld::Integer(number.into())))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Json, E> {
+        let number = i64::try_from(number).map_err(|_| E::custom(NO_INTEGER))?;
+        self.visit_i64(number)
+    }
+
+    /// What `serde_json` reads so: numbers with a point or an exponent, those of more than 64
+    /// bits, and minus zero.
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Json, E> {
+        Err(E::custom(NO_INTEGER))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json(Ipld::String(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Json(item)) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(Json(Ipld::List(items)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Json, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some(key) = object.next_key()? {
+            if fields.contains_key(&key) {
+                return Err(de::Error::custom("a key for the second time"));
+            }
+            let Json(value) = object.next_value()?;
+            fields.insert(key, value);
+        }
+        of_fields(fields).map(Json).map_err(de::Error::custom)
+    }
+}
+
+const NO_INTEGER: &str =
+    "the data model has no numbers but integers, from -2^63 to 2^63 - 1 and without minus zero";
+
+/// What an object stands for.
+fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
+    let mut keys = fields.keys().map(String::as_str);
+    let Some(reserved) = keys.find(|key| [LINK, BYTES].contains(key)) else {
+        return Ok(Ipld::Map(fields));
+    };
+    if fields.len() > 1 {
+        return Err("other fields beside `$link` or `$bytes`");
+    }
+    let Some(Ipld::String(text)) = fields.get(reserved) else {
+        return Err("a `$link` or `$bytes` that is not text");
+    };
+    if reserved == BYTES {
+        let padded = text.ends_with('=');
+        let base64 = if padded { BASE64 } else { BASE64_NOPAD };
+        let bytes = base64.decode(text.as_bytes());
+        return bytes
+            .map(Ipld::Bytes)
+            .map_err(|_| "bytes that are not base64");
+    }
+    // Of the many spellings of a CID, the one in which it would be printed.
+    let cid = Cid::try_from(text.as_str()).ok();
+    let cid = cid.filter(|cid| cid.to_string() == *text);
+    cid.map(Ipld::Link).ok_or("a link that is not a valid CID")
+}

@@ -1,0 +1,157 @@
+//! The danger: a value that goes through JSON and comes out as another, with its bytes or links
+//! turned into text, or a number rounded.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic in a helper of a test is the report"
+)]
+
+use std::collections::BTreeMap;
+
+use blockstore_core::{Cid, dag_cbor_cid, raw_cid};
+use ipld_core::ipld::Ipld;
+use mst_repo::{Json, ipld};
+use proptest::prelude::*;
+
+const NO_INTEGER: &str =
+    "the data model has no numbers but integers, from -2^63 to 2^63 - 1 and without minus zero";
+
+/// The DAG-CBOR of what JSON stands for.
+fn block_of(text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    let Json(value) = serde_json::from_slice(text)?;
+    Ok(serde_ipld_dagcbor::to_vec(&value).unwrap())
+}
+
+/// The line, the column where reading stopped, and why.
+fn refusal(text: &str) -> (usize, usize, String) {
+    let error = block_of(text.as_bytes()).unwrap_err();
+    let (line, column) = (error.line(), error.column());
+    let message = error.to_string();
+    let place = format!(" at line {line} column {column}");
+    (
+        line,
+        column,
+        message.strip_suffix(&place).unwrap().to_owned(),
+    )
+}
+
+#[test]
+fn fields_are_put_in_the_order_of_dag_cbor() {
+    let block = block_of(br#"{"aa": 1, "b": 2, "ab": {"": null}}"#);
+    let expected = b"\xa3\x61b\x02\x62aa\x01\x62ab\xa1\x60\xf6";
+    assert_eq!(block.unwrap(), expected);
+}
+
+#[test]
+fn bytes_may_be_padded_and_must_be_base64() {
+    for text in [r#"{"$bytes": "+/8"}"#, r#"{"$bytes": "+/8="}"#] {
+        assert_eq!(block_of(text.as_bytes()).unwrap(), b"\x42\xfb\xff");
+    }
+    // Bits behind the end, the alphabet of URLs, a space, half a byte.
+    for wrong in ["+/9", "-_8", "+/ 8", "+", "+/8=="] {
+        let text = format!("[{{\"$bytes\": \"{wrong}\"}}]");
+        let end = text.len() - 1;
+        let why = "bytes that are not base64".to_owned();
+        assert_eq!(refusal(&text), (1, end, why), "{wrong}");
+    }
+}
+
+#[test]
+fn what_stands_for_links_and_bytes_stands_for_nothing_else() {
+    let no_cid = "a link that is not a valid CID";
+    let not_text = "a `$link` or `$bytes` that is not text";
+    let others = "other fields beside `$link` or `$bytes`";
+    let cid = raw_cid(b"").to_string();
+    let shouted = cid.to_uppercase();
+    for (text, why) in [
+        (r#"{"$link": "bafy"}"#.to_owned(), no_cid),
+        (format!(r#"{{"$link": "{shouted}"}}"#), no_cid),
+        (r#"{"$link": 1}"#.to_owned(), not_text),
+        (format!(r#"{{"a": 1, "$link": "{cid}"}}"#), others),
+        (format!(r#"{{"$bytes": "", "$link": "{cid}"}}"#), others),
+    ] {
+        assert_eq!(refusal(&text), (1, text.len(), why.to_owned()));
+        let (line, column, _) = refusal(&format!("[\n{text}]"));
+        assert_eq!((line, column), (2, text.len()));
+    }
+}
+
+#[test]
+fn a_key_that_comes_twice_is_pointed_at() {
+    let text = "{\"a\": 1, \"b\": {\"a\": 1},\n \"\\u0061\": 2}";
+    let twice = "a key for the second time".to_owned();
+    assert_eq!(refusal(text), (2, 9, twice));
+}
+
+#[test]
+fn integers_reach_from_minus_2_to_the_63_to_2_to_the_63_minus_1() {
+    for number in [i64::MIN, -1, 0, 7, i64::MAX] {
+        let block = serde_ipld_dagcbor::to_vec(&number).unwrap();
+        assert_eq!(block_of(number.to_string().as_bytes()).unwrap(), block);
+    }
+    let below = (i128::from(i64::MIN) - 1).to_string();
+    let above = (i128::from(i64::MAX) + 1).to_string();
+    let (far, negative) = ("9".repeat(60), format!("-{}", "9".repeat(60)));
+    for text in [&*below, &above, &far, &negative, "1.0", "1e3", "-0.5", "-0"] {
+        assert_eq!(refusal(&format!("[{text} ]")).2, NO_INTEGER, "{text}");
+    }
+}
+
+fn value() -> impl Strategy<Value = Ipld> {
+    let key = |key: &String| !matches!(&**key, "$link" | "$bytes");
+    let link = (any::<[u8; 4]>(), 0..3).prop_map(|(bytes, kind)| match kind {
+        0 => raw_cid(&bytes),
+        1 => dag_cbor_cid(&bytes),
+        _ => Cid::new_v0(*raw_cid(&bytes).hash()).unwrap(),
+    });
+    let leaf = prop_oneof![
+        Just(Ipld::Null),
+        any::<bool>().prop_map(Ipld::Bool),
+        any::<i64>().prop_map(|number| Ipld::Integer(number.into())),
+        any::<String>().prop_map(Ipld::String),
+        any::<Vec<u8>>().prop_map(Ipld::Bytes),
+        link.prop_map(Ipld::Link),
+    ];
+    leaf.prop_recursive(5, 60, 10, move |inner| {
+        let key = any::<String>().prop_filter("reserved", key);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..10).prop_map(Ipld::List),
+            prop::collection::btree_map(key, inner, 0..10).prop_map(Ipld::Map),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_data_model_has_comes_back(value in value()) {
+        let value = Json(value);
+        let text = serde_json::to_string(&value).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<Json>(&text).unwrap(), &value);
+        // By way of the values of another crate, which has no links and no bytes.
+        let other = serde_json::to_value(&value).unwrap();
+        prop_assert_eq!(&other, &serde_json::from_str::<serde_json::Value>(&text).unwrap());
+        prop_assert_eq!(serde_json::from_value::<Json>(other).unwrap(), value);
+    }
+}
+
+#[test]
+fn what_could_not_come_back_is_not_written() {
+    for (value, why) in [
+        (ipld!({ "a": 1.5 }), NO_INTEGER),
+        (Ipld::Integer(i128::from(u64::MAX)), NO_INTEGER),
+        (
+            ipld!([{ "$link": "x" }]),
+            "a map with the key `$link` or `$bytes`",
+        ),
+        (
+            ipld!({ "$bytes": 1, "a": 2 }),
+            "a map with the key `$link` or `$bytes`",
+        ),
+    ] {
+        let error = serde_json::to_string(&Json(value)).unwrap_err();
+        assert_eq!(error.to_string(), why);
+    }
+    let fields = BTreeMap::from([("$type".to_owned(), Ipld::Null)]);
+    let text = serde_json::to_string(&Json(Ipld::Map(fields))).unwrap();
+    assert_eq!(text, r#"{"$type":null}"#);
+}
