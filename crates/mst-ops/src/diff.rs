@@ -28,7 +28,9 @@ use crate::{EntryRef, Error, NodeStore, TreeFault, TreeNode, place};
 /// tree which was sound differs from another in nothing does not make that one sound.
 ///
 /// All is read, once, before the first operation comes. Nodes with entries that differ stay in
-/// memory until the last has come: where trees have little in common, nearly all of their nodes.
+/// memory until the last has come: where trees have little in common, nearly all of their nodes. A
+/// few bytes can stand for long keys: over blocks from a stranger, set
+/// [`Limits::key_len`](crate::Limits::key_len) to what a key can have.
 ///
 /// [`NodeWalker`]: crate::NodeWalker
 ///

@@ -188,11 +188,7 @@ impl Claim {
             None => walker.insert(NodeWalker::new(nodes, root)?),
         };
         match self {
-            Self::Key { key, value } => {
-                let found = walker.find(key)?;
-                walker.check_bottom()?;
-                Ok(found == *value)
-            }
+            Self::Key { key, value } => Ok(walker.find(key)? == *value),
             Self::Range {
                 start,
                 end,

@@ -140,11 +140,13 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// # Errors
     ///
     /// Those of [`NodeStore::node`], and [`Error::InvalidTree`] if the node cannot be the
-    /// top of a tree, since it has a subtree but no keys.
+    /// top of a tree, since it has a subtree but no keys, or keys of height 0.
     pub fn new(nodes: &'s NodeStore<S>, root: &Cid) -> Result<Self, Error> {
         let node = nodes.node(root)?;
+        let root_height = place::top_height(&node)?;
+        place::check_bottom(&node, root_height)?;
         let at = WalkerPosition {
-            root_height: place::top_height(&node)?,
+            root_height,
             stack: first_frame(node),
             trusted: nodes.options().trusted,
             intended: Use::Again,
@@ -444,11 +446,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.at.stack.iter().map(|frame| &frame.node)
     }
 
-    /// Checks that the node that the walker stands in has no subtrees if it is on the bottom.
-    pub(crate) fn check_bottom(&self) -> Result<(), Error> {
-        place::check_bottom(self.node(), self.height())
-    }
-
     /// Goes to the first slot of the next node in preorder; `false` behind the last.
     pub(crate) fn next_node(&mut self) -> Result<bool, Error> {
         loop {
@@ -670,7 +667,9 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Checks that the subtree here may have `child` as its top.
     fn check_place(&self, child: &TreeNode) -> Result<(), Error> {
-        place::check_level(child, self.height() - 1)?;
+        let height = self.height() - 1;
+        place::check_level(child, height)?;
+        place::check_bottom(child, height)?;
         if self.nodes.options().trusted {
             place::check_heights(child)?;
         }

@@ -500,23 +500,35 @@ fn a_node_of_the_bottom_with_a_subtree_proves_nothing() {
         (put(&blocks, Some(bottom), &[(&c, Some(beside))]), &b),
         (bottom, &b),
     ] {
-        let proof = Proof {
-            root,
-            claims: vec![Claim::Key {
-                key: asked.clone().into_bytes(),
+        let key = asked.clone().into_bytes();
+        let one = Bound::Included(key.clone());
+        let claims = [
+            Claim::Key {
+                key: key.clone(),
                 value: Some(value()),
-            }],
-            blocks: all(&blocks),
-        };
-        let error = proof.verify(&root).unwrap_err();
-        let expected = Error::InvalidTree {
-            cid: bottom,
-            fault: TreeFault::BelowBottom,
-        };
-        assert!(
-            matches!(&error, ProofError::Tree { claim: 0, source } if source.to_string() == expected.to_string()),
-            "{error:?}"
-        );
+            },
+            Claim::Range {
+                start: one.clone(),
+                end: one,
+                entries: vec![(key, value())],
+            },
+        ];
+        for claim in claims {
+            let proof = Proof {
+                root,
+                claims: vec![claim],
+                blocks: all(&blocks),
+            };
+            let error = proof.verify(&root).unwrap_err();
+            let expected = Error::InvalidTree {
+                cid: bottom,
+                fault: TreeFault::BelowBottom,
+            };
+            assert!(
+                matches!(&error, ProofError::Tree { claim: 0, source } if source.to_string() == expected.to_string()),
+                "{error:?}"
+            );
+        }
     }
 }
 

@@ -144,9 +144,19 @@ fn a_top_that_only_points_to_a_subtree_is_refused() {
 fn a_subtree_below_the_bottom_is_refused() {
     let blocks = MemoryBlockStore::new();
     let child = put(&blocks, None, &[(&key("b", 0), None)]);
-    let root = put(&blocks, None, &[(&key("a", 0), Some(child))]);
-    let error = out_of_place(root, TreeFault::BelowBottom);
-    assert_refused(&blocks, root, &error, &[&key("a", 0)]);
+    let bottom = put(&blocks, None, &[(&key("a", 0), Some(child))]);
+    let error = out_of_place(bottom, TreeFault::BelowBottom);
+    let nodes = NodeStore::new(&blocks);
+    assert_eq!(
+        NodeWalker::new(&nodes, &bottom).unwrap_err().to_string(),
+        error
+    );
+    assert_eq!(verify(&nodes, &bottom).unwrap_err().to_string(), error);
+    // Also of the key that it has.
+    let found = nodes.get(&bottom, key("a", 0).as_bytes());
+    assert_eq!(found.unwrap_err().to_string(), error);
+    let root = put(&blocks, Some(bottom), &[(&key("c", 1), None)]);
+    assert_refused(&blocks, root, &error, &[&key("c", 1)]);
 
     // An empty node at height 0 that leads on.
     let empty = put(&blocks, Some(child), &[]);

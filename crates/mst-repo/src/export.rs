@@ -256,7 +256,7 @@ impl<S: BlockStore> Export<'_, S> {
     }
 
     /// Whether a record was given before and is not to be given again.
-    fn was_given(&self, record: &Cid) -> bool {
+    pub(super) fn was_given(&self, record: &Cid) -> bool {
         let given = self.given.as_ref();
         given.is_some_and(|given| given.has(record))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use blockstore_core::{BlockStore, Cid};
 use mst_node::DIGEST_LEN;
-use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
+use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker, TreeFault};
 
 use crate::{Commit, Error};
 
@@ -116,10 +116,16 @@ impl Reachable {
         nodes: &NodeStore<S>,
         root: &Cid,
     ) -> Result<(), Error> {
+        // Where a node with keys comes again in one tree, they are not in order.
+        let mut keyless = HashSet::new();
         let mut nodes = NodeWalker::new(nodes, root)?.nodes();
         while let Some(node) = nodes.next() {
             let node = node?;
             let cid = node.cid();
+            if node.is_empty() && !keyless.insert(cid) {
+                let fault = TreeFault::Repeated;
+                return Err(mst_ops::Error::InvalidTree { cid, fault }.into());
+            }
             if !digest_of(&cid).is_some_and(|digest| self.nodes.insert(*digest)) {
                 // A tree before has it too, and all below.
                 nodes.skip_subtrees();

@@ -16,8 +16,8 @@ use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid, raw_cid,
 };
 use mst_node::{Node, NodeBuilder};
-use mst_ops::{NodeStoreOptions, Tree};
-use mst_repo::{Commit, Error, Repository, Salvaged, Tid, reachable};
+use mst_ops::{NodeStoreOptions, Tree, TreeFault};
+use mst_repo::{Commit, Error, MAX_PATH_LEN, Repository, Salvaged, Tid, reachable};
 use mst_testkit::{SampleRepository, key_of_height};
 
 #[test]
@@ -195,6 +195,58 @@ fn a_value_with_a_digest_of_another_length_is_in_use() {
     assert!(used.contains(&odd));
     assert!(!used.contains(&Cid::try_from(b"\x01\x55\x00\x03abd".as_slice()).unwrap()));
     assert_eq!(used.len(), 3);
+}
+
+#[test]
+fn a_tree_that_links_to_a_node_twice_is_in_no_use() {
+    let store = MemoryBlockStore::new();
+    let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
+    let value = raw_cid(b"x");
+    let leaf = put(&store, None, &key("a", 0), &value);
+    let keyless = NodeBuilder::new(Some(&leaf)).unwrap().finish();
+    store.put(&keyless.cid(), keyless.encode().into()).unwrap();
+    let mut builder = NodeBuilder::new(Some(&keyless.cid())).unwrap();
+    let top = key("b", 2);
+    builder
+        .push(top.as_bytes(), &value, Some(&keyless.cid()))
+        .unwrap();
+    let root = builder.finish();
+    store.put(&root.cid(), root.encode().into()).unwrap();
+    let error = reachable(&store, &[root.cid()]).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            Error::Tree(mst_ops::Error::InvalidTree { cid, fault: TreeFault::Repeated })
+                if *cid == keyless.cid()
+        ),
+        "{error:?}"
+    );
+    // Trees that share it are two.
+    let once = put(&store, Some(keyless.cid()), &top, &value);
+    let also = put(&store, Some(keyless.cid()), &key("c", 2), &value);
+    assert_eq!(reachable(&store, &[once, also]).unwrap().len(), 5);
+}
+
+/// The keys of a block that would not be a repository's may take far more memory than it.
+#[test]
+fn what_is_new_is_refused_for_a_key_that_is_longer_than_a_path() {
+    let store = MemoryBlockStore::new();
+    let block = Bytes::from_static(b"\xa0");
+    let value = dag_cbor_cid(&block);
+    store.put(&value, block).unwrap();
+    let empty = Node::empty();
+    store.put(&empty.cid(), empty.encode().into()).unwrap();
+    let too_long = format!("com.example.long/{}", "k".repeat(MAX_PATH_LEN));
+    let commit = commit(&store, [(too_long, value)]);
+    let repository = Repository::open(&store, &commit).unwrap();
+    let error = repository.copy_since_to(&empty.cid(), &store).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Tree(mst_ops::Error::InvalidNode { .. })
+    ));
+    // Who may have any keys is not hindered.
+    let since = repository.export_since(repository.nodes(), &empty.cid());
+    assert_eq!(since.unwrap().count(), 3);
 }
 
 #[test]

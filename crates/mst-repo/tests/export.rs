@@ -18,7 +18,7 @@ use blockstore_car::CarError;
 use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
 };
-use mst_ops::{NodeStore, Tree};
+use mst_ops::{Node, NodeStore, Tree};
 use mst_repo::{Commit, Error, ExportError, Repository, reachable};
 use mst_testkit::{Rng, SampleRepository};
 use tokio::io::AsyncWrite;
@@ -326,6 +326,18 @@ fn a_large_record_of_many_paths_is_not_read_for_each() {
         assert_eq!(reads(), if is_large { 1 } else { 2_000 });
         let store = MemoryBlockStore::new();
         assert_eq!(repository.copy_to(&store).unwrap().records, 2_000);
+        assert!(if is_large {
+            reads() < 100
+        } else {
+            reads() == 4_000
+        });
+        let copy = Repository::open(&store, &sample.commit.0).unwrap();
+        assert_eq!(copy.verify().unwrap().records, 2_000);
+        // The same as what is new since there was nothing.
+        let (empty, store) = (Node::empty(), MemoryBlockStore::new());
+        store.put(&empty.cid(), empty.encode().into()).unwrap();
+        let copied = repository.copy_since_to(&empty.cid(), &store);
+        assert_eq!(copied.unwrap().records, 2_000);
         assert!(if is_large {
             reads() < 100
         } else {

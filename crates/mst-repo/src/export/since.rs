@@ -10,7 +10,7 @@ use mst_ops::{Diff, NodeStore, NodeWalker, Operation};
 
 use super::{Export, Step};
 use crate::record::PathCheck;
-use crate::{Error, Repository, RepositorySummary};
+use crate::{Error, MAX_PATH_LEN, Repository, RepositorySummary};
 
 impl<S: BlockStore> Repository<S> {
     /// Returns the blocks that lead from the tree of `old_root` in `old` to this repository: the
@@ -68,15 +68,8 @@ impl<S: BlockStore> Repository<S> {
         old: &NodeStore<A>,
         old_root: &Cid,
     ) -> Result<ExportSince<'_, S>, Error> {
-        self.difference(self.diff_since(old, old_root)?)
-    }
-
-    fn diff_since<A: BlockStore>(
-        &self,
-        old: &NodeStore<A>,
-        old_root: &Cid,
-    ) -> Result<Diff, mst_ops::Error> {
-        Diff::new(old, old_root, self.nodes(), &self.commit().data)
+        let diff = Diff::new(old, old_root, self.nodes(), &self.commit().data)?;
+        self.difference(diff)
     }
 
     fn difference(&self, diff: Diff) -> Result<ExportSince<'_, S>, Error> {
@@ -151,8 +144,12 @@ impl<S: BlockStore> Repository<S> {
         old_root: &Cid,
         store: &T,
     ) -> Result<RepositorySummary, Error> {
-        let old = NodeStore::with_options(store, *self.nodes().options());
-        let diff = self.diff_since(&old, old_root)?;
+        let mut options = *self.nodes().options();
+        // The diff keeps nodes, and a few bytes can stand for long keys. No path is longer than this.
+        options.limits.key_len = options.limits.key_len.min(MAX_PATH_LEN);
+        let old = NodeStore::with_options(store, options);
+        let new = NodeStore::with_options(self.blocks(), options);
+        let diff = Diff::new(&old, old_root, &new, &self.commit().data)?;
         let mut copied = RepositorySummary {
             nodes: diff.created().len() as u64,
             records: 0,
@@ -162,12 +159,12 @@ impl<S: BlockStore> Repository<S> {
             paths.check(&operation.key)?;
             copied.records += 1;
         }
-        let new = self.difference(diff.clone())?;
+        let new = self.difference(diff.clone())?.for_store();
         self.check_edges(&new.difference.new)?;
         for block in new {
             block?;
         }
-        put_all(self.difference(diff)?, store)?;
+        put_all(self.difference(diff)?.for_store(), store)?;
         Ok(copied)
     }
 
@@ -207,6 +204,15 @@ pub struct ExportSince<'r, S> {
     difference: Difference,
 }
 
+impl<S> ExportSince<'_, S> {
+    /// Leaves out large records that came before at another path, as [`Export::for_store`] does.
+    #[must_use]
+    pub fn for_store(mut self) -> Self {
+        self.export = self.export.for_store();
+        self
+    }
+}
+
 /// What tells new from old, on a walk through the new tree.
 struct Difference {
     diff: Diff,
@@ -228,10 +234,13 @@ impl Difference {
                 .pass_unless(|walker| has_subtree_of(new, walker));
             let step = export.steps.step();
             match &step {
-                Some(Step::Record(_)) if !self.is_new_at(export.steps.walker().left_key()) => {
-                    continue;
+                Some(Step::Record(cid)) => {
+                    let is_new = self.is_new_at(export.steps.walker().left_key());
+                    if !is_new || export.was_given(cid) {
+                        continue;
+                    }
                 }
-                Some(Step::Node(..) | Step::Record(_) | Step::ReadRecord(..)) => {}
+                Some(Step::Node(..) | Step::ReadRecord(..)) => {}
                 Some(Step::Failed(_)) | None => self.ended = true,
             }
             return step;
