@@ -317,13 +317,14 @@ impl<S: BlockStore> NodeStore<S> {
         found.ok_or_else(|| Error::missing_node(digest))
     }
 
-    /// The node whose SHA-256 is `digest`, if it is there, for a caller who keeps it.
+    /// The node whose SHA-256 is `digest`, if it is there, for a caller who keeps it, so that the
+    /// cache need not.
     pub(crate) fn own_node(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
-        if self.cache.is_none() {
+        let cache = self.cache.as_ref();
+        let Some(cached) = cache.and_then(|cache| cache.get(&DigestKey(*digest))) else {
             return self.load(digest, Use::Once, Node::height);
-        }
-        let cached = self.find(digest, Use::Again, Node::height)?;
-        Ok(cached.map(|cached| TreeNode {
+        };
+        Ok(Some(TreeNode {
             node: cached.node.clone(),
             digest: cached.digest,
             height: cached.height.clone(),
