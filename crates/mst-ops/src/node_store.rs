@@ -145,8 +145,8 @@ impl TreeNode {
 pub(crate) enum Use {
     /// It may soon be wanted again, so the cache keeps it.
     Again,
-    /// A tree is read through. The cache gives what it has, and keeps no more: that would drive out
-    /// what is wanted more often, and takes as long as reading does.
+    /// A tree is read through, or the caller keeps the node. The cache gives what it has, and keeps no
+    /// more: that would drive out what is wanted more often, and takes as long as reading does.
     Once,
 }
 
@@ -237,6 +237,16 @@ impl<S: BlockStore> NodeStore<S> {
     /// Returns the options.
     pub fn options(&self) -> &NodeStoreOptions {
         &self.options
+    }
+
+    /// Returns a node store of the same blocks and limits, for who verifies: nothing comes out of a
+    /// cache, as what is there may be gone from the block store since, and no tree is taken for
+    /// well-formed.
+    pub fn verifying(&self) -> NodeStore<&S> {
+        let mut options = self.options;
+        options.cache_bytes = 0;
+        options.trusted = false;
+        NodeStore::with_options(&self.blocks, options)
     }
 
     /// Returns the node named `cid`.

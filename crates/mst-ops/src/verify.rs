@@ -52,10 +52,7 @@ pub struct Summary {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn verify<S: BlockStore>(nodes: &NodeStore<S>, root: &Cid) -> Result<Summary, Error> {
-    let mut options = *nodes.options();
-    options.cache_bytes = 0;
-    options.trusted = false;
-    let nodes = NodeStore::with_options(nodes.blocks(), options);
+    let nodes = nodes.verifying();
     let walker = NodeWalker::new(&nodes, root)?;
     let mut summary = Summary {
         height: walker.height(),

@@ -7,7 +7,6 @@ use blockstore_core::{BlockStore, Bytes, Cid};
 #[derive(Debug)]
 pub(crate) struct Batch {
     len: usize,
-    max_len: usize,
 }
 
 /// Where as many bytes as this were read ahead, the next record is read alone.
@@ -17,19 +16,21 @@ const LARGE: usize = 256 << 10;
 /// there.
 const AT_ONCE: usize = 16;
 
-impl Batch {
-    pub(crate) fn up_to(max_len: usize) -> Self {
-        Self { len: 1, max_len }
+impl Default for Batch {
+    fn default() -> Self {
+        Self { len: 1 }
     }
+}
 
+impl Batch {
     /// Returns for how many records it pays to know the CIDs before the first is read.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Reads records, and settles on the length of the next batch. One that is not in the result,
-    /// or is `None`, was not read, and has to be asked for by itself: there were enough bytes
-    /// without it, or it could not be read.
+    /// Reads records, no more than [`len`](Self::len), and settles on the length of the next batch.
+    /// One that is not in the result, or is `None`, was not read, and has to be asked for by itself:
+    /// there were enough bytes without it, or it could not be read.
     pub(crate) fn read(&mut self, blocks: &impl BlockStore, cids: &[Cid]) -> Vec<Option<Bytes>> {
         let mut read = Vec::with_capacity(cids.len());
         let mut read_len = 0;
@@ -44,7 +45,7 @@ impl Batch {
             rest = behind;
         }
         self.len = if read_len < LARGE {
-            (self.len * 2).min(self.max_len)
+            (self.len * 2).min(AT_ONCE)
         } else {
             1
         };
@@ -61,6 +62,6 @@ fn distinct_len(cids: &[Cid]) -> usize {
             .take(index)
             .any(|other| start(other) == start(cid))
     };
-    let mut places = cids.iter().enumerate().take(AT_ONCE);
-    places.position(again).unwrap_or(cids.len().min(AT_ONCE))
+    let twin = cids.iter().enumerate().position(again);
+    twin.unwrap_or(cids.len())
 }

@@ -9,7 +9,8 @@ use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
 use crate::batch::Batch;
 use crate::large::LargeRecords;
-use crate::record::{MAX_BATCH, PathCheck};
+use crate::record::PathCheck;
+use crate::repository::read_block;
 use crate::turn::{Turn, Turned};
 use crate::{Error, Repository};
 
@@ -139,10 +140,7 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// Nothing is taken from the cache of nodes: what is in there may be gone from the store since.
     pub fn faults(&self) -> Faults<'_, S> {
-        let mut options = *self.nodes().options();
-        options.cache_bytes = 0;
-        options.trusted = false;
-        let nodes = NodeStore::with_options(self.blocks(), options);
+        let nodes = self.nodes().verifying();
         let mut found = VecDeque::new();
         let position = match NodeWalker::new(&nodes, &self.commit().data) {
             Ok(walker) => Some(walker.into_position()),
@@ -159,7 +157,7 @@ impl<S: BlockStore> Repository<S> {
             position,
             turn: Turn::Node,
             found,
-            batch: Batch::up_to(MAX_BATCH),
+            batch: Batch::default(),
             large: LargeRecords::default(),
             paths: PathCheck::default(),
             summary: RepositorySummary::default(),
@@ -252,8 +250,7 @@ impl<S: BlockStore> Faults<'_, S> {
     }
 
     fn read_alone(&mut self, value: &Cid) -> Result<(), Error> {
-        let block = self.nodes.blocks().get(value)?;
-        let block = block.ok_or(Error::MissingBlock(*value))?;
+        let block = read_block(self.nodes.blocks(), value)?;
         self.large.note(value, &block);
         Ok(())
     }

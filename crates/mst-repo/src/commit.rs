@@ -212,7 +212,8 @@ impl Fields {
     }
 }
 
-fn checked_link(field: &'static str, cid: Cid) -> Result<Cid, InvalidCommit> {
+/// Returns `cid`, if it has the form that all links to nodes and commits have.
+pub(crate) fn checked_link(field: &'static str, cid: Cid) -> Result<Cid, InvalidCommit> {
     match node_digest(&cid) {
         Some(_) => Ok(cid),
         None => Err(InvalidCommit::LinkForm { field, found: cid }),

@@ -34,7 +34,10 @@ use crate::items;
 /// # Ok::<(), mst_repo::InvalidRecord>(())
 /// ```
 pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, InvalidRecord> {
-    check_item_count(block)?;
+    if !items::has_at_most(MAX_RECORD_ITEMS, block) {
+        let limit = MAX_RECORD_ITEMS;
+        return Err(InvalidRecord::TooManyItems { limit });
+    }
     serde_ipld_dagcbor::from_slice(block).map_err(|error| InvalidRecord::Decode(error.to_string()))
 }
 
@@ -93,15 +96,6 @@ pub(crate) fn record_fields(block: &[u8]) -> Result<BTreeMap<String, Ipld>, Inva
     match value {
         Ipld::Map(fields) => Ok(fields),
         _ => Err(InvalidRecord::NotAMap),
-    }
-}
-
-fn check_item_count(block: &[u8]) -> Result<(), InvalidRecord> {
-    if items::has_at_most(MAX_RECORD_ITEMS, block) {
-        Ok(())
-    } else {
-        let limit = MAX_RECORD_ITEMS;
-        Err(InvalidRecord::TooManyItems { limit })
     }
 }
 

@@ -26,7 +26,8 @@ use crate::{Commit, Record, RepositorySummary, StreamError, StreamOptions};
 /// that were handed over are kept until they are asked for: take all that there is before the next.
 ///
 /// A CAR may go on for ever behind what is wanted: who hands over a download counts its bytes. And
-/// one block takes as long as its hash, 20 ms for 32 MiB; [`CarOptions::section_len`](blockstore_car::CarOptions::section_len) bounds it.
+/// one block takes as long as its hash, 20 ms for 32 MiB, which
+/// [`CarOptions::section_len`](blockstore_car::CarOptions::section_len) bounds.
 ///
 /// # Examples
 ///

@@ -4,9 +4,9 @@ use std::fmt;
 
 use blockstore_car::{CarBlockStore, CarError};
 use blockstore_core::{BlockStore, Bytes, Cid};
-use mst_node::node_digest;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
+use crate::commit::checked_link;
 use crate::{
     Action, Commit, CommitEvent, InvalidCommit, InvalidPath, InvalidTid, MAX_OPERATIONS,
     MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, RepoOp, RepoPath, SyncEvent, Tid,
@@ -453,10 +453,7 @@ impl EventCheck<'_> {
         }
         let blocks = CarBlockStore::from_bytes(blocks.clone()).map_err(EventFault::Car)?;
         let cid = *blocks.roots().first().ok_or(EventFault::NoRoot)?;
-        if node_digest(&cid).is_none() {
-            let (field, found) = ("root", cid);
-            return Err(EventFault::Commit(InvalidCommit::LinkForm { field, found }).into());
-        }
+        checked_link("root", cid).map_err(EventFault::Commit)?;
         let block = blocks.get(&cid).ok().flatten();
         let block = block.ok_or(EventFault::MissingCommit(cid))?;
         let commit = Commit::decode(&block).map_err(EventFault::Commit)?;

@@ -15,7 +15,7 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, put_all};
 
 use crate::batch::Batch;
 use crate::large::LargeRecords;
-use crate::repository::keys_of;
+use crate::repository::{keys_of, read_block};
 use crate::{Error, Repository, RepositorySummary};
 use range::KeyRange;
 use steps::{Step, Steps};
@@ -162,7 +162,7 @@ impl<S: BlockStore> Repository<S> {
             steps: Steps::new(self.walker()?.uncached()),
             range,
             ready: VecDeque::new(),
-            batch: Batch::up_to(MAX_BATCH),
+            batch: Batch::default(),
             given: None,
         })
     }
@@ -218,8 +218,8 @@ pub struct Export<'r, S> {
     given: Option<LargeRecords>,
 }
 
-/// The most records that are read ahead.
-const MAX_BATCH: usize = 64;
+/// The most nodes and records that are gone past to read some records at once.
+const MAX_AHEAD: usize = 128;
 
 impl<S> Export<'_, S> {
     /// Leaves out records of 16 KiB and more that came before at another path: for who puts the
@@ -244,7 +244,7 @@ impl<S: BlockStore> Export<'_, S> {
                 });
             }
             let step = self.steps.step()?;
-            let Step::Record(cid) = &step else {
+            let Step::Record(cid, _) = &step else {
                 return Some(step);
             };
             let key = self.steps.walker().left_key();
@@ -269,21 +269,20 @@ impl<S: BlockStore> Export<'_, S> {
 
     /// Takes steps until there are records enough to be read at once, and reads them.
     fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
-        let mut records = Vec::with_capacity(self.batch.len());
-        while records.len() < self.batch.len() && self.ready.len() < 2 * MAX_BATCH {
+        let mut cids = Vec::with_capacity(self.batch.len());
+        while cids.len() < self.batch.len() && self.ready.len() < MAX_AHEAD {
             let Some(step) = next(self) else {
                 break;
             };
-            if let Step::Record(cid) = step {
-                records.push((self.ready.len(), cid));
+            if let Step::Record(cid, _) = &step {
+                cids.push(*cid);
             }
             self.ready.push_back(step);
         }
-        let cids: Vec<Cid> = records.iter().map(|(_, cid)| *cid).collect();
-        let blocks = self.batch.read(self.blocks, &cids);
-        for ((at, cid), block) in records.into_iter().zip(blocks) {
-            if let (Some(step), Some(block)) = (self.ready.get_mut(at), block) {
-                *step = Step::ReadRecord(cid, block);
+        let mut read = self.batch.read(self.blocks, &cids).into_iter();
+        for step in &mut self.ready {
+            if let Step::Record(_, block) = step {
+                *block = read.next().flatten();
             }
         }
     }
@@ -303,12 +302,11 @@ impl<S: BlockStore> Export<'_, S> {
             let (cid, block) = match self.ready.pop_front()? {
                 Step::Node(cid, block) => return Some(Ok((cid, block))),
                 Step::Failed(error) => return Some(Err((*error).into())),
-                Step::ReadRecord(cid, block) => (cid, block),
-                Step::Record(cid) if self.was_given(&cid) => continue,
-                Step::Record(cid) => match self.blocks.get(&cid) {
-                    Ok(Some(block)) => (cid, block),
-                    Ok(None) => return Some(Err(Error::MissingBlock(cid))),
-                    Err(error) => return Some(Err(error.into())),
+                Step::Record(cid, Some(block)) => (cid, block),
+                Step::Record(cid, None) if self.was_given(&cid) => continue,
+                Step::Record(cid, None) => match read_block(self.blocks, &cid) {
+                    Ok(block) => (cid, block),
+                    Err(error) => return Some(Err(error)),
                 },
             };
             if self.give(&cid, &block) {

@@ -7,6 +7,7 @@ use blockstore_core::{BlockStore, Cid};
 use mst_node::DIGEST_LEN;
 use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker, TreeFault};
 
+use crate::repository::read_block;
 use crate::{Commit, Error};
 
 /// Returns the blocks that `roots` need: the roots themselves, the nodes of their trees, and the
@@ -48,7 +49,7 @@ pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, 
     let nodes = NodeStore::with_options(blocks, NodeStoreOptions::uncached());
     let mut found = Reachable::default();
     for root in roots {
-        let block = blocks.get(root)?.ok_or(Error::MissingBlock(*root))?;
+        let block = read_block(blocks, root)?;
         let tree = match Commit::decode_version_2(&block) {
             Ok(commit) => {
                 found.insert_value(root);

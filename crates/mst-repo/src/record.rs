@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::batch::Batch;
 use crate::path::check_record_key;
+use crate::repository::read_block;
 use crate::{Error, InvalidRecord, RepoPath, decode_record};
 
 /// A record: its path, its CID, its block.
@@ -114,9 +115,6 @@ pub struct Records<'r, S> {
     paths: PathCheck,
 }
 
-/// The most records that are read at once.
-pub(crate) const MAX_BATCH: usize = 16;
-
 impl<'r, S: BlockStore> Records<'r, S> {
     pub(crate) fn new(blocks: &'r S, entries: Entries<'r, S>) -> Self {
         Self {
@@ -124,7 +122,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
             entries,
             ready: VecDeque::new(),
             failed: None,
-            batch: Batch::up_to(MAX_BATCH),
+            batch: Batch::default(),
             paths: PathCheck::default(),
         }
     }
@@ -156,8 +154,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
         let bytes = if let Some(bytes) = read {
             bytes
         } else {
-            let cid = entry.value();
-            self.blocks.get(&cid)?.ok_or(Error::MissingBlock(cid))?
+            read_block(self.blocks, &entry.value())?
         };
         Ok(Record::new(entry, bytes))
     }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 
 use blockstore_core::{BlockStore, Bytes, Cid};
-use mst_node::node_digest;
 use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
 
-use crate::{Commit, Error, InvalidCommit, Records, RepoPath, check_nsid};
+use crate::commit::checked_link;
+use crate::{Commit, Error, Records, RepoPath, check_nsid};
 
 /// A repository at one commit, over any block store.
 ///
@@ -53,9 +53,8 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// As for [`open`](Self::open).
     pub fn open_with(blocks: S, commit: &Cid, options: NodeStoreOptions) -> Result<Self, Error> {
-        let read = || blocks.get(commit)?.ok_or(Error::MissingBlock(*commit));
         Ok(Self {
-            commit: read_commit(commit, read)?,
+            commit: read_commit(commit, || read_block(&blocks, commit))?,
             cid: *commit,
             nodes: NodeStore::with_options(blocks, options),
         })
@@ -142,7 +141,7 @@ impl<S: BlockStore> Repository<S> {
         let Some(cid) = self.find(path)? else {
             return Ok(None);
         };
-        let block = self.blocks().get(&cid)?.ok_or(Error::MissingBlock(cid))?;
+        let block = read_block(self.blocks(), &cid)?;
         Ok(Some((cid, block)))
     }
 
@@ -278,6 +277,11 @@ pub(crate) fn keys_of(collection: &str) -> Result<Range<Vec<u8>>, Error> {
     Ok([name, b"/"].concat()..[name, b"0"].concat())
 }
 
+/// Reads the block of `cid`, which has to be there.
+pub(crate) fn read_block(blocks: &impl BlockStore, cid: &Cid) -> Result<Bytes, Error> {
+    blocks.get(cid)?.ok_or(Error::MissingBlock(*cid))
+}
+
 /// Reads the commit `cid`, whose block `read` gives.
 pub(crate) fn read_commit<E: From<Error>>(
     cid: &Cid,
@@ -287,10 +291,7 @@ pub(crate) fn read_commit<E: From<Error>>(
         cid: *cid,
         source: Box::new(fault),
     };
-    if node_digest(cid).is_none() {
-        let (field, found) = ("root", *cid);
-        return Err(invalid(InvalidCommit::LinkForm { field, found }).into());
-    }
+    checked_link("root", *cid).map_err(invalid)?;
     Ok(Commit::decode(&read()?).map_err(invalid)?)
 }
 

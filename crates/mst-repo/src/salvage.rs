@@ -6,6 +6,7 @@ use std::iter::FusedIterator;
 use blockstore_core::BlockStore;
 use mst_ops::{EntryRef, NodeWalker};
 
+use crate::repository::read_block;
 use crate::{Error, Fault, Place, Record, RepoPath, Repository};
 
 /// What [`Repository::salvage`] comes upon.
@@ -75,10 +76,7 @@ impl<S: BlockStore> Salvage<'_, S> {
         let value = entry.value();
         let path = RepoPath::parse(entry.key());
         let path = path.map_err(|fault| Error::invalid_path(entry.key(), fault));
-        let block = path.and_then(|_| {
-            let block = self.repository.blocks().get(&value)?;
-            block.ok_or(Error::MissingBlock(value))
-        });
+        let block = path.and_then(|_| read_block(self.repository.blocks(), &value));
         match block {
             Ok(bytes) => Salvaged::Record(Record::new(entry, bytes)),
             Err(error) => Salvaged::Fault(Fault {

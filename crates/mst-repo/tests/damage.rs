@@ -231,9 +231,7 @@ fn a_tree_that_links_to_a_node_twice_is_in_no_use() {
 #[test]
 fn what_is_new_is_refused_for_a_key_that_is_longer_than_a_path() {
     let store = MemoryBlockStore::new();
-    let block = Bytes::from_static(b"\xa0");
-    let value = dag_cbor_cid(&block);
-    store.put(&value, block).unwrap();
+    let value = put_record(&store);
     let empty = Node::empty();
     store.put(&empty.cid(), empty.encode().into()).unwrap();
     let too_long = format!("com.example.long/{}", "k".repeat(MAX_PATH_LEN));
@@ -252,9 +250,7 @@ fn what_is_new_is_refused_for_a_key_that_is_longer_than_a_path() {
 #[test]
 fn a_record_under_a_key_that_is_no_path_is_a_fault() {
     let store = MemoryBlockStore::new();
-    let block = Bytes::from_static(b"\xa0");
-    let value = dag_cbor_cid(&block);
-    store.put(&value, block).unwrap();
+    let value = put_record(&store);
     let keys = ["a/1", "com.example.good/1"].map(|key| (key.to_owned(), value));
     let commit = commit(&store, keys);
     let repository = Repository::open(&store, &commit).unwrap();
@@ -271,9 +267,7 @@ fn a_record_under_a_key_that_is_no_path_is_a_fault() {
 #[test]
 fn what_is_out_of_place_is_a_fault_also_where_trees_are_trusted() {
     let store = MemoryBlockStore::new();
-    let block = Bytes::from_static(b"\xa0");
-    let value = dag_cbor_cid(&block);
-    store.put(&value, block).unwrap();
+    let value = put_record(&store);
     let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
     let leaf = put(&store, None, &key("z", 0), &value);
     let root = put(&store, Some(leaf), &key("m", 1), &value);
@@ -314,6 +308,14 @@ fn commit_of(store: &MemoryBlockStore, root: Cid) -> Cid {
     let mut commit = Commit::decode(&sample.commit.1).unwrap();
     commit.data = root;
     let block = Bytes::from(commit.encode());
+    let cid = dag_cbor_cid(&block);
+    store.put(&cid, block).unwrap();
+    cid
+}
+
+/// Stores the empty map.
+fn put_record(store: &MemoryBlockStore) -> Cid {
+    let block = Bytes::from_static(b"\xa0");
     let cid = dag_cbor_cid(&block);
     store.put(&cid, block).unwrap();
     cid

@@ -66,7 +66,8 @@ impl<N: NodeSource> Tree<N> {
     /// first, which reads their neighbours on both sides, and refuses what leaves them out.
     ///
     /// All that is there is in memory meanwhile, what hangs on nodes that were loaded before also
-    /// afterwards, and over a complete tree this takes as long as reading it. A few bytes can stand for long keys: over blocks from a stranger, set
+    /// afterwards, and over a complete tree this takes as long as reading it. A few bytes can stand
+    /// for long keys: over blocks from a stranger, set
     /// [`Limits::key_len`](crate::Limits::key_len) to what a key can have.
     ///
     /// The result says something only in comparison: if it is the root that is known from

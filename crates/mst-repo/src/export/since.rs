@@ -234,13 +234,13 @@ impl Difference {
                 .pass_unless(|walker| has_subtree_of(new, walker));
             let step = export.steps.step();
             match &step {
-                Some(Step::Record(cid)) => {
+                Some(Step::Record(cid, _)) => {
                     let is_new = self.is_new_at(export.steps.walker().left_key());
                     if !is_new || export.was_given(cid) {
                         continue;
                     }
                 }
-                Some(Step::Node(..) | Step::ReadRecord(..)) => {}
+                Some(Step::Node(..)) => {}
                 Some(Step::Failed(_)) | None => self.ended = true,
             }
             return step;

@@ -14,10 +14,8 @@ pub(crate) struct Steps<'r, S> {
 /// A step of such a walk.
 pub(crate) enum Step {
     Node(Cid, Bytes),
-    /// A record, still to be read.
-    Record(Cid),
-    /// A record that was read.
-    ReadRecord(Cid, Bytes),
+    /// A record, and its block once that was read.
+    Record(Cid, Option<Bytes>),
     /// A subtree that cannot be read. The next step goes on beside it.
     Failed(Box<mst_ops::Error>),
 }
@@ -47,7 +45,7 @@ impl<'r, S: BlockStore> Steps<'r, S> {
             Ok(Turned::IntoNode) => Step::Node(node.cid(), node.encode().into()),
             Ok(Turned::OverRecord) => {
                 let record = node.value(self.walker.slot() - 1);
-                Step::Record(record.expect("the walker went over an entry"))
+                Step::Record(record.expect("the walker went over an entry"), None)
             }
             Err(error) => Step::Failed(Box::new(error)),
         })
