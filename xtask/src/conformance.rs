@@ -3,6 +3,7 @@
 mod changes;
 mod commit_proofs;
 mod crypto;
+mod data_model;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,9 @@ pub(crate) fn run_in(folder: &Path) -> Result<()> {
     }
     if interop.is_there("crypto") {
         crypto::run(&interop, &mut report)?;
+    }
+    if interop.is_there("data-model") {
+        data_model::run(&interop, &mut report)?;
     }
     if trees.is_there("cars/exhaustive") {
         exhaustive_trees(&trees, &mut report)?;

@@ -16,12 +16,34 @@ pub(crate) fn file(path: &Path, options: &SqliteOptions) -> Result<Database, Sql
         Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         Access::ReadWrite => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Access::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Immutable => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
     };
     // SQLite takes some names for something else than a path: `:memory:`, `file:..`, none at
     // all. With this in front it does not.
     let path = Path::new(".").join(path);
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let name = match options.access {
+        Access::Immutable => immutable_uri(&path).into(),
+        _ => path,
+    };
+    let connection = Connection::open_with_flags(name, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     own_connection(connection, options)
+}
+
+/// The URI under which SQLite opens the file at `path` as one that nobody changes.
+///
+/// Source: <https://www.sqlite.org/uri.html>
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte));
+            }
+            _ => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri
 }
 
 /// Takes over a connection that nobody else has used.
@@ -36,7 +58,7 @@ pub(crate) fn own_connection(
     let schema = Schema::new(&options.table)?;
     // Whether this is a store at all, before anything is changed.
     let found = schema.find(&connection)?;
-    if options.access != Access::ReadOnly {
+    if !options.access.is_reading() {
         if connection.is_readonly("main")? {
             return Err(SqliteError::ReadOnly(None));
         }

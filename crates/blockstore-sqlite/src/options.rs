@@ -64,8 +64,24 @@ pub enum Access {
     Create,
     /// It is read and written, and must be there with its tables.
     ReadWrite,
-    /// It is read, and must be there with its tables.
+    /// It is read, and must be there with its tables. Unless somebody else has it open already, that
+    /// takes a folder in which files can be made, for the log: where there is none, see
+    /// [`Immutable`](Self::Immutable).
     ReadOnly,
+    /// It is read, must be there with its tables, and is changed by nobody as long as it is open: a
+    /// file on a disk that cannot be written to, or a copy. Nothing is locked, and no log is looked
+    /// for, so what a log beside it holds is not seen. If it changes all the same, what is read may
+    /// be damaged; blocks that are checked ([`SqliteOptions::verify`]) are right, or an error.
+    ///
+    /// Source: <https://www.sqlite.org/c3ref/open.html>, "immutable"
+    Immutable,
+}
+
+impl Access {
+    /// Whether nothing is written.
+    pub(crate) fn is_reading(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Immutable)
+    }
 }
 
 /// What a commit waits for before it returns.

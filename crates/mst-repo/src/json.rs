@@ -13,7 +13,10 @@ use serde::ser::{self, Serialize, Serializer};
 /// `{"$bytes": "base64"}`, and no numbers but integers. For `serde_json` and the like.
 ///
 /// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
-/// these two keys, or a key that stands twice. Reading takes base64 with and without padding.
+/// these two keys, or a key that stands twice. Reading also refuses what the data model does: a
+/// `$type` that is empty or no text, a `blob` without all that makes one. It takes base64 with and
+/// without padding, and for an integer a number that is one, such as `1.0` (of at most 50
+/// bits, where no reader of JSON can be so inexact that it was another).
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -104,8 +107,18 @@ impl<'de> de::Visitor<'de> for Visitor {
 
     /// What `serde_json` reads so: numbers with a point or an exponent, those of more than 64
     /// bits, and minus zero.
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Json, E> {
-        Err(E::custom(NO_INTEGER))
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Json, E> {
+        /// 2^50: below there are eight numbers of this kind to an integer, and `serde_json` may have
+        /// taken the next to the one that was written.
+        const INEXACT: f64 = 1_125_899_906_842_624.0;
+        if number.fract() != 0.0 || number.abs() >= INEXACT {
+            return Err(E::custom(NO_INTEGER));
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "it is an integer of 50 bits"
+        )]
+        self.visit_i64(number as i64)
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Json, E> {
@@ -133,13 +146,13 @@ impl<'de> de::Visitor<'de> for Visitor {
     }
 }
 
-const NO_INTEGER: &str =
-    "the data model has no numbers but integers, from -2^63 to 2^63 - 1 and without minus zero";
+const NO_INTEGER: &str = "the data model has no numbers but integers, from -2^63 to 2^63 - 1";
 
 /// What an object stands for.
 fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
     let mut keys = fields.keys().map(String::as_str);
     let Some(reserved) = keys.find(|key| [LINK, BYTES].contains(key)) else {
+        check_type(&fields)?;
         return Ok(Ipld::Map(fields));
     };
     if fields.len() > 1 {
@@ -160,4 +173,26 @@ fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
     let cid = Cid::try_from(text.as_str()).ok();
     let cid = cid.filter(|cid| cid.to_string() == *text);
     cid.map(Ipld::Link).ok_or("a link that is not a valid CID")
+}
+
+/// Checks what an object says that it is.
+fn check_type(fields: &BTreeMap<String, Ipld>) -> Result<(), &'static str> {
+    let is_blob = match fields.get("$type") {
+        None => false,
+        Some(Ipld::String(kind)) if !kind.is_empty() => kind == "blob",
+        Some(_) => return Err("a `$type` that is empty or no text"),
+    };
+    let parts = ["ref", "mimeType", "size"].map(|name| fields.get(name));
+    let parts = matches!(
+        parts,
+        [
+            Some(Ipld::Link(_)),
+            Some(Ipld::String(_)),
+            Some(Ipld::Integer(_))
+        ]
+    );
+    if is_blob && !parts {
+        return Err("a blob without a link `ref`, a text `mimeType` and an integer `size`");
+    }
+    Ok(())
 }

@@ -13,8 +13,7 @@ use ipld_core::ipld::Ipld;
 use mst_repo::{Json, ipld};
 use proptest::prelude::*;
 
-const NO_INTEGER: &str =
-    "the data model has no numbers but integers, from -2^63 to 2^63 - 1 and without minus zero";
+const NO_INTEGER: &str = "the data model has no numbers but integers, from -2^63 to 2^63 - 1";
 
 /// The DAG-CBOR of what JSON stands for.
 fn block_of(text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
@@ -92,8 +91,58 @@ fn integers_reach_from_minus_2_to_the_63_to_2_to_the_63_minus_1() {
     let below = (i128::from(i64::MIN) - 1).to_string();
     let above = (i128::from(i64::MAX) + 1).to_string();
     let (far, negative) = ("9".repeat(60), format!("-{}", "9".repeat(60)));
-    for text in [&*below, &above, &far, &negative, "1.0", "1e3", "-0.5", "-0"] {
+    for text in [&*below, &above, &far, &negative, "1.5", "1e-3", "-0.5"] {
         assert_eq!(refusal(&format!("[{text} ]")).2, NO_INTEGER, "{text}");
+    }
+}
+
+#[test]
+fn a_number_that_is_an_integer_is_one_however_it_is_written() {
+    for (text, number) in [
+        ("1.0", 1),
+        ("-1e3", -1_000),
+        ("-0", 0),
+        ("1125899906842623.0", (1_i64 << 50) - 1),
+        ("123.00000000000000000000000000", 123),
+    ] {
+        let block = serde_ipld_dagcbor::to_vec(&number).unwrap();
+        assert_eq!(block_of(text.as_bytes()).unwrap(), block, "{text}");
+    }
+    // Another integer might have been meant.
+    for text in ["1125899906842624.0", "-9007199254740993.0", "1e300"] {
+        assert_eq!(refusal(&format!("[{text} ]")).2, NO_INTEGER, "{text}");
+    }
+}
+
+/// Some of the wrong ones are those of `atproto-interop-tests`, `data-model/data-model-invalid.json`.
+#[test]
+fn what_an_object_says_that_it_is_it_must_be() {
+    let cid = raw_cid(b"").to_string();
+    let blob = |fields: &str| format!(r#"{{"$type": "blob"{fields}}}"#);
+    let whole = format!(r#", "ref": {{"$link": "{cid}"}}, "mimeType": "image/jpeg", "size": 1"#);
+    for right in [
+        r#"{"$type": "a.b.c"}"#.to_owned(),
+        r#"{"type": null}"#.to_owned(),
+        blob(&whole),
+    ] {
+        assert!(block_of(right.as_bytes()).is_ok(), "{right}");
+    }
+    let no_type = "a `$type` that is empty or no text";
+    let no_blob = "a blob without a link `ref`, a text `mimeType` and an integer `size`";
+    for (wrong, why) in [
+        (r#"{"a": 1, "$type": null}"#.to_owned(), no_type),
+        (r#"{"$type": 123}"#.to_owned(), no_type),
+        (r#"{"$type": ""}"#.to_owned(), no_type),
+        (blob(""), no_blob),
+        (blob(&whole.replace("ref", "cid")), no_blob),
+        (blob(&whole.replace('1', r#""1""#)), no_blob),
+        (blob(&whole.replace(r#""image/jpeg""#, "null")), no_blob),
+        (
+            blob(r#", "mimeType": "a/b", "size": 1, "ref": "b""#),
+            no_blob,
+        ),
+    ] {
+        assert_eq!(refusal(&wrong).2, why, "{wrong}");
     }
 }
 

@@ -94,15 +94,42 @@ fn a_callers_connection_stays_as_it_was() {
 }
 
 #[test]
+fn a_file_that_nobody_changes_is_read_without_any_other_beside_it() {
+    let folder = Folder::new();
+    // None of it means anything in a URI.
+    let path = folder.database().with_file_name("a b?c=d#e%20&ü.sqlite");
+    let blocks = blocks(1, 3);
+    let store = SqliteBlockStore::open(&path).unwrap();
+    store.put_many(&blocks).unwrap();
+    drop(store);
+    let names = || {
+        let names = fs::read_dir(path.parent().unwrap()).unwrap();
+        names
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(), [path.file_name().unwrap()]);
+
+    let mut options = SqliteOptions::default();
+    options.access = Access::Immutable;
+    let store = SqliteBlockStore::open_with(&path, &options).unwrap();
+    assert_holds(&store, &blocks);
+    assert_eq!(names(), [path.file_name().unwrap()]);
+    let refused = store.put(&dag_cbor_cid(b"\xa0"), b"\xa0".as_slice().into());
+    assert_eq!(fault(refused), "ReadOnly");
+}
+
+#[test]
 fn what_is_not_there_is_made_only_when_asked_for() {
     let folder = Folder::new();
-    for access in [Access::ReadOnly, Access::ReadWrite] {
+    let there_only = [Access::ReadOnly, Access::Immutable, Access::ReadWrite];
+    for access in there_only {
         let missing = open(&folder, access).unwrap_err();
         assert_eq!(SqliteFault::of(&missing), "CannotOpen", "{access:?}");
         assert!(!folder.database().exists(), "{access:?}");
     }
     fs::write(folder.database(), "").unwrap();
-    for access in [Access::ReadOnly, Access::ReadWrite] {
+    for access in there_only {
         let missing = open(&folder, access).unwrap_err();
         let SqliteError::MissingTable { table } = &missing else {
             panic!("{access:?}: {missing:?}");
