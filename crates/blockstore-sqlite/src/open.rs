@@ -1,5 +1,6 @@
 //! From a path to a connection that is fit for a store.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,7 +40,9 @@ fn immutable_uri(path: &Path) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
                 uri.push(char::from(*byte));
             }
-            _ => uri.push_str(&format!("%{byte:02x}")),
+            _ => {
+                let _ = write!(uri, "%{byte:02x}");
+            }
         }
     }
     uri.push_str("?immutable=1");

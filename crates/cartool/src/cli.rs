@@ -36,7 +36,8 @@ pub(crate) struct Cli {
 const MORE: &str = "\
 FILE is the path of a CAR file, which is read in place, or `-` for standard input, which is \
 read into memory whole; or the path of an SQLite database that `import` has filled. Where that \
-holds several repositories, --repo DID says which.
+holds several repositories, --repo DID says which, and `info` lists them. Whoever would write to \
+one that another process writes to waits for up to a minute.
 
 OUT is the path of a file, or `-` for standard output. A file is replaced in one step when all \
 of it is on the disk; until then, and if anything goes wrong, the old one stays as it is. So \
@@ -73,7 +74,8 @@ Exit codes:
      delete
   5  diff: the two differ
   6  proof check, verify --ops: a block is missing, so that something is neither proven nor
-     refuted";
+     refuted
+  7  another process writes to the database, and did so for a minute: try again";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -162,6 +164,9 @@ impl Source {
 /// not read (`verify` reads all). The numbers beside the collections are those of their
 /// paths, whether or not the record is there. That blocks are missing, as they are from
 /// every slice, or that keys are not repository paths, is told and is no error here.
+///
+/// Of a database that holds several repositories, without --repo: which they are, each with its
+/// commit and revision.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
@@ -274,7 +279,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "CID", requires = "ops", value_parser = parse_cid)]
     pub(crate) since_root: Option<Cid>,
 
-    /// The account's public key, which must have signed the commit
+    /// The account's public key, which must have signed the commit: a `did:key`, or the
+    /// `publicKeyMultibase` of a DID document
     #[arg(long, value_name = "DID:KEY", value_parser = parse_key)]
     pub(crate) key: Option<PublicKey>,
 }
@@ -289,14 +295,16 @@ pub(crate) struct VerifyArgs {
 ///
 /// A message is then checked as its receiver should: limits, fields, blocks, and that the
 /// operations, taken back, lead to the tree that it names. The last line says `ok`, or what is
-/// `invalid` (exit code 1). That it follows the message before is not checked. For the operations
-/// of a slice alone there is `verify --partial --ops`. Without --key the signature is NOT CHECKED.
+/// `invalid` (exit code 1). That it follows the message before is not checked. Messages other than
+/// `#commit` and `#sync` are only shown. For the operations of a slice alone there is
+/// `verify --partial --ops`. Without --key the signature is NOT CHECKED.
 #[derive(Debug, Args)]
 pub(crate) struct SliceArgs {
     /// The slice or the message, or `-` for standard input; read into memory whole
     pub(crate) file: PathBuf,
 
-    /// The account's public key, which must have signed the commit
+    /// The account's public key, which must have signed the commit: a `did:key`, or the
+    /// `publicKeyMultibase` of a DID document
     #[arg(long, value_name = "DID:KEY", value_parser = parse_key)]
     pub(crate) key: Option<PublicKey>,
 }
@@ -438,7 +446,8 @@ pub(crate) struct ProofCheckArgs {
     #[arg(long, value_name = "CID", conflicts_with = "commit", value_parser = parse_cid)]
     pub(crate) root: Option<Cid>,
 
-    /// The account's public key, which must have signed the commit
+    /// The account's public key, which must have signed the commit: a `did:key`, or the
+    /// `publicKeyMultibase` of a DID document
     #[arg(long, value_name = "DID:KEY", conflicts_with = "root", value_parser = parse_key)]
     pub(crate) key: Option<PublicKey>,
 }
@@ -446,9 +455,11 @@ pub(crate) struct ProofCheckArgs {
 /// Put a record into a copy of a repository
 ///
 /// The record is JSON in the form in which `get` and `dump --jsonl` print it, or DAG-CBOR;
-/// what is printed comes back to the same CID. In JSON, a link is {"$link": "cid"}, bytes are
-/// {"$bytes": "base64"}, numbers are integers; fields may have any order, but no key may come
-/// twice. DAG-CBOR must be in its one strict form.
+/// what is printed comes back to the same CID, unless there is something in it that the data model
+/// does not have. In JSON, a link is {"$link": "cid"}, bytes are {"$bytes": "base64"}, numbers are
+/// integers of 64 bits with a sign; fields may have any order, but no key may come twice, and
+/// nothing may be more than 127 levels deep. DAG-CBOR must be in its one strict form, and may have
+/// larger integers and more levels.
 ///
 /// OUT is the whole repository, in streamable order, with a new commit: the same DID, a later
 /// revision, and NO SIGNATURE, for that takes the account's key. If the very record was there
@@ -523,7 +534,7 @@ pub(crate) enum KeyCurve {
 /// Start a repository, without records
 ///
 /// OUT has the first commit, signed, and an empty tree. `commit` makes the next one in a copy, and
-/// `import` takes it into a database, for commits there.
+/// `import` takes it into a database, for commits there. OUT must not be there.
 ///
 /// Whether the key is the account's is not checked: its DID document says.
 #[derive(Debug, Args)]
@@ -595,6 +606,9 @@ pub(crate) struct CommitArgs {
 
     /// Write what the firehose sends of the commit, a CAR: the commit, the new records, the nodes
     /// that show what was done
+    ///
+    /// It comes after the commit. If it cannot be written any more, that is an error (exit code 3),
+    /// and the commit is made all the same.
     #[arg(long, value_name = "FILE")]
     pub(crate) slice: Option<PathBuf>,
 }
@@ -715,7 +729,11 @@ fn parse_cid(text: &str) -> Result<Cid, String> {
 }
 
 fn parse_key(text: &str) -> Result<PublicKey, String> {
-    let parsed = text.parse::<PublicKey>();
+    // As it stands in a DID document, or as a `did:key`.
+    let parsed = match text.strip_prefix('z') {
+        Some(_) => PublicKey::from_verification_method("Multikey", text),
+        None => text.parse(),
+    };
     parsed.map_err(|error| format!("not a public key: {}", chain(&error)))
 }
 

@@ -4,14 +4,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
-    Access, BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, NewCommit, RepoPath, SigningKey,
-    Write, WriteError, Writer,
+    BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, NewCommit, RepoPath, SigningKey, Write,
+    WriteError, Writer,
 };
 
 use crate::cli::CommitArgs;
 use crate::failure::{Failure, chain};
 use crate::new_file::{NewFile, check_kept, is_same_file};
-use crate::output::Output;
+use crate::output::{Output, is_standard_output};
 use crate::quote::{Counted, Quoted};
 use crate::report::Report;
 use crate::{database, edit, input, key_file, new_record, writes};
@@ -20,12 +20,17 @@ pub(crate) fn run(args: &CommitArgs, out: &mut Output, report: &mut Report) -> R
     check_files(args)?;
     let key = key_file::read(&args.key_file, report)?;
     let writes = writes::read(&args.writes)?;
-    let new = match &args.output {
+    let (new, slice) = match &args.output {
         Some(output) => into_copy(args, output, &writes, &key, out, report)?,
-        None => in_place(args, &writes, &key, out)?,
+        None => in_place(args, &writes, &key)?,
     };
+    // The commit is there from here on, whatever becomes of its slice.
     tell(&new, &writes, &key, report);
-    Ok(())
+    let finished = slice.finish(out);
+    if finished.is_err() {
+        report.note(&"the commit is made, and its slice is lost");
+    }
+    finished
 }
 
 /// Refuses arguments of which one file would be two things.
@@ -45,6 +50,7 @@ fn check_files(args: &CommitArgs) -> Result<(), Failure> {
         return usage("the slice and the repository cannot go to the same place");
     }
     if let Some(slice) = &args.slice {
+        database::check_none_at(slice)?;
         for input in inputs {
             check_kept(slice, input, "what the slice is made from")?;
         }
@@ -64,7 +70,7 @@ fn into_copy(
     key: &SigningKey,
     out: &mut Output,
     report: &mut Report,
-) -> Result<NewCommit, Failure> {
+) -> Result<(NewCommit, Slice), Failure> {
     let repository = input::open(&args.source)?;
     let mut writer = Writer::open(repository.blocks(), &repository.commit_cid())?;
     let new = write(&mut writer, writes, key)?;
@@ -72,8 +78,7 @@ fn into_copy(
     let blocks = MemoryBlockStore::new();
     blocks.put_many(&new.new_blocks)?;
     edit::write_at(&repository, blocks, &new.cid, output, out, report)?;
-    slice.finish(out)?;
-    Ok(new)
+    Ok((new, slice))
 }
 
 /// Makes the commit in a database: the blocks and the head, or nothing.
@@ -81,10 +86,9 @@ fn in_place(
     args: &CommitArgs,
     writes: &[Write],
     key: &SigningKey,
-    out: &mut Output,
-) -> Result<NewCommit, Failure> {
-    let database = database::open(&args.source.file, Access::ReadWrite)?;
-    let (new, slice) = database.transaction(|transaction| {
+) -> Result<(NewCommit, Slice), Failure> {
+    let database = database::open(&args.source.file)?;
+    database.transaction(|transaction| {
         let heads = transaction.heads()?;
         let (name, head) = database::choose(&heads, args.source.repo.as_deref())?;
         let mut writer = Writer::open(transaction, head)?;
@@ -94,9 +98,7 @@ fn in_place(
         // What of it can fail, fails before the commit is there.
         let slice = Slice::prepare(args, &new)?;
         Ok::<_, Failure>((new, slice))
-    })?;
-    slice.finish(out)?;
-    Ok(new)
+    })
 }
 
 /// Makes the commit, and leaves storing it to the caller.
@@ -127,7 +129,7 @@ impl Slice {
         let Some(target) = &args.slice else {
             return Ok(Self::Nowhere);
         };
-        if target == Path::new("-") {
+        if is_standard_output(target) {
             return Ok(Self::StandardOutput(new.slice.clone()));
         }
         let prepare = || {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use atproto_mst::{Access, Cid, reachable};
+use atproto_mst::{Cid, reachable};
 
 use crate::cli::{CompactArgs, Source};
 use crate::database;
@@ -73,7 +73,7 @@ fn compact_database(
     repository: Option<&str>,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let database = database::open(path, Access::ReadWrite)?;
+    let database = database::open(path)?;
     let before = database::size(&database)?;
     report.show(Progress::of_silent_work(None));
     let progress = report.progress();

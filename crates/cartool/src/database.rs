@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use atproto_mst::blockstore_sqlite::rusqlite::{Connection, OpenFlags};
 use atproto_mst::{Access, Cid, SqliteBlockStore, SqliteError, SqliteOptions, StoreError};
 
 use crate::cli::Source;
@@ -29,7 +31,8 @@ pub(crate) fn is_one(file: &File) -> io::Result<bool> {
 /// one there is, as [`open_all_for_reading`] does.
 pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid), Failure> {
     let (database, heads) = open_all_for_reading(&source.file)?;
-    let (_, head) = choose(&heads, source.repo.as_deref())?;
+    let chosen = choose(&heads, source.repo.as_deref());
+    let (_, head) = chosen.map_err(|failure| failure.of(&source.file))?;
     Ok((database, *head))
 }
 
@@ -38,18 +41,95 @@ pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid
 pub(crate) fn open_all_for_reading(
     path: &Path,
 ) -> Result<(SqliteBlockStore, Vec<(String, Cid)>), Failure> {
-    let database = open(path, Access::ReadOnly)?;
+    let database = match open_as(path, Access::ReadOnly) {
+        // Nobody may make a log here. Where there is none, nobody has one.
+        Err(SqliteError::CannotOpen(_)) if !has_log(path) => open_as(path, Access::Immutable),
+        opened => opened,
+    };
+    let database = database.map_err(failure)?;
     let begun = database.with_connection(|connection| connection.execute_batch("BEGIN"));
     begun.map_err(|error| failure(SqliteError::from(error)))?;
     let heads = database.heads()?;
     Ok((database, heads))
 }
 
-/// Opens the database at `path`.
-pub(crate) fn open(path: &Path, access: Access) -> Result<SqliteBlockStore, Failure> {
+/// Opens the database at `path` to be changed.
+pub(crate) fn open(path: &Path) -> Result<SqliteBlockStore, Failure> {
+    open_as(path, Access::ReadWrite).map_err(failure)
+}
+
+/// Opens the database at `path` to be changed, and makes it if it is not there. One that is something
+/// else's is refused, as a path may be mistyped.
+pub(crate) fn open_or_create(path: &Path) -> Result<SqliteBlockStore, Failure> {
+    let is_new = match open_as(path, Access::ReadWrite) {
+        Err(SqliteError::MissingTable { .. }) => !has_tables(path).map_err(failure)?,
+        Err(SqliteError::CannotOpen(_)) => true,
+        opened => return opened.map_err(failure),
+    };
+    if is_new {
+        return open_as(path, Access::Create).map_err(failure);
+    }
+    // Unless they are ours by now, made by another process.
+    open_as(path, Access::ReadWrite).map_err(|error| match error {
+        SqliteError::MissingTable { .. } => {
+            let what = "the database is something else's: none of its tables are ours";
+            Failure::Invalid(what.to_owned())
+        }
+        error => failure(error),
+    })
+}
+
+fn open_as(path: &Path, access: Access) -> Result<SqliteBlockStore, SqliteError> {
     let mut options = SqliteOptions::default();
     options.access = access;
-    SqliteBlockStore::open_with(path, &options).map_err(failure)
+    options.busy_timeout = PATIENCE;
+    SqliteBlockStore::open_with(path, &options)
+}
+
+/// How long to wait for others who write: as long as an import of a large repository takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Whether there is any table in the database at `path`.
+fn has_tables(path: &Path) -> Result<bool, SqliteError> {
+    const ANY: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema)";
+    // Some names are something else than a path to SQLite; with this in front they are not.
+    let path = Path::new(".").join(path);
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(PATIENCE)?;
+    Ok(connection.query_row(ANY, [], |row| row.get(0))?)
+}
+
+/// Whether there is anything in the log of the database at `path`.
+fn has_log(path: &Path) -> bool {
+    let log = fs::metadata(beside(path, "-wal"));
+    log.is_ok_and(|log| log.len() > 0)
+}
+
+/// Refuses to write a file in the place of a database, or of one of the files beside it.
+pub(crate) fn check_none_at(output: &Path) -> Result<(), Failure> {
+    // What is not there yet, or cannot be looked at, is none.
+    let is_one = |path: &Path| is_at(path).unwrap_or(false);
+    let Ok(path) = fs::canonicalize(output) else {
+        return Ok(());
+    };
+    let of_database = path.to_str().is_some_and(|path| {
+        let mut database = BESIDE.iter().filter_map(|end| path.strip_suffix(end));
+        database.any(|database| is_one(Path::new(database)))
+    });
+    if of_database || is_one(&path) {
+        let what = "the output would take the place of a database";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    Ok(())
+}
+
+/// What the names of the files end with that SQLite has beside a database.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// The size of a database in bytes, without what is yet to be carried over from its log.

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ExportArgs, out: &mut Output, report: &mut Report) -> R
     }
     if !database::is_at(&source.file)? {
         let what = "not an SQLite database; to put a CAR in order there is `cartool compact`";
-        return Err(Failure::Invalid(what.to_owned()));
+        return Err(Failure::Usage(what.to_owned()));
     }
     let opened = input::open_blocks(&source)?;
     let commit = opened.commit()?;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
-use atproto_mst::{CarError, StoreError, mst_ops};
+use atproto_mst::{CarError, SqliteError, StoreError, mst_ops};
 
 /// The CAR or the repository is damaged, invalid or incomplete.
 pub(crate) const INVALID: u8 = 1;
@@ -19,6 +19,8 @@ pub(crate) const NOT_FOUND: u8 = 4;
 pub(crate) const DIFFERENT: u8 = 5;
 /// It is not proven, and nothing that is there is wrong.
 pub(crate) const UNPROVEN: u8 = 6;
+/// Another process writes to the database, and did not end.
+pub(crate) const BUSY: u8 = 7;
 
 /// Why a command stopped.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) enum Failure {
     Input(Box<dyn Error + Send + Sync>),
     /// The output cannot be written.
     Output(io::Error),
+    /// The database could not be had for itself.
+    Busy,
     /// The CAR or the repository is not what it should be; the text says how.
     Invalid(String),
     /// There is no record at the path that the text names.
@@ -80,7 +84,12 @@ impl From<StoreError> for Failure {
 impl From<atproto_mst::Error> for Failure {
     fn from(error: atproto_mst::Error) -> Self {
         match error {
-            atproto_mst::Error::Store(StoreError::Backend(error)) => Self::Input(error),
+            atproto_mst::Error::Store(StoreError::Backend(error)) => {
+                match SqliteError::find(&*error) {
+                    Some(SqliteError::Busy(_)) => Self::Busy,
+                    _ => Self::Input(error),
+                }
+            }
             error => Self::Invalid(chain(&error)),
         }
     }
@@ -96,4 +105,36 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         source = error.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use atproto_mst::{BlockStoreMut, SqliteBlockStore, SqliteOptions, dag_cbor_cid};
+    use mst_testkit::Rng;
+
+    use super::*;
+
+    #[test]
+    fn a_database_that_others_write_to_is_busy_and_not_unreadable() {
+        let name = format!(
+            "cartool-busy-{}-{}",
+            std::process::id(),
+            Rng::new(1).next_u64()
+        );
+        let path = std::env::temp_dir().join(name);
+        let mut options = SqliteOptions::default();
+        options.busy_timeout = Duration::from_millis(1);
+        let open = || SqliteBlockStore::open_with(&path, &options).unwrap();
+        let (one, other) = (open(), open());
+        let refused = one.transaction(|_| {
+            let refused = other.put(&dag_cbor_cid(b"\xa0"), b"\xa0".as_slice().into());
+            Ok::<_, StoreError>(refused)
+        });
+        let failure = Failure::from(refused.unwrap().unwrap_err());
+        assert!(matches!(failure, Failure::Busy), "{failure:?}");
+        drop((one, other));
+        std::fs::remove_file(&path).unwrap();
+    }
 }

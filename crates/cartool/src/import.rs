@@ -1,10 +1,9 @@
 //! `cartool import`
 
 use std::fmt;
+use std::path::Path;
 
-use atproto_mst::{
-    Access, BlockStore, Commit, OverlayBlockStore, Repository, SqliteTransaction, put_all,
-};
+use atproto_mst::{BlockStore, Commit, OverlayBlockStore, Repository, SqliteTransaction, put_all};
 
 use crate::cli::ImportArgs;
 use crate::failure::Failure;
@@ -16,6 +15,10 @@ use crate::whole::{self, Keys};
 use crate::{database, input};
 
 pub(crate) fn run(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
+    if args.database == Path::new("-") {
+        let what = "a database is a file, and `-` is standard input";
+        return Err(Failure::Usage(what.to_owned()));
+    }
     if args.update {
         update(args, report)
     } else {
@@ -33,10 +36,16 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     ));
     let progress = report.progress();
     let repository = input::open_at(Watched { blocks, progress }, &commit)?;
-    let found = whole::check(&repository, Keys::Paths, report)?;
+    let found =
+        whole::check(&repository, Keys::Paths, report).map_err(|failure| match failure {
+            Failure::Invalid(what) => Failure::Invalid(format!(
+                "{what}; --update takes what is new since the revision that a database has"
+            )),
+            failure => failure,
+        })?;
 
     let about_database = |failure: Failure| failure.of(&args.database);
-    let database = database::open(&args.database, Access::Create).map_err(about_database)?;
+    let database = database::open_or_create(&args.database).map_err(about_database)?;
     let before = database.transaction(|transaction| {
         let before = Before::of(&repository, transaction)?;
         if !args.force {
@@ -71,7 +80,7 @@ fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     };
     let of_source = |error: atproto_mst::Error| Failure::from(error).of(&args.source.file);
     let about_database = |failure: Failure| failure.of(&args.database);
-    let database = database::open(&args.database, Access::ReadWrite).map_err(about_database)?;
+    let database = database::open(&args.database).map_err(about_database)?;
     let updated = database.transaction(|transaction| {
         let blocks = OverlayBlockStore::new(&part, transaction);
         let repository = input::open_at(blocks, &new).map_err(of_source)?;

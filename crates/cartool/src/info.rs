@@ -3,10 +3,12 @@
 mod as_json;
 mod as_text;
 mod contents;
+mod repositories;
 
 use atproto_mst::{Cid, Commit};
 
 use crate::cli::InfoArgs;
+use crate::database;
 use crate::failure::Failure;
 use crate::input::{self, Blocks, Opened};
 use crate::output::Output;
@@ -35,6 +37,13 @@ struct FileFacts {
 }
 
 pub(crate) fn run(args: &InfoArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    let file = &args.source.file;
+    if args.source.repo.is_none() && database::is_at(file)? {
+        let (database, heads) = database::open_all_for_reading(file)?;
+        if heads.len() > 1 {
+            return repositories::list(&database, &heads, args.json, out, report);
+        }
+    }
     let opened = input::open_blocks(&args.source)?;
     let (sections, roots) = match &opened.blocks {
         Blocks::Car(car) => (Some(car.section_count()), car.roots().to_vec()),

@@ -12,6 +12,10 @@ use crate::whole;
 
 pub(crate) fn run(args: &InitArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
     check_kept(&args.output, &args.key_file, "the key")?;
+    if args.output.is_file() {
+        let what = "the output would take the place of a file, which might be a repository";
+        return Err(Failure::Usage(what.to_owned()).of(&args.output));
+    }
     let key = key_file::read(&args.key_file, report)?;
     let blocks = MemoryBlockStore::new();
     let created = Writer::create(&blocks, &args.did, &key);

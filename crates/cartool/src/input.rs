@@ -5,14 +5,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarOptions, Cid, NodeStoreOptions,
+    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, Cid, NodeStoreOptions,
     SqliteBlockStore, StoreError, Verify, mst_repo,
 };
 
 use crate::cli::Source;
-use crate::database;
 use crate::failure::Failure;
 use crate::report::Report;
+use crate::{database, slice};
 
 /// A repository, and where it lies.
 pub(crate) type Repository = atproto_mst::Repository<Blocks>;
@@ -204,9 +204,23 @@ fn not_a_car(start: &[u8], error: CarError) -> Failure {
         [b'{' | b'<', ..] => "text such as a server's reply that something went wrong, not a CAR",
         [0x1f, 0x8b, ..] => "compressed by gzip; what is in it may be a CAR",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed by zstd; what is in it may be a CAR",
-        _ => return error.into(),
+        _ if slice::is_frame(start) => "a message of the firehose, for `cartool slice`, not a CAR",
+        _ => return cut_off(error),
     };
     Failure::Invalid(what.to_owned())
+}
+
+/// Points out what helps where a CAR was cut off.
+fn cut_off(error: CarError) -> Failure {
+    match error {
+        CarError::Invalid {
+            fault: CarFault::CutOff { .. } | CarFault::LengthCutOff,
+            ..
+        } => Failure::Invalid(format!(
+            "{error}; `cartool salvage` takes what comes before"
+        )),
+        error => error.into(),
+    }
 }
 
 /// How CARs are opened.

@@ -1,7 +1,10 @@
 //! A reader of JSON lines.
 
-use serde::de::DeserializeOwned;
-use serde_json::Deserializer;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
 /// Reads values, one a line or otherwise apart, and makes of each what `convert` says. What is
 /// wrong is told with its line.
@@ -9,10 +12,11 @@ pub(crate) fn parse<J: DeserializeOwned, T>(
     text: &[u8],
     convert: impl Fn(J) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
-    let mut lines = Deserializer::from_slice(text).into_iter();
+    let mut lines = serde_json::Deserializer::from_slice(text).into_iter();
     let mut values = Vec::new();
     while let Some(value) = lines.next() {
-        let value = convert(value.map_err(|error| error.to_string())?);
+        let Object(value) = value.map_err(|error| error.to_string())?;
+        let value = convert(value);
         values.push(value.map_err(|why| {
             let before = text.get(..lines.byte_offset()).unwrap_or(text);
             let line = before.split(|byte| *byte == b'\n').count();
@@ -20,4 +24,27 @@ pub(crate) fn parse<J: DeserializeOwned, T>(
         })?);
     }
     Ok(values)
+}
+
+/// A value that is given as an object: by itself, serde takes an array of its fields as well.
+struct Object<J>(J);
+
+impl<'de, J: Deserialize<'de>> Deserialize<'de> for Object<J> {
+    fn deserialize<D: Deserializer<'de>>(line: D) -> Result<Self, D::Error> {
+        line.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<J>(PhantomData<J>);
+
+impl<'de, J: Deserialize<'de>> Visitor<'de> for ObjectVisitor<J> {
+    type Value = Object<J>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object on each line")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<J>, A::Error> {
+        J::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+    }
 }

@@ -8,7 +8,7 @@ use atproto_mst::{Bytes, CarError, CarWriter, Cid};
 use crate::database;
 use crate::failure::{Failure, chain};
 use crate::new_file::NewFile;
-use crate::output::Output;
+use crate::output::{Output, is_standard_output};
 
 /// Writes `blocks` as a CAR of the one root `root`: to standard output if `target` is `-`, or in
 /// place of the file there, which stays as it was if anything goes wrong. Returns its size in
@@ -19,16 +19,12 @@ pub(crate) fn write(
     target: &Path,
     out: &mut Output,
 ) -> Result<u64, Failure> {
-    if target == Path::new("-") {
+    if is_standard_output(target) {
         let written = write_blocks(root, blocks, out.writer())?;
         out.flush()?;
         return Ok(written);
     }
-    // What is not there yet, or cannot be looked at, is none.
-    if database::is_at(target).unwrap_or(false) {
-        let what = "the output would take the place of a database";
-        return Err(Failure::Usage(what.to_owned()));
-    }
+    database::check_none_at(target)?;
     replace(root, blocks, target).map_err(|failure| match failure {
         Failure::Output(_) => failure.of(target),
         failure => failure,

@@ -40,7 +40,7 @@ impl NewFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // A link stays one, also if it leads nowhere.
                 if path.is_symlink() {
-                    return Err(error);
+                    return Err(io::Error::other("a link that leads to nothing"));
                 }
                 None
             }
@@ -59,6 +59,7 @@ impl NewFile {
         }
         let (file, place) = create_near(target)?;
         if let Some(old) = old {
+            keep_owner(&file, &old);
             file.set_permissions(old.permissions())?;
         }
         Ok(Self::new(file, place))
@@ -111,6 +112,19 @@ impl Write for NewFile {
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
+}
+
+/// Gives `file` the owner and the group of the one that it replaces, where one may.
+fn keep_owner(file: &File, old: &fs::Metadata) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        // The owner takes a privilege that the group does not.
+        let _ = fchown(file, None, Some(old.gid()));
+        let _ = fchown(file, Some(old.uid()), None);
+    }
+    #[cfg(not(unix))]
+    let _ = (file, old);
 }
 
 /// Refuses to write `output` in the place of `kept`, which is `what`.

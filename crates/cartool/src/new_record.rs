@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use atproto_mst::{Bytes, CarOptions, Cid, dag_cbor_cid};
+use atproto_mst::{Bytes, CarOptions, Cid, MAX_RECORD_LEN, dag_cbor_cid};
 
 use crate::dag_cbor::{Reader, Token};
 use crate::failure::Failure;
@@ -45,6 +45,10 @@ fn block_of(given: Vec<u8>, form: Form) -> Result<Vec<u8>, String> {
 /// What in a record is not as it is in all records, if there is such a thing. The tool puts
 /// it all the same; a server would not.
 pub(crate) fn oddity(block: &[u8], collection: &str) -> Option<Oddity> {
+    if block.len() > MAX_RECORD_LEN {
+        let len = block.len();
+        return Some(Oddity::TooLarge { len });
+    }
     match type_of(block) {
         Err(oddity) => Some(oddity),
         Ok(kind) if kind == collection => None,
@@ -80,6 +84,7 @@ fn type_of(block: &[u8]) -> Result<&str, Oddity> {
 pub(crate) enum Oddity {
     NoObject,
     NoType,
+    TooLarge { len: usize },
     OtherType { kind: String, collection: String },
 }
 
@@ -87,7 +92,11 @@ impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoObject => f.write_str("the record is not an object"),
-            Self::NoType => f.write_str("the record has no `$type`"),
+            Self::NoType => f.write_str("the record has no `$type` that is text"),
+            Self::TooLarge { len } => write!(
+                f,
+                "the record has {len} bytes, where the network takes {MAX_RECORD_LEN}"
+            ),
             Self::OtherType { kind, collection } => {
                 write!(
                     f,
@@ -115,14 +124,21 @@ mod tests {
             Some(Oddity::OtherType { kind, collection })
         };
         assert_eq!(oddity_of(r#"{"$type": "a.b.d"}"#), other("a.b.d"));
-        for text in [
-            "{}",
-            r#"{"$type": 1, "aaaaaaa": "a.b.c"}"#,
-            r#"{"a": {"$type": "a.b.c"}}"#,
-            r#"{"$type": ["a.b.c"]}"#,
-        ] {
+        for text in ["{}", r#"{"a": {"$type": "a.b.c"}}"#] {
             assert_eq!(oddity_of(text), Some(Oddity::NoType), "{text}");
         }
+        // What JSON is not read as.
+        for block in [
+            b"\xa2\x65$type\x01\x67aaaaaaa\x65a.b.c".as_slice(),
+            b"\xa1\x65$type\x81\x65a.b.c",
+        ] {
+            assert_eq!(oddity(block, "a.b.c"), Some(Oddity::NoType));
+        }
+        let large = vec![0x60; MAX_RECORD_LEN + 1];
+        assert!(matches!(
+            oddity(&large, "a.b.c"),
+            Some(Oddity::TooLarge { .. })
+        ));
         for text in [
             "[]",
             "1",

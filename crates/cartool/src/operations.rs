@@ -133,7 +133,7 @@ mod tests {
         for (line, why) in [
             (
                 "[]",
-                "invalid length 0, expected struct Fields with 5 elements",
+                "invalid type: sequence, expected an object on each line",
             ),
             (
                 r#"{"path":1}"#,

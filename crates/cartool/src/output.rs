@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
+use std::path::Path;
 
 use crate::failure::Failure;
 
@@ -38,6 +39,14 @@ impl Output {
     pub(crate) fn writer(&mut self) -> &mut impl Write {
         &mut self.inner
     }
+}
+
+/// Whether `target` is a name of standard output. A file that this goes to is written on, and not
+/// replaced.
+pub(crate) fn is_standard_output(target: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
+        .map(Path::new)
+        .contains(&target)
 }
 
 const BUFFER_LEN: usize = 64 << 10;

@@ -109,9 +109,18 @@ impl Report {
                 (format!("{output}: {}", chain(&error)), failure::IO)
             }
             Failure::Input(error) => (format!("{input}: {}", chain(&*error)), failure::IO),
+            Failure::Busy => {
+                let what =
+                    "another process writes to the database, and did so for a minute; try again";
+                (format!("{input}: {what}"), failure::BUSY)
+            }
             Failure::Invalid(what) => (format!("{input}: {what}"), failure::INVALID),
             Failure::NotFound(what) => (format!("{input}: {what}"), failure::NOT_FOUND),
-            Failure::Usage(what) => (what, failure::USAGE),
+            // About the arguments, or about one file of those that they name.
+            Failure::Usage(what) => {
+                let what = file.map_or(what.clone(), |file| format!("{file}: {what}"));
+                (what, failure::USAGE)
+            }
         })
     }
 }

@@ -85,7 +85,7 @@ fn tell_unchecked(
 
 /// Whether it is a message rather than a CAR: a map of one or two fields, of which the first is
 /// `t` or `op`. A CAR begins with the length of its header, and then a map with `roots`.
-fn is_frame(given: &[u8]) -> bool {
+pub(crate) fn is_frame(given: &[u8]) -> bool {
     matches!(
         given,
         [0xa1 | 0xa2, 0x61, b't', ..] | [0xa1 | 0xa2, 0x62, b'o', ..]

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn each_fault_is_told_with_its_line() {
         for (line, why) in [
-            ("[]", "invalid length 0"),
+            ("[]", "invalid type: sequence, expected an object"),
+            (r#"["delete","a.b.c/1"]"#, "expected an object on each line"),
             ("{", "EOF while parsing an object"),
             (r#"{"action":1}"#, "expected value"),
             (r#"{"cid":"a"}"#, "unknown field `cid`"),

@@ -7,7 +7,7 @@ use mst_testkit::SampleRepository;
 
 use crate::keys::new_key;
 use crate::replacement::run_limited;
-use crate::support::{Folder, Run, at_rev, car_without, commit_of, rebuilt};
+use crate::support::{Folder, Run, at_rev, car_without, command, commit_of, rebuilt};
 
 const PROFILE: &str = "app.bsky.actor.profile/self";
 const NOTE: &str = "com.example.note/1";
@@ -234,6 +234,29 @@ fn all_writes_are_made_or_none() {
     assert_eq!(place.commit(&place.database, &[]).code, 1);
     assert_eq!(place.in_database(), before);
     assert_eq!(place.names(), ["db", "in.car", "key", "writes"]);
+}
+
+/// Standard output cannot be tried out before.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_slice_that_is_lost_hides_no_commit() {
+    let place = Place::new(405);
+    let args = ["commit", &place.database, &place.writes, "-k", &place.key];
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut command = command(&[args.as_slice(), &["--slice", "-"]].concat());
+    let output = command.stdout(full.unwrap()).output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    let lines: Vec<_> = err.lines().collect();
+    assert_eq!(lines.len(), 8, "{err}");
+    assert!(lines[4].starts_with("cartool: commit "), "{err}");
+    assert_eq!(
+        lines[6],
+        "cartool: the commit is made, and its slice is lost"
+    );
+    assert!(lines[7].contains("No space left"), "{err}");
+    let after = place.in_database();
+    assert_eq!(after, place.expected(&after).car());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Repositories that go into a database and come out of it, whole or not at all.
 
 use atproto_mst::SqliteBlockStore;
+use atproto_mst::blockstore_sqlite::rusqlite::Connection;
 use atproto_mst::{BlockStoreMut, raw_cid};
 use mst_testkit::SampleRepository;
 
@@ -81,7 +82,7 @@ fn several_repositories_live_side_by_side() {
 
     let run = folder.run(&["export", &database, "-o", "-"], b"");
     let expected = format!(
-        "cartool: the database holds 2 repositories; say which with --repo: \
+        "cartool: database: the database holds 2 repositories; say which with --repo: \
          did:plc:another {DID}\n"
     );
     assert_eq!((run.code, run.err, &*run.out), (2, expected, ""));
@@ -94,6 +95,26 @@ fn several_repositories_live_side_by_side() {
          only: did:plc:another {DID}\n"
     );
     assert_eq!((run.code, run.err, &*run.out), (4, expected, ""));
+
+    let info = folder.run(&["info", &database], b"").out;
+    let [(one_cid, one_rev), (other_cid, other_rev)] =
+        [&one, &other].map(|sample| (sample.commit.0, commit_of(&sample.car()).rev));
+    let end = format!(
+        "Repositories: 2\n  did:plc:another {other_cid} {other_rev}\n  {DID} {one_cid} {one_rev}\n"
+    );
+    assert!(info.ends_with(&end), "{info}");
+    // A commit that is gone hides no other.
+    let store = SqliteBlockStore::open(&database).unwrap();
+    store.delete(&one_cid).unwrap();
+    let run = folder.run(&["info", "--json", &database], b"");
+    let info: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    let expected = serde_json::json!([
+        { "did": "did:plc:another", "commit": other_cid.to_string(), "rev": other_rev },
+        { "did": DID, "commit": one_cid.to_string(), "rev": null },
+    ]);
+    assert_eq!((run.code, &info["repositories"]), (1, &expected));
+    let line = format!("cartool: database: {DID}: block {one_cid} is missing\n");
+    assert_eq!(run.err, line);
 }
 
 #[test]
@@ -338,6 +359,28 @@ fn an_import_that_is_killed_or_fails_leaves_the_database_as_it_was() {
 }
 
 #[test]
+fn a_database_of_another_program_is_left_alone() {
+    let folder = Folder::new();
+    let car = folder.write("in.car", SampleRepository::generate(73, 10).car());
+    let database = folder.path("others");
+    let other = Connection::open(&database).unwrap();
+    other.execute_batch("CREATE TABLE users (name)").unwrap();
+    let before = folder.read("others");
+    let run = folder.run(&["import", &car, &database], b"");
+    let expected =
+        "cartool: others: the database is something else's: none of its tables are ours\n";
+    assert_eq!((run.code, &*run.err), (1, expected));
+    assert_eq!(folder.read("others"), before);
+    // One without tables is anybody's.
+    other.execute_batch("DROP TABLE users").unwrap();
+    let run = folder.run(&["import", &car, &database], b"");
+    assert_eq!(run.code, 0, "{}", run.err);
+
+    let run = folder.run(&["import", &car, "-"], b"");
+    assert_eq!(run.code, 2, "{}", run.err);
+}
+
+#[test]
 fn what_is_no_database_is_refused_and_stays() {
     let sample = SampleRepository::generate(72, 10);
     let folder = Folder::new();
@@ -345,7 +388,7 @@ fn what_is_no_database_is_refused_and_stays() {
     let run = folder.run(&["import", &car, &car], b"");
     assert_eq!(run.code, 3, "{}", run.err);
     let run = folder.run(&["export", &car, "-o", "-"], b"");
-    assert_eq!((run.code, &*run.out), (1, ""));
+    assert_eq!((run.code, &*run.out), (2, ""));
     assert!(run.err.contains("cartool compact"), "{}", run.err);
     let run = folder.run(&["export", &folder.path("none"), "-o", "-"], b"");
     assert_eq!(run.code, 3);

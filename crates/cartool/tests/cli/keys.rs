@@ -252,13 +252,21 @@ fn a_signature_by_another_key_of_either_curve_is_bad() {
     for text in [
         "",
         "did:plc:ewvi7nxzyoun6zhxrhs64oiz",
-        &public[8..],
+        // As a DID document has it, without the first or the last character.
+        &public[9..],
+        &public[8..public.len() - 1],
         "did:key:z",
     ] {
         let run = folder.run(&["verify", &signed, "--key", text], b"");
         assert_eq!((run.code, &*run.out), (2, ""), "{text}");
         assert!(run.err.contains("not a public key: "), "{}", run.err);
     }
+
+    let run = folder.run(&["verify", &signed, "--key", &public[8..]], b"");
+    assert_eq!(
+        (run.code, run.lines()[1]),
+        (0, &*format!("ok: signed by {public}"))
+    );
 
     // A proof by itself shows whose commit it is about.
     let proof = folder.path("proof.car");

@@ -1,5 +1,6 @@
 //! Files that are written: whatever happens, the old one is there whole, or the new one is.
 
+use atproto_mst::SqliteBlockStore;
 use mst_testkit::SampleRepository;
 
 use crate::keys::new_key;
@@ -144,6 +145,22 @@ fn a_full_disk_is_an_error_by_the_name_of_the_output() {
     );
 }
 
+/// Of whatever name, it is what comes out of the tool, behind what came before.
+#[cfg(unix)]
+#[test]
+fn standard_output_that_goes_to_a_file_is_written_on() {
+    let folder = Folder::new();
+    let sample = SampleRepository::generate(58, 5);
+    let car = folder.write("in.car", sample.car());
+    let script = "(printf before; \"$0\" compact \"$1\" -o /dev/stdout; printf after) > \"$2\"";
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_cartool"), &car]);
+    let output = shell.arg(folder.path("out")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let expected = [b"before", &*sample.car(), b"after"].concat();
+    assert_eq!(folder.read("out"), expected);
+}
+
 /// The key, what is to be put, a database, the whole of which a part is made: each stays.
 #[test]
 fn what_is_read_is_not_written_over_by_something_else() {
@@ -156,7 +173,10 @@ fn what_is_read_is_not_written_over_by_something_else() {
     let database = folder.path("db");
     let (key, _) = new_key(&folder, "key", "k256");
     assert_eq!(folder.run(&["import", &car, &database], b"").code, 0);
-    let names = ["in.car", "note.json", "writes", "db", "key"];
+    // Which has files beside it as long as it is open.
+    let _open = SqliteBlockStore::open(&database).unwrap();
+    let [log, index] = ["db-wal", "db-shm"].map(|name| folder.path(name));
+    let names = ["in.car", "note.json", "writes", "db", "db-wal", "key"];
     let before = names.map(|name| folder.read(name));
     let path = PROFILE;
     let did = commit_of(&sample.car()).did;
@@ -175,6 +195,8 @@ fn what_is_read_is_not_written_over_by_something_else() {
             "commit", &car, &writes, "-k", &key, "-o", "-", "--slice", &writes,
         ],
         &["export", &database, "-o", &database],
+        &["export", &database, "-o", &log],
+        &["commit", &database, &writes, "-k", &key, "--slice", &index],
         &["export", &car, "-c", "app.bsky.feed.post", "-o", &car],
         &["export", &database, "--since", &car, "-o", &car],
         &["proof", "make", &car, path, "-o", &car],
