@@ -141,9 +141,10 @@ pub(crate) fn size(database: &SqliteBlockStore) -> Result<u64, Failure> {
     Ok(u64::try_from(size).unwrap_or_default())
 }
 
-/// Gives back to the file system what is free in a database.
+/// Gives back to the file system what is free in a database. Where others read, who may do so for
+/// long, the log stays as it is.
 pub(crate) fn shrink(database: &SqliteBlockStore) -> Result<(), Failure> {
-    let shrink = "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)";
+    let shrink = "VACUUM; PRAGMA busy_timeout = 1000; PRAGMA wal_checkpoint(TRUNCATE)";
     let shrunk = database.with_connection(|connection| connection.execute_batch(shrink));
     shrunk.map_err(|error| failure(error.into()))
 }

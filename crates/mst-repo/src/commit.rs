@@ -6,6 +6,7 @@ use blockstore_core::{Cid, dag_cbor_cid};
 use ipld_core::ipld::Ipld;
 use mst_node::node_digest;
 
+use crate::dag_cbor_error::decode_fault;
 use crate::data_model::{encode, holds_float};
 use crate::{is_did, is_tid, items};
 
@@ -92,7 +93,7 @@ impl Commit {
             return Err(InvalidCommit::TooManyItems { limit: MAX_ITEMS });
         }
         let value: Ipld = serde_ipld_dagcbor::from_slice(block)
-            .map_err(|error| InvalidCommit::NotDagCbor(error.to_string()))?;
+            .map_err(|error| InvalidCommit::NotDagCbor(decode_fault(&error)))?;
         // The decoder takes some spellings that are not canonical; the encoder writes none.
         let canonical = encode(&value);
         if canonical != block {
@@ -228,7 +229,7 @@ fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidCommit {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCommit {
-    /// The block is not DAG-CBOR. The text is the decoder's own.
+    /// The block is not DAG-CBOR, for the reason that the text gives.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
     /// There is far more in the block than a commit has.

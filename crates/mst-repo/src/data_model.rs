@@ -6,6 +6,7 @@ use blockstore_core::Bytes;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
+use crate::dag_cbor_error::{decode_fault, encode_fault};
 use crate::items;
 
 /// Decodes the block of a record, into a type that its lexicon asks for or into [`Ipld`].
@@ -38,7 +39,8 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
         let limit = MAX_RECORD_ITEMS;
         return Err(InvalidRecord::TooManyItems { limit });
     }
-    serde_ipld_dagcbor::from_slice(block).map_err(|error| InvalidRecord::Decode(error.to_string()))
+    serde_ipld_dagcbor::from_slice(block)
+        .map_err(|error| InvalidRecord::Decode(decode_fault(&error)))
 }
 
 /// Encodes a record: its block, canonical DAG-CBOR, whose CID is
@@ -61,7 +63,7 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 /// ```
 pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, InvalidRecord> {
     let block = serde_ipld_dagcbor::to_vec(record)
-        .map_err(|error| InvalidRecord::Encode(error.to_string()))?;
+        .map_err(|error| InvalidRecord::Encode(encode_fault(&error)))?;
     record_fields(&block)?;
     Ok(block.into())
 }
@@ -109,11 +111,11 @@ const MAX_RECORD_ITEMS: usize = 131_072;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRecord {
-    /// It is not DAG-CBOR of at most 128 levels, or not of the type that was asked for. The text is
-    /// the decoder's own.
+    /// It is not DAG-CBOR of at most 128 levels, or not of the type that was asked for, for
+    /// the reason that the text gives.
     #[error("it cannot be decoded: {0}")]
     Decode(String),
-    /// The value cannot be encoded. The text is the encoder's own.
+    /// The value cannot be encoded, for the reason that the text gives.
     #[error("it cannot be encoded: {0}")]
     Encode(String),
     /// There is more in it than a record may have.

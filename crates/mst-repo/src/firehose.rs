@@ -6,6 +6,7 @@ use std::io::Cursor;
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
+use crate::dag_cbor_error::decode_fault;
 use crate::data_model::encode;
 use crate::items;
 #[cfg(feature = "car")]
@@ -343,7 +344,7 @@ struct Fields(BTreeMap<String, Ipld>);
 impl Fields {
     fn read(input: &mut Cursor<&[u8]>) -> Result<Self, InvalidFrame> {
         let value = serde_ipld_dagcbor::de::from_reader_once(input)
-            .map_err(|error| InvalidFrame::NotDagCbor(error.to_string()))?;
+            .map_err(|error| InvalidFrame::NotDagCbor(decode_fault(&error)))?;
         match value {
             Ipld::Map(fields) => Ok(Self(fields)),
             _ => Err(InvalidFrame::NotAMap),
@@ -443,7 +444,7 @@ pub enum InvalidFrame {
         /// Its length.
         len: usize,
     },
-    /// Header or message are not DAG-CBOR. The text is the decoder's own.
+    /// Header or message are not DAG-CBOR, for the reason that the text gives.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
     /// There is far more in it than in any message.

@@ -5,6 +5,7 @@ mod async_stream;
 mod batch;
 mod check;
 mod commit;
+mod dag_cbor_error;
 mod data_model;
 #[cfg(feature = "car")]
 mod decoder;
