@@ -180,6 +180,9 @@ fn seeds() -> Result<()> {
         seed("node_decode", &cid.to_string(), block)?;
     }
     seed("commit_decode", "seed-commit", &sample.commit.1)?;
+    for (cid, block) in &sample.records {
+        seed("record_decode", &cid.to_string(), block)?;
+    }
     for (count, name) in [(1, "seed-one"), (6, "seed-six")] {
         let small = SampleRepository::generate(4, count);
         seed("car_read", name, &small.car())?;

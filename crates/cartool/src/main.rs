@@ -8,7 +8,6 @@
 mod cli;
 mod commit;
 mod compact;
-mod dag_cbor;
 mod database;
 mod diff;
 mod distinct;

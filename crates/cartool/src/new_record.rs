@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
+use atproto_mst::mst_repo::dag_cbor::{Reader, Token};
 use atproto_mst::{Bytes, CarOptions, Cid, MAX_RECORD_LEN, dag_cbor_cid};
 
-use crate::dag_cbor::{Reader, Token};
 use crate::failure::Failure;
 use crate::from_json::block_of_json;
 use crate::input;
@@ -62,12 +62,12 @@ pub(crate) fn oddity(block: &[u8], collection: &str) -> Option<Oddity> {
 /// The field `$type` of a record that can be read.
 fn type_of(block: &[u8]) -> Result<&str, Oddity> {
     let mut reader = Reader::new(block);
-    let Ok(Some(Token::Map)) = reader.next() else {
+    let Ok(Some(Token::Map)) = reader.next_token() else {
         return Err(Oddity::NoObject);
     };
     let mut depth = 1_usize;
     let mut key = "";
-    while let Ok(Some(token)) = reader.next() {
+    while let Ok(Some(token)) = reader.next_token() {
         match token {
             Token::Text(kind) if depth == 1 && key == "$type" => return Ok(kind),
             Token::Key(found) if depth == 1 => key = found,

@@ -6,18 +6,32 @@ use std::io::{self, Write};
 
 use data_encoding::BASE64_NOPAD;
 
-use crate::dag_cbor::{Reader, Token, Unreadable};
 use crate::json::JsonWriter;
+use atproto_mst::mst_repo::dag_cbor::{InvalidDagCbor, Reader, Token};
 
 /// A record that was read through once and found to be good, so that writing it can stop at
 /// no half.
 pub(crate) struct ReadableRecord<'b>(&'b [u8]);
 
 impl<'b> ReadableRecord<'b> {
-    /// Reads `block` through.
-    pub(crate) fn new(block: &'b [u8]) -> Result<Self, Unreadable> {
+    /// Reads `block` through. Its lists and maps may lie [`Reader::MAX_DEPTH`] deep in each other:
+    /// indented output grows with the square of that, and so much is 32 MB of spaces.
+    pub(crate) fn new(block: &'b [u8]) -> Result<Self, InvalidDagCbor> {
         let mut reader = Reader::new(block);
-        while reader.next()?.is_some() {}
+        loop {
+            let offset = reader.offset();
+            let Some(token) = reader.next_token()? else {
+                break;
+            };
+            let why = match token {
+                Token::Float(_) => "a floating-point number, which the data model does not have",
+                // They are what links and bytes are in JSON.
+                Token::Key("$link" | "$bytes") => "a key that is reserved for JSON",
+                _ => continue,
+            };
+            return Err(InvalidDagCbor { offset, why });
+        }
+        reader.end()?;
         Ok(Self(block))
     }
 
@@ -25,8 +39,9 @@ impl<'b> ReadableRecord<'b> {
     /// fields of maps in the order of the block.
     pub(crate) fn write(&self, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
         let mut reader = Reader::new(self.0);
-        while let Some(token) = reader.next().expect("the record was read through before") {
+        while let Some(token) = reader.next_token().expect(READ_BEFORE) {
             match token {
+                Token::Float(_) => unreachable!("{READ_BEFORE}"),
                 Token::Null => json.literal("null")?,
                 Token::Bool(value) => json.literal(value)?,
                 Token::Integer(value) => json.literal(value)?,
@@ -44,12 +59,30 @@ impl<'b> ReadableRecord<'b> {
     }
 }
 
+const READ_BEFORE: &str = "the record was read through before";
+
 #[cfg(test)]
 mod tests {
     use atproto_mst::dag_cbor_cid;
 
     use super::*;
     use crate::json::Layout;
+
+    #[test]
+    fn what_json_would_not_give_back_is_no_record() {
+        for (block, offset, why) in [
+            (
+                b"\x81\xfb\x3f\xf0\0\0\0\0\0\0".as_slice(),
+                1,
+                "a floating-point number, which the data model does not have",
+            ),
+            (b"\xa1\x65$link\x61a", 1, "a key that is reserved for JSON"),
+            (b"\x80\x80", 1, "something follows the end"),
+        ] {
+            let invalid = ReadableRecord::new(block).map(drop).unwrap_err();
+            assert_eq!((invalid.offset, invalid.why), (offset, why));
+        }
+    }
 
     #[test]
     fn links_and_bytes_have_their_forms() {

@@ -6,9 +6,10 @@ use blockstore_core::{Cid, dag_cbor_cid};
 use ipld_core::ipld::Ipld;
 use mst_node::node_digest;
 
+use crate::dag_cbor::{self, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::{encode, holds_float};
-use crate::{is_did, is_tid, items};
+use crate::{is_did, is_tid};
 
 /// A commit: whose repository, which revision, which tree, signed.
 ///
@@ -89,19 +90,12 @@ impl Commit {
     ///
     /// As for [`decode`](Self::decode).
     pub fn decode_version_2(block: &[u8]) -> Result<Self, InvalidCommit> {
-        if !items::has_at_most(MAX_ITEMS, block) {
-            return Err(InvalidCommit::TooManyItems { limit: MAX_ITEMS });
-        }
+        dag_cbor::check(block, MAX_ITEMS).map_err(|refusal| match refusal {
+            Refusal::TooManyItems => InvalidCommit::TooManyItems { limit: MAX_ITEMS },
+            Refusal::Invalid(invalid) => InvalidCommit::NotDagCbor(invalid.to_string()),
+        })?;
         let value: Ipld = serde_ipld_dagcbor::from_slice(block)
             .map_err(|error| InvalidCommit::NotDagCbor(decode_fault(&error)))?;
-        // The decoder takes some spellings that are not canonical; the encoder writes none.
-        let canonical = encode(&value);
-        if canonical != block {
-            let same = canonical.iter().zip(block).take_while(|(a, b)| a == b);
-            return Err(InvalidCommit::NotCanonical {
-                offset: same.count(),
-            });
-        }
         let Ipld::Map(fields) = value else {
             return Err(InvalidCommit::NotAMap);
         };
@@ -187,12 +181,6 @@ impl Commit {
     }
 }
 
-/// Whether a record with these fields is a commit, as [`Commit::decode_version_2`] would find.
-#[cfg(feature = "car")]
-pub(crate) fn is_commit(record: &[u8], fields: BTreeMap<String, Ipld>) -> bool {
-    items::has_at_most(MAX_ITEMS, record) && Commit::from_fields(Fields(fields)).is_ok()
-}
-
 /// The most items of a commit, known fields and others.
 const MAX_ITEMS: usize = 4_096;
 
@@ -229,7 +217,7 @@ fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidCommit {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCommit {
-    /// The block is not DAG-CBOR, for the reason that the text gives.
+    /// The block is not DAG-CBOR in its one strict form, for the reason that the text gives.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
     /// There is far more in the block than a commit has.
@@ -237,12 +225,6 @@ pub enum InvalidCommit {
     TooManyItems {
         /// How many items are decoded at the most.
         limit: usize,
-    },
-    /// The block is DAG-CBOR in another spelling than the canonical one.
-    #[error("not canonical DAG-CBOR from byte {offset} on")]
-    NotCanonical {
-        /// The first byte that differs, counted from 0.
-        offset: usize,
     },
     /// The block is no map.
     #[error("not a map")]

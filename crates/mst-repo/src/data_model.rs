@@ -1,17 +1,21 @@
 //! The values that a block of DAG-CBOR may hold in atproto: records, and parts of commits.
 
-use std::collections::BTreeMap;
-
 use blockstore_core::Bytes;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
+use crate::dag_cbor::{self, DECODED_DEPTH, InvalidDagCbor, Reader, Refusal, Token};
 use crate::dag_cbor_error::{decode_fault, encode_fault};
-use crate::items;
 
 /// Decodes the block of a record, into a type that its lexicon asks for or into [`Ipld`].
 ///
-/// That the block is all that a record must be, [`is_record`] says; here it has to be of the type.
+/// That the block is all that a record must be, [`is_record`] says; here it has to be DAG-CBOR, all of
+/// it, and of the type.
+///
+/// Enums are to be tagged from inside, `#[serde(tag = "$type")]`, as the unions of lexicons are. Of
+/// those tagged from outside, as serde does by itself, the decoder beneath (`serde_ipld_dagcbor` 0.7)
+/// takes some maps for variants that they are not. Fields that hold links are of the type
+/// [`Cid`](crate::Cid).
 ///
 /// # Errors
 ///
@@ -35,10 +39,10 @@ use crate::items;
 /// # Ok::<(), mst_repo::InvalidRecord>(())
 /// ```
 pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, InvalidRecord> {
-    if !items::has_at_most(MAX_RECORD_ITEMS, block) {
-        let limit = MAX_RECORD_ITEMS;
-        return Err(InvalidRecord::TooManyItems { limit });
-    }
+    dag_cbor::check(block, MAX_RECORD_ITEMS).map_err(|refusal| match refusal {
+        Refusal::TooManyItems => too_many_items(),
+        Refusal::Invalid(invalid) => not_dag_cbor(invalid),
+    })?;
     serde_ipld_dagcbor::from_slice(block)
         .map_err(|error| InvalidRecord::Decode(decode_fault(&error)))
 }
@@ -47,9 +51,13 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 /// [`dag_cbor_cid`](blockstore_core::dag_cbor_cid) of it. Fields of a `struct` may stand in any order;
 /// of bytes, `serde_bytes` makes what the data model calls so.
 ///
+/// What is in JSON goes through [`Json`](crate::Json), whose value is to be encoded: of itself it is
+/// JSON, here too.
+///
 /// # Errors
 ///
-/// [`InvalidRecord`] if it would not be a record, as [`is_record`] says.
+/// [`InvalidRecord`] if it would not be a record, as [`is_record`] says, or has a map with the key
+/// `$link` or `$bytes`, which is how JSON writes what is none.
 ///
 /// # Examples
 ///
@@ -64,13 +72,17 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, InvalidRecord> {
     let block = serde_ipld_dagcbor::to_vec(record)
         .map_err(|error| InvalidRecord::Encode(encode_fault(&error)))?;
-    record_fields(&block)?;
+    check_record(&block, |token| match token {
+        Token::Key("$link" | "$bytes") => Err(InvalidRecord::ReservedKey),
+        _ => Ok(()),
+    })?;
     Ok(block.into())
 }
 
 /// Returns whether `block` is what a record must be: a map in canonical DAG-CBOR, without
 /// floating-point numbers, integers of 64 bits with a sign, nothing more than 128 levels deep, and
-/// no more than 131,072 items in all. Whether it fits its lexicon is another question.
+/// no more than 131,072 items in all. Whether it fits its lexicon is another question, and so is
+/// whether it has a `$type` and its blobs are such.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -82,23 +94,43 @@ pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, Invali
 /// assert!(!mst_repo::is_record(b"\x80"));
 /// ```
 pub fn is_record(block: &[u8]) -> bool {
-    record_fields(block).is_ok()
+    check_record(block, |_| Ok(())).is_ok()
 }
 
-/// Returns the fields of a record.
-pub(crate) fn record_fields(block: &[u8]) -> Result<BTreeMap<String, Ipld>, InvalidRecord> {
-    let value: Ipld = decode_record(block)?;
-    if !holds_integers_only(&value) {
-        return Err(InvalidRecord::Number);
+/// Checks that `block` is a record, all of whose tokens are right for `each`.
+pub(crate) fn check_record(
+    block: &[u8],
+    each: impl Fn(&Token<'_>) -> Result<(), InvalidRecord>,
+) -> Result<(), InvalidRecord> {
+    let mut reader = Reader::with_depth(block, DECODED_DEPTH);
+    let mut items = 0;
+    while let Some(token) = reader.next_token().map_err(not_dag_cbor)? {
+        if items == 0 && token != Token::Map {
+            return Err(InvalidRecord::NotAMap);
+        }
+        each(&token)?;
+        match token {
+            Token::Float(_) => return Err(InvalidRecord::Number),
+            Token::Integer(number) if i64::try_from(number).is_err() => {
+                return Err(InvalidRecord::Number);
+            }
+            _ => {}
+        }
+        items += usize::from(token.is_item());
+        if items > MAX_RECORD_ITEMS {
+            return Err(too_many_items());
+        }
     }
-    // The decoder takes some spellings that are not canonical; the encoder writes none.
-    if encode(&value) != block {
-        return Err(InvalidRecord::NotCanonical);
-    }
-    match value {
-        Ipld::Map(fields) => Ok(fields),
-        _ => Err(InvalidRecord::NotAMap),
-    }
+    reader.end().map_err(not_dag_cbor)
+}
+
+fn not_dag_cbor(invalid: InvalidDagCbor) -> InvalidRecord {
+    InvalidRecord::Decode(invalid.to_string())
+}
+
+fn too_many_items() -> InvalidRecord {
+    let limit = MAX_RECORD_ITEMS;
+    InvalidRecord::TooManyItems { limit }
 }
 
 /// The most items of a record.
@@ -127,35 +159,23 @@ pub enum InvalidRecord {
     /// A number is not an integer of 64 bits with a sign.
     #[error("a number that is not an integer of 64 bits with a sign")]
     Number,
-    /// It is DAG-CBOR in another spelling than the canonical one.
-    #[error("not canonical DAG-CBOR")]
-    NotCanonical,
     /// It is no map.
     #[error("not a map")]
     NotAMap,
+    /// A map in it has the key `$link` or `$bytes`: what was to be encoded is the JSON of a record,
+    /// rather than the record.
+    #[error("a map with the key `$link` or `$bytes`, which is JSON's for links and bytes")]
+    ReservedKey,
 }
 
-/// Whether all numbers in `value` are of the data model, which has integers of 64 bits, signed.
-fn holds_integers_only(value: &Ipld) -> bool {
-    every(value, |part| match part {
-        Ipld::Float(_) => false,
-        Ipld::Integer(number) => i64::try_from(*number).is_ok(),
-        _ => true,
-    })
-}
-
+/// Whether there is a floating-point number in `value`. The decoder bounds how deep it nests.
 pub(crate) fn holds_float(value: &Ipld) -> bool {
-    !every(value, |part| !matches!(part, Ipld::Float(_)))
-}
-
-/// Whether `holds` of `value` and of all that is in it. The decoder bounds how deep it nests.
-fn every(value: &Ipld, holds: fn(&Ipld) -> bool) -> bool {
-    holds(value)
-        && match value {
-            Ipld::List(items) => items.iter().all(|item| every(item, holds)),
-            Ipld::Map(fields) => fields.values().all(|field| every(field, holds)),
-            _ => true,
-        }
+    match value {
+        Ipld::Float(_) => true,
+        Ipld::List(items) => items.iter().any(holds_float),
+        Ipld::Map(fields) => fields.values().any(holds_float),
+        _ => false,
+    }
 }
 
 /// Encodes `value` as canonical DAG-CBOR.

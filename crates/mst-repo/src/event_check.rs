@@ -193,10 +193,12 @@ pub enum EventFault {
         found: usize,
     },
     /// More bytes of blocks than a message may have.
-    #[error("{len} bytes of blocks, where {MAX_SLICE_LEN} are allowed")]
+    #[error("{len} bytes of blocks, where {limit} are allowed")]
     BlocksTooLarge {
         /// How many there are.
         len: usize,
+        /// How many there may be: [`MAX_SLICE_LEN`], or in a `#sync` message 10,000.
+        limit: usize,
     },
     /// The blocks are not a CAR, or one of them is not what its CID names.
     #[error("its blocks are not a valid CAR")]
@@ -324,8 +326,13 @@ impl EventCheck<'_> {
         }
         let is_past =
             |known: &RepoState, found: &RepoState| found.rev < known.rev || found == known;
-        let (blocks, cid, commit, rev) =
-            self.open(&event.blocks, &event.repo, &event.rev, is_past)?;
+        let (blocks, cid, commit, rev) = self.open(
+            &event.blocks,
+            MAX_SLICE_LEN,
+            &event.repo,
+            &event.rev,
+            is_past,
+        )?;
         if cid != event.commit {
             return Err(EventFault::Root {
                 commit: event.commit,
@@ -390,7 +397,8 @@ impl EventCheck<'_> {
     /// [`EventError`]; [`OutOfSync::Data`] if the repository is elsewhere.
     pub fn sync(&self, event: &SyncEvent) -> Result<RepoState, EventError> {
         let is_past = |known: &RepoState, found: &RepoState| found.rev < known.rev;
-        let (_, _, commit, rev) = self.open(&event.blocks, &event.did, &event.rev, is_past)?;
+        let (_, _, commit, rev) =
+            self.open(&event.blocks, MAX_SYNC_LEN, &event.did, &event.rev, is_past)?;
         let data = commit.data;
         match self.state {
             Some(known) if data != known.data => Err(OutOfSync::Data {
@@ -443,13 +451,14 @@ impl EventCheck<'_> {
     fn open(
         &self,
         blocks: &Bytes,
+        limit: usize,
         did: &str,
         rev: &str,
         is_past: impl Fn(&RepoState, &RepoState) -> bool,
     ) -> Result<(CarBlockStore, Cid, Commit, Tid), EventError> {
-        if blocks.len() > MAX_SLICE_LEN {
+        if blocks.len() > limit {
             let len = blocks.len();
-            return Err(EventFault::BlocksTooLarge { len }.into());
+            return Err(EventFault::BlocksTooLarge { len, limit }.into());
         }
         let blocks = CarBlockStore::from_bytes(blocks.clone()).map_err(EventFault::Car)?;
         let cid = *blocks.roots().first().ok_or(EventFault::NoRoot)?;
@@ -524,6 +533,11 @@ fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), Ev
     }
     .into())
 }
+
+/// The most bytes that the blocks of a `#sync` message may take, which are the commit and no others.
+///
+/// Source: the lexicon `com.atproto.sync.subscribeRepos`
+const MAX_SYNC_LEN: usize = 10_000;
 
 /// How far clocks may differ, in microseconds.
 ///

@@ -1,14 +1,13 @@
 //! The messages of the firehose that are about repositories.
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
 
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
+use crate::dag_cbor::{self, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::encode;
-use crate::items;
 #[cfg(feature = "car")]
 use crate::writer::car;
 #[cfg(feature = "car")]
@@ -181,17 +180,11 @@ impl Frame {
         if frame.len() > MAX_FRAME_LEN {
             return Err(InvalidFrame::TooLong { len: frame.len() });
         }
-        if !items::has_at_most(MAX_ITEMS, frame) {
-            return Err(InvalidFrame::TooManyItems { limit: MAX_ITEMS });
-        }
-        let mut input = Cursor::new(frame);
-        let mut header = Fields::read(&mut input)?;
+        let (mut header, rest) = Fields::read(frame)?;
         let op = header.integer("op")?;
-        let start = read_so_far(&input);
-        let mut message = Fields::read(&mut input)?;
-        let end = read_so_far(&input);
-        if end < frame.len() {
-            let len = frame.len() - end;
+        let (mut message, trailing) = Fields::read(rest)?;
+        if !trailing.is_empty() {
+            let len = trailing.len();
             return Err(InvalidFrame::TrailingBytes { len });
         }
         match op {
@@ -230,7 +223,7 @@ impl Frame {
             _ => Ok(Self::Other {
                 kind,
                 seq: message.optional("seq", Fields::integer)?,
-                message: Bytes::copy_from_slice(frame.get(start..).unwrap_or_default()),
+                message: Bytes::copy_from_slice(rest),
             }),
         }
     }
@@ -333,20 +326,21 @@ fn map(fields: impl IntoIterator<Item = (&'static str, Ipld)>) -> Ipld {
     Ipld::Map(owned.collect())
 }
 
-/// How many bytes were read so far.
-fn read_so_far(input: &Cursor<&[u8]>) -> usize {
-    usize::try_from(input.position()).unwrap_or(usize::MAX)
-}
-
 /// The fields of an object that are not yet taken.
 struct Fields(BTreeMap<String, Ipld>);
 
 impl Fields {
-    fn read(input: &mut Cursor<&[u8]>) -> Result<Self, InvalidFrame> {
-        let value = serde_ipld_dagcbor::de::from_reader_once(input)
+    /// Reads the object that `bytes` begin with, and returns what comes behind it as well.
+    fn read(bytes: &[u8]) -> Result<(Self, &[u8]), InvalidFrame> {
+        let len = dag_cbor::item_len(bytes, MAX_ITEMS).map_err(|refusal| match refusal {
+            Refusal::TooManyItems => InvalidFrame::TooManyItems { limit: MAX_ITEMS },
+            Refusal::Invalid(invalid) => InvalidFrame::NotDagCbor(invalid.to_string()),
+        })?;
+        let (object, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
+        let value = serde_ipld_dagcbor::from_slice(object)
             .map_err(|error| InvalidFrame::NotDagCbor(decode_fault(&error)))?;
         match value {
-            Ipld::Map(fields) => Ok(Self(fields)),
+            Ipld::Map(fields) => Ok((Self(fields), rest)),
             _ => Err(InvalidFrame::NotAMap),
         }
     }
@@ -444,7 +438,7 @@ pub enum InvalidFrame {
         /// Its length.
         len: usize,
     },
-    /// Header or message are not DAG-CBOR, for the reason that the text gives.
+    /// Header or message are not DAG-CBOR in its one strict form, for the reason that the text gives.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
     /// There is far more in it than in any message.

@@ -92,6 +92,10 @@ impl<'de> de::Visitor<'de> for Visitor {
         Ok(Json(Ipld::Null))
     }
 
+    fn visit_none<E>(self) -> Result<Json, E> {
+        Ok(Json(Ipld::Null))
+    }
+
     fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
         Ok(Json(Ipld::Bool(value)))
     }
@@ -136,6 +140,10 @@ impl<'de> de::Visitor<'de> for Visitor {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Json, A::Error> {
         let mut fields = BTreeMap::new();
         while let Some(key) = object.next_key()? {
+            if key == NUMBER {
+                let number: String = object.next_value()?;
+                return self.visit_f64(number.parse().unwrap_or(f64::NAN));
+            }
             if fields.contains_key(&key) {
                 return Err(de::Error::custom("a key for the second time"));
             }
@@ -145,6 +153,10 @@ impl<'de> de::Visitor<'de> for Visitor {
         of_fields(fields).map(Json).map_err(de::Error::custom)
     }
 }
+
+/// The one key of the map in which `serde_json` hides numbers that are not of 64 bits, if any crate
+/// of the program has its feature `arbitrary_precision`.
+const NUMBER: &str = "$serde_json::private::Number";
 
 const NO_INTEGER: &str = "the data model has no numbers but integers, from -2^63 to 2^63 - 1";
 

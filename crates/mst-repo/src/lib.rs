@@ -5,6 +5,7 @@ mod async_stream;
 mod batch;
 mod check;
 mod commit;
+pub mod dag_cbor;
 mod dag_cbor_error;
 mod data_model;
 #[cfg(feature = "car")]
@@ -14,7 +15,6 @@ mod error;
 mod event_check;
 mod export;
 mod firehose;
-mod items;
 mod json;
 mod large;
 mod path;

@@ -9,8 +9,7 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, dag_cbo
 use mst_node::Node;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
-use crate::commit::is_commit;
-use crate::data_model::{InvalidRecord, record_fields};
+use crate::data_model::{InvalidRecord, check_record};
 use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did};
 
 /// The most operations that a commit may have.
@@ -489,11 +488,11 @@ fn check(writes: &[Write]) -> Result<(), WriteError> {
                 len: record.len(),
             });
         }
-        let fields = record_fields(record).map_err(|source| WriteError::InvalidRecord {
+        check_record(record, |_| Ok(())).map_err(|source| WriteError::InvalidRecord {
             path: path(),
             source,
         })?;
-        if Node::decode(record).is_ok() || is_commit(record, fields) {
+        if Node::decode(record).is_ok() || Commit::decode_version_2(record).is_ok() {
             return Err(WriteError::NotARecord { path: path() });
         }
     }

@@ -338,7 +338,7 @@ fn deep_nesting_in_an_unknown_field_does_not_overflow_the_stack() {
         assert!(Commit::decode(&deep).is_err());
         let deep = [nest.repeat(200_000).as_slice(), b"\x00"].concat();
         let error = Commit::decode(&with_raw(&deep)).unwrap_err();
-        assert!(matches!(error, InvalidCommit::TooManyItems { .. }));
+        assert!(matches!(error, InvalidCommit::NotDagCbor(_)), "{error}");
     }
     // A little depth is nobody's fault.
     let deep = [[0x81; 32].as_slice(), b"\x00"].concat();
@@ -408,10 +408,7 @@ fn assert_refused(fields: &BTreeMap<String, Ipld>, fault: &InvalidCommit) {
 fn assert_not_canonical(block: &[u8]) {
     let fault = Commit::decode(block).unwrap_err();
     assert!(
-        matches!(
-            fault,
-            InvalidCommit::NotDagCbor(_) | InvalidCommit::NotCanonical { .. }
-        ),
+        matches!(fault, InvalidCommit::NotDagCbor(_)),
         "{:02x?}: {fault:?}",
         &block[..block.len().min(400)]
     );

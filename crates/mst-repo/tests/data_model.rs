@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use blockstore_core::{Cid, dag_cbor_cid, raw_cid};
 use ipld_core::ipld::Ipld;
-use mst_repo::{InvalidRecord, decode_record, encode_record, ipld, is_record};
+use mst_repo::{InvalidRecord, Json, decode_record, encode_record, ipld, is_record};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,93 @@ fn what_is_no_record_is_not_encoded() {
         encode_record(&many),
         Err(InvalidRecord::TooManyItems { limit: 131_072 })
     );
+}
+
+/// Where the decoder beneath would not look, or would take it: keys, links, fields that the type does
+/// not have.
+#[test]
+fn what_is_not_dag_cbor_is_refused_wherever_it_stands() {
+    #[derive(Debug, Deserialize)]
+    struct Text {
+        #[expect(dead_code, reason = "only whether it is there counts")]
+        v: String,
+    }
+    let cid = raw_cid(b"").to_bytes();
+    let text = |rest: &[u8]| [b"\xa2\x61v\x61a\x61x".as_slice(), rest].concat();
+    let link = |len: u8, end: &[u8]| {
+        let link = [b"\xd8\x2a\x58".as_slice(), &[len, 0], &cid, end].concat();
+        [b"\xa1\x61v\x81".as_slice(), &link].concat()
+    };
+    let chunks = [
+        b"\xa1\x61v\xd8\x2a\x5f\x58\x25\x00".as_slice(),
+        &cid,
+        b"\xff",
+    ]
+    .concat();
+    decode_record::<Text>(&text(b"\xf6")).unwrap();
+    decode_record::<Ipld>(&link(37, b"")).unwrap();
+    for block in [
+        text(b"\xf7"),
+        text(b"\x9f\xff"),
+        text(b"\xc1\x00"),
+        text(b"\xf9\x00\x00"),
+        text(b"\x61\xff"),
+        text(b"\xa2\x61b\x00\x61a\x00"),
+        b"\xa1\x61v\x7f\x61a\xff".to_vec(),
+        b"\xa1\x7f\x61v\xff\x61a".to_vec(),
+        chunks,
+        link(38, b"\x09"),
+    ] {
+        let text = decode_record::<Text>(&block).unwrap_err();
+        assert!(matches!(text, InvalidRecord::Decode(_)), "{block:02x?}");
+        let any = decode_record::<Ipld>(&block).unwrap_err();
+        assert!(matches!(any, InvalidRecord::Decode(_)), "{block:02x?}");
+        assert!(!is_record(&block), "{block:02x?}");
+    }
+}
+
+/// No byte can hide how much there is.
+#[test]
+fn what_is_far_too_much_is_refused_behind_whatever_it_stands() {
+    let many = [
+        b"\x9a\x00\x05\x00\x00".as_slice(),
+        &b"\xa1\x60\xf6".repeat(0x5_0000),
+    ]
+    .concat();
+    for start in [
+        b"\xa1\x61a".as_slice(),
+        b"\xa1\x7f\x61a\xff",
+        b"\xa2\x61a\x9f\xff\x61b",
+    ] {
+        let block = [start, &many].concat();
+        let error = decode_record::<Ipld>(&block).unwrap_err();
+        let refused = [
+            InvalidRecord::TooManyItems { limit: 131_072 },
+            InvalidRecord::Decode("byte 1: an item of indefinite length".into()),
+            InvalidRecord::Decode("byte 3: an item of indefinite length".into()),
+        ];
+        assert!(refused.contains(&error), "{error}");
+    }
+}
+
+/// The JSON of a record is no record, though nothing keeps serde from encoding it.
+#[test]
+fn json_is_not_taken_for_what_it_stands_for() {
+    let json =
+        r#"{"a": [{"$link": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"}]}"#;
+    let record: Json = serde_json::from_str(json).unwrap();
+    assert_eq!(encode_record(&record), Err(InvalidRecord::ReservedKey));
+    let value: serde_json::Value = serde_json::from_str(r#"{"a": {"$bytes": ""}}"#).unwrap();
+    assert_eq!(encode_record(&value), Err(InvalidRecord::ReservedKey));
+    let Json(value) = record;
+    assert!(is_record(&encode_record(&value).unwrap()));
+}
+
+#[test]
+fn records_are_128_levels_deep_at_most() {
+    let nested = |depth: usize| [b"\xa1\x61a".as_slice(), &vec![0x81; depth - 2], b"\x80"].concat();
+    assert!(is_record(&nested(128)) && decode_record::<Ipld>(&nested(128)).is_ok());
+    assert!(!is_record(&nested(129)) && decode_record::<Ipld>(&nested(129)).is_err());
 }
 
 #[test]

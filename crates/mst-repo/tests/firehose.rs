@@ -9,12 +9,12 @@
 )]
 
 use blockstore_car::{CarReader, CarWriter};
-use blockstore_core::{Bytes, MemoryBlockStore};
+use blockstore_core::{Bytes, MemoryBlockStore, raw_cid};
 use mst_repo::{
-    CommitEvent, Curve, EventCheck, EventError, EventFault, Frame, InvalidFrame, OutOfSync,
+    Commit, CommitEvent, Curve, EventCheck, EventError, EventFault, Frame, InvalidFrame, OutOfSync,
     RepoState, SignError, SigningKey, SyncEvent, Tid, Write, Writer,
 };
-use mst_testkit::Rng;
+use mst_testkit::{Rng, SampleRepository};
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 const TIME: &str = "2026-11-21T00:00:00Z";
@@ -245,6 +245,17 @@ fn other_messages_are_told_by_their_kind_and_kept_as_they_are() {
 #[test]
 fn a_message_with_far_too_much_in_it_is_refused_before_it_is_decoded() {
     let header = b"\xa2\x61t\x68#account\x62op\x01";
+    // A key of indefinite length, and what it would hide.
+    let hidden = [
+        b"\xa1\x7f\x61x\xff\x99\xff\xff".as_slice(),
+        &b"\xa1\x60\xf6".repeat(0xffff),
+    ];
+    assert_eq!(
+        Frame::decode(&[header, &*hidden.concat()].concat()),
+        Err(InvalidFrame::NotDagCbor(
+            "byte 1: an item of indefinite length".into()
+        ))
+    );
     let frame = |len: u16| {
         let list = [b"\xa1\x61x\x99".as_slice(), &len.to_be_bytes()].concat();
         [header, list.as_slice(), &b"\xa1\x60\xf6".repeat(len.into())].concat()
@@ -254,5 +265,26 @@ fn a_message_with_far_too_much_in_it_is_refused_before_it_is_decoded() {
     assert!(
         matches!(error, InvalidFrame::TooManyItems { .. }),
         "{error}"
+    );
+}
+
+/// A `#sync` message has the commit and nothing else.
+#[test]
+fn a_sync_message_is_short() {
+    let sample = SampleRepository::generate(1, 3);
+    let commit = Commit::decode(&sample.commit.1).unwrap();
+    let mut event = SyncEvent::of_commit(&commit, 1, "2026-11-21T00:00:00Z");
+    let check = EventCheck::default();
+    assert!(check.sync(&event).is_ok());
+    let filler = vec![0; 10_000];
+    let blocks = [sample.commit.clone(), (raw_cid(&filler), filler.into())];
+    event.blocks = sample.car_of(&blocks).into();
+    let len = event.blocks.len();
+    let Err(EventError::Invalid(fault)) = check.sync(&event) else {
+        panic!("it is too long");
+    };
+    assert!(
+        matches!(*fault, EventFault::BlocksTooLarge { len: found, limit: 10_000 } if found == len),
+        "{fault}"
     );
 }

@@ -108,6 +108,12 @@ fn a_number_that_is_an_integer_is_one_however_it_is_written() {
         let block = serde_ipld_dagcbor::to_vec(&number).unwrap();
         assert_eq!(block_of(text.as_bytes()).unwrap(), block, "{text}");
     }
+    // As `serde_json` hides it, if it has the feature `arbitrary_precision`.
+    let hidden = |text: &str| format!(r#"[{{"$serde_json::private::Number": "{text}"}}]"#);
+    assert_eq!(block_of(hidden("1e2").as_bytes()).unwrap(), b"\x81\x18\x64");
+    for text in ["1.5", "1e999", "9999999999999999999999", "a"] {
+        assert_eq!(refusal(&hidden(text)).2, NO_INTEGER, "{text}");
+    }
     // Another integer might have been meant.
     for text in ["1125899906842624.0", "-9007199254740993.0", "1e300"] {
         assert_eq!(refusal(&format!("[{text} ]")).2, NO_INTEGER, "{text}");
@@ -181,6 +187,13 @@ proptest! {
         prop_assert_eq!(&other, &serde_json::from_str::<serde_json::Value>(&text).unwrap());
         prop_assert_eq!(serde_json::from_value::<Json>(other).unwrap(), value);
     }
+}
+
+/// In some formats of serde, null is an option of nothing.
+#[test]
+fn nothing_is_null() {
+    let nothing: Json = serde_ipld_dagcbor::from_slice(b"\xf6").unwrap();
+    assert_eq!(nothing, Json(Ipld::Null));
 }
 
 #[test]

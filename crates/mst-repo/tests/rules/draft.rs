@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use blockstore_car::CarWriter;
+use blockstore_car::{CarBlockStore, CarWriter};
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, dag_cbor_cid};
 use ipld_core::ipld::Ipld;
 use mst_node::{Node, height_of};
@@ -119,12 +119,19 @@ impl Draft {
         Ok(())
     }
 
-    /// Checks the message as a `#sync` with the same blocks.
+    /// Checks the message as a `#sync`, with its commit alone.
     pub(crate) fn check_sync(&self) -> Result<(), EventError> {
         let key = key(self.curve).public_key();
         let check = self.event_check(&key);
         let CommitEvent { repo, rev, .. } = &self.event;
-        let event = SyncEvent::new(repo, rev, 1, TIME, self.event.blocks.clone());
+        let car = CarBlockStore::from_bytes(self.event.blocks.clone()).unwrap();
+        let mut blocks = CarWriter::new(Vec::new(), car.roots()).unwrap();
+        for root in car.roots() {
+            if let Some(block) = car.get(root).unwrap() {
+                blocks.write_block(root, &block).unwrap();
+            }
+        }
+        let event = SyncEvent::new(repo, rev, 1, TIME, blocks.finish().unwrap().into());
         let Frame::Sync(event) = Frame::decode(&Frame::Sync(event).encode()).unwrap() else {
             panic!("it was a sync");
         };

@@ -1,67 +1,98 @@
 //! A strict reader of DAG-CBOR, item by item.
 //!
-//! Why not a value from `serde_ipld_dagcbor`: its maps lose the order of the block, it stops
-//! at 128 levels, and its errors do not say at which byte. Here nothing is copied, nothing
-//! recurses, and memory is bounded by the depth; the tests hold both against each other.
+//! `serde_ipld_dagcbor` makes values of types, and is not strict everywhere: it takes indefinite
+//! lengths in keys and links, and whatever stands in fields that a type does not have. So all that
+//! comes from strangers is read through here first. And whoever prints a record as it is finds its
+//! fields here in the order of the block, at any depth.
+//!
+//! Nothing is copied, nothing recurses, and memory is bounded by the depth.
 //!
 //! Source: <https://ipld.io/specs/codecs/dag-cbor/spec/#strictness>
 
-use atproto_mst::Cid;
-
-/// How many lists and maps may lie inside each other.
-///
-/// Indented output grows with the square of the depth: this much is 32 MB of spaces, and
-/// all the depth that 1 MiB allows would be a terabyte.
-pub(crate) const MAX_DEPTH: usize = 4_096;
+use blockstore_core::Cid;
 
 /// A piece of a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Token<'b> {
+#[derive(Debug, Clone, PartialEq)]
+pub enum Token<'b> {
+    /// Nothing.
     Null,
+    /// True or false.
     Bool(bool),
     /// From -2^64 to 2^64 - 1.
     Integer(i128),
+    /// A finite number of 64 bits, such as the data model of atproto does not have.
+    Float(f64),
+    /// Text, UTF-8.
     Text(&'b str),
+    /// Bytes.
     Bytes(&'b [u8]),
+    /// A link.
     Link(Cid),
+    /// The beginning of a list.
     List,
+    /// The beginning of a map.
     Map,
     /// The key of the value that follows, in a map.
     Key(&'b str),
-    /// The end of the innermost list or map.
+    /// The end of the innermost list, which this was.
     EndList,
+    /// The end of the innermost map, which this was.
     EndMap,
 }
 
-/// Why a block cannot be read, and from which byte on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unreadable {
-    pub(crate) offset: usize,
-    pub(crate) why: &'static str,
-}
-
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "byte {}: {}", self.offset, self.why)
+impl Token<'_> {
+    /// Whether it is a value or a key, rather than an end.
+    pub(crate) fn is_item(&self) -> bool {
+        !matches!(self, Self::EndList | Self::EndMap)
     }
 }
 
+/// Why a block cannot be read, and from which byte on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("byte {offset}: {why}")]
+pub struct InvalidDagCbor {
+    /// The byte at which what is wrong begins, counted from 0.
+    pub offset: usize,
+    /// What is wrong.
+    pub why: &'static str,
+}
+
 /// Reads a block from front to back.
-pub(crate) struct Reader<'b> {
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::dag_cbor::{Reader, Token};
+///
+/// let mut reader = Reader::new(b"\xa1\x64text\x65Hello");
+/// let mut texts = Vec::new();
+/// while let Some(token) = reader.next_token()? {
+///     if let Token::Key(text) | Token::Text(text) = token {
+///         texts.push(text);
+///     }
+/// }
+/// reader.end()?;
+/// assert_eq!(texts, ["text", "Hello"]);
+/// # Ok::<(), mst_repo::dag_cbor::InvalidDagCbor>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Reader<'b> {
     block: &'b [u8],
     at: usize,
     /// The lists and maps that are not at their end, the innermost last.
     open: Vec<Open<'b>>,
+    max_depth: usize,
     started: bool,
 }
 
+#[derive(Debug, Clone)]
 struct Open<'b> {
     /// How many items are still to come; a key and its value are two.
     left: u64,
     kind: Kind<'b>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Kind<'b> {
     List,
     Map {
@@ -71,20 +102,39 @@ enum Kind<'b> {
 }
 
 impl<'b> Reader<'b> {
-    pub(crate) fn new(block: &'b [u8]) -> Self {
+    /// How many lists and maps may lie inside each other, unless the caller says otherwise.
+    pub const MAX_DEPTH: usize = 4_096;
+
+    /// Reads `block`, whose lists and maps may lie [`MAX_DEPTH`](Self::MAX_DEPTH) deep in each other.
+    pub fn new(block: &'b [u8]) -> Self {
+        Self::with_depth(block, Self::MAX_DEPTH)
+    }
+
+    /// Reads `block`, whose lists and maps may lie `max_depth` deep in each other.
+    pub fn with_depth(block: &'b [u8], max_depth: usize) -> Self {
         Self {
             block,
             at: 0,
             open: Vec::new(),
+            max_depth,
             started: false,
         }
     }
 
-    /// Returns the next piece, or `None` behind the last.
-    pub(crate) fn next(&mut self) -> Result<Option<Token<'b>>, Unreadable> {
+    /// Returns how many bytes were read so far, which is where the next piece begins.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Returns the next piece of the item that the block begins with, or `None` behind its last.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidDagCbor`]. There is no going on behind one.
+    pub fn next_token(&mut self) -> Result<Option<Token<'b>>, InvalidDagCbor> {
         let Some(open) = self.open.last_mut() else {
             if self.started {
-                return self.end();
+                return Ok(None);
             }
             self.started = true;
             return self.item().map(Some);
@@ -104,16 +154,21 @@ impl<'b> Reader<'b> {
         }
     }
 
-    fn end(&self) -> Result<Option<Token<'b>>, Unreadable> {
+    /// Checks that nothing comes behind what was read.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidDagCbor`], if something does.
+    pub fn end(&self) -> Result<(), InvalidDagCbor> {
         if self.at == self.block.len() {
-            return Ok(None);
+            return Ok(());
         }
-        Err(self.wrong("something follows the end of the record"))
+        Err(self.wrong("something follows the end"))
     }
 
-    fn key(&mut self, previous: Option<&'b str>) -> Result<Token<'b>, Unreadable> {
+    fn key(&mut self, previous: Option<&'b str>) -> Result<Token<'b>, InvalidDagCbor> {
         let start = self.at;
-        let wrong = |why| Err(Unreadable { offset: start, why });
+        let wrong = |why| Err(InvalidDagCbor { offset: start, why });
         let (TEXT, len) = self.head()? else {
             return wrong("a key that is not text");
         };
@@ -127,10 +182,6 @@ impl<'b> Reader<'b> {
                 return wrong("a key that is out of order");
             }
         }
-        // They are what links and bytes are in JSON, so the data model reserves them.
-        if matches!(key, "$link" | "$bytes") {
-            return wrong("a key that is reserved for JSON");
-        }
         if let Some(open) = self.open.last_mut() {
             let previous = Some(key);
             open.kind = Kind::Map { previous };
@@ -138,9 +189,9 @@ impl<'b> Reader<'b> {
         Ok(Token::Key(key))
     }
 
-    fn item(&mut self) -> Result<Token<'b>, Unreadable> {
+    fn item(&mut self) -> Result<Token<'b>, InvalidDagCbor> {
         let start = self.at;
-        let wrong = |why| Err(Unreadable { offset: start, why });
+        let wrong = |why| Err(InvalidDagCbor { offset: start, why });
         if let Some(simple) = self.simple() {
             return simple;
         }
@@ -166,35 +217,48 @@ impl<'b> Reader<'b> {
         })
     }
 
-    /// What stands for itself, and what looks so but has no place in the data model.
-    fn simple(&mut self) -> Option<Result<Token<'b>, Unreadable>> {
+    /// What stands for itself, and what looks so but has no place in DAG-CBOR.
+    fn simple(&mut self) -> Option<Result<Token<'b>, InvalidDagCbor>> {
         let token = match *self.block.get(self.at)? {
             0xf4 => Token::Bool(false),
             0xf5 => Token::Bool(true),
             0xf6 => Token::Null,
-            0xf9..=0xfb => {
-                let why = "a floating-point number, which the data model does not have";
-                return Some(Err(self.wrong(why)));
+            0xfb => return Some(self.float()),
+            0xf9 | 0xfa => {
+                return Some(Err(
+                    self.wrong("a floating-point number of fewer than 64 bits")
+                ));
             }
-            0xe0.. => return Some(Err(self.wrong("a value that the data model does not have"))),
+            0xe0.. => return Some(Err(self.wrong("a value that DAG-CBOR does not have"))),
             _ => return None,
         };
         self.at += 1;
         Some(Ok(token))
     }
 
-    fn enter(&mut self, offset: usize, left: u64, kind: Kind<'b>) -> Result<(), Unreadable> {
-        if self.open.len() == MAX_DEPTH {
-            let why = "more than 4,096 lists and maps inside each other";
-            return Err(Unreadable { offset, why });
+    fn float(&mut self) -> Result<Token<'b>, InvalidDagCbor> {
+        let start = self.at;
+        let bytes = self.take(9)?.last_chunk();
+        let number = f64::from_be_bytes(bytes.copied().unwrap_or_default());
+        if !number.is_finite() {
+            let why = "a floating-point number that is none, or infinite";
+            return Err(InvalidDagCbor { offset: start, why });
+        }
+        Ok(Token::Float(number))
+    }
+
+    fn enter(&mut self, offset: usize, left: u64, kind: Kind<'b>) -> Result<(), InvalidDagCbor> {
+        if self.open.len() == self.max_depth {
+            let why = "too many lists and maps inside each other";
+            return Err(InvalidDagCbor { offset, why });
         }
         self.open.push(Open { left, kind });
         Ok(())
     }
 
-    fn link(&mut self) -> Result<Cid, Unreadable> {
+    fn link(&mut self) -> Result<Cid, InvalidDagCbor> {
         let start = self.at;
-        let wrong = |why| Unreadable { offset: start, why };
+        let wrong = |why| InvalidDagCbor { offset: start, why };
         let (BYTES, len) = self.head()? else {
             return Err(wrong("a link that is not bytes"));
         };
@@ -207,18 +271,18 @@ impl<'b> Reader<'b> {
         cid.ok_or_else(|| wrong("a link that is not a valid CID"))
     }
 
-    fn text(&mut self, len: u64) -> Result<&'b str, Unreadable> {
+    fn text(&mut self, len: u64) -> Result<&'b str, InvalidDagCbor> {
         let start = self.at;
-        str::from_utf8(self.take(len)?).map_err(|error| Unreadable {
+        str::from_utf8(self.take(len)?).map_err(|error| InvalidDagCbor {
             offset: start + error.valid_up_to(),
             why: "text that is not UTF-8",
         })
     }
 
     /// The type of an item and its length or value, which must be in its shortest form.
-    fn head(&mut self) -> Result<(u8, u64), Unreadable> {
+    fn head(&mut self) -> Result<(u8, u64), InvalidDagCbor> {
         let start = self.at;
-        let wrong = |why| Unreadable { offset: start, why };
+        let wrong = |why| InvalidDagCbor { offset: start, why };
         let [initial] = *self.take(1)? else {
             return Err(wrong("the block ends too early"));
         };
@@ -239,10 +303,10 @@ impl<'b> Reader<'b> {
         Ok((initial >> 5, number))
     }
 
-    fn take(&mut self, len: u64) -> Result<&'b [u8], Unreadable> {
+    fn take(&mut self, len: u64) -> Result<&'b [u8], InvalidDagCbor> {
         let rest = self.block.get(self.at..).unwrap_or_default();
         let taken = usize::try_from(len).ok().and_then(|len| rest.get(..len));
-        let taken = taken.ok_or(Unreadable {
+        let taken = taken.ok_or(InvalidDagCbor {
             offset: self.block.len(),
             why: "the block ends too early",
         })?;
@@ -250,9 +314,9 @@ impl<'b> Reader<'b> {
         Ok(taken)
     }
 
-    fn wrong(&self, why: &'static str) -> Unreadable {
+    fn wrong(&self, why: &'static str) -> InvalidDagCbor {
         let offset = self.at;
-        Unreadable { offset, why }
+        InvalidDagCbor { offset, why }
     }
 }
 
@@ -266,19 +330,60 @@ const MAP: u8 = 5;
 /// The number of the one tag there is.
 const LINK_TAG: u64 = 42;
 
+/// Why bytes are not decoded.
+pub(crate) enum Refusal {
+    TooManyItems,
+    Invalid(InvalidDagCbor),
+}
+
+impl From<InvalidDagCbor> for Refusal {
+    fn from(invalid: InvalidDagCbor) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// As deep as `serde_ipld_dagcbor` goes.
+pub(crate) const DECODED_DEPTH: usize = 128;
+
+/// Checks that `block` is DAG-CBOR, of no more than `max_items` items: values, and the keys of maps.
+///
+/// A decoder that makes a tree of them takes up to 1,400 bytes for three, so what comes from
+/// strangers is counted first.
+pub(crate) fn check(block: &[u8], max_items: usize) -> Result<(), Refusal> {
+    Ok(read_item(block, max_items)?.end()?)
+}
+
+/// Checks, as [`check`] does, what `bytes` begin with, and returns how long that is.
+pub(crate) fn item_len(bytes: &[u8], max_items: usize) -> Result<usize, Refusal> {
+    Ok(read_item(bytes, max_items)?.offset())
+}
+
+fn read_item(bytes: &[u8], max_items: usize) -> Result<Reader<'_>, Refusal> {
+    let mut reader = Reader::with_depth(bytes, DECODED_DEPTH);
+    let mut items = 0;
+    while let Some(token) = reader.next_token()? {
+        items += usize::from(token.is_item());
+        if items > max_items {
+            return Err(Refusal::TooManyItems);
+        }
+    }
+    Ok(reader)
+}
+
 #[cfg(test)]
 mod tests {
-    use atproto_mst::Ipld;
+    use ipld_core::ipld::Ipld;
     use mst_testkit::{Rng, SampleRepository};
 
     use super::*;
 
-    fn read(block: &[u8]) -> Result<Vec<Token<'_>>, Unreadable> {
+    fn read(block: &[u8]) -> Result<Vec<Token<'_>>, InvalidDagCbor> {
         let mut reader = Reader::new(block);
         let mut tokens = Vec::new();
-        while let Some(token) = reader.next()? {
+        while let Some(token) = reader.next_token()? {
             tokens.push(token);
         }
+        reader.end()?;
         Ok(tokens)
     }
 
@@ -323,7 +428,7 @@ mod tests {
             (b"", 0, "the block ends too early"),
             (b"\x62a", 2, "the block ends too early"),
             (b"\x81", 1, "the block ends too early"),
-            (b"\x01\x02", 1, "something follows the end of the record"),
+            (b"\x01\x02", 1, "something follows the end"),
             (b"\x18\x17", 0, "a number that is not in its shortest form"),
             (b"\x78\x01a", 0, "a number that is not in its shortest form"),
             (
@@ -337,7 +442,6 @@ mod tests {
             (b"\xa1\x01\x01", 1, "a key that is not text"),
             (b"\xa2\x61b\x01\x61a\x02", 4, "a key that is out of order"),
             (b"\xa2\x61a\x01\x61a\x02", 4, "a key for the second time"),
-            (b"\xa1\x65$link\x61a", 1, "a key that is reserved for JSON"),
             (b"\xc1\x01", 0, "a tag that is not 42, that of a link"),
             (b"\xd8\x2a\x61a", 2, "a link that is not bytes"),
             (
@@ -346,17 +450,24 @@ mod tests {
                 "a link that does not begin with a zero byte",
             ),
             (b"\xd8\x2a\x42\x00\x01", 2, "a link that is not a valid CID"),
-            (b"\xf7", 0, "a value that the data model does not have"),
+            (b"\xf7", 0, "a value that DAG-CBOR does not have"),
+            (
+                b"\xfa\x3f\x80\0\0",
+                0,
+                "a floating-point number of fewer than 64 bits",
+            ),
+            (
+                b"\xfb\x7f\xf0\0\0\0\0\0\0",
+                0,
+                "a floating-point number that is none, or infinite",
+            ),
         ];
         for (block, offset, why) in cases {
             assert_eq!(refusal(block), (*offset, *why), "{block:x?}");
         }
         assert_eq!(
-            refusal(b"\xfb\x3f\xf0\x00\x00\x00\x00\x00\x00"),
-            (
-                0,
-                "a floating-point number, which the data model does not have"
-            )
+            read(b"\xfb\x3f\xf8\0\0\0\0\0\0"),
+            Ok(vec![Token::Float(1.5)])
         );
     }
 
@@ -371,14 +482,14 @@ mod tests {
     fn depth_ends_at_its_limit_and_not_at_the_stack() {
         let nested = |depth: usize| [vec![0x81; depth - 1], vec![0x80]].concat();
         assert_eq!(
-            read(&nested(MAX_DEPTH)).map(|tokens| tokens.len()),
-            Ok(2 * MAX_DEPTH)
+            read(&nested(Reader::MAX_DEPTH)).map(|tokens| tokens.len()),
+            Ok(2 * Reader::MAX_DEPTH)
         );
-        assert_eq!(refusal(&nested(1_000_000)).0, MAX_DEPTH);
+        assert_eq!(refusal(&nested(1_000_000)).0, Reader::MAX_DEPTH);
     }
 
-    /// An oracle: what this reader accepts is what `serde_ipld_dagcbor` decodes and encodes
-    /// to the same bytes. It takes more: floats, reserved keys.
+    /// An oracle: what this reader accepts is what `serde_ipld_dagcbor` decodes and encodes to the
+    /// same bytes.
     #[test]
     fn what_is_accepted_another_decoder_reads_and_writes_the_same() {
         let sample = SampleRepository::generate(5, 300);
@@ -397,10 +508,8 @@ mod tests {
                         assert!(canonical, "{block:x?}");
                         accepted += 1;
                     }
-                    Err(unreadable) => {
-                        let stricter = unreadable.why.contains("data model")
-                            || unreadable.why.contains("reserved for JSON");
-                        assert!(!canonical || stricter, "{unreadable}: {block:x?}");
+                    Err(invalid) => {
+                        assert!(!canonical, "{invalid}: {block:x?}");
                         refused += 1;
                     }
                 }

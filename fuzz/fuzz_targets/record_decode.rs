@@ -1,0 +1,31 @@
+//! What is accepted as a record or a message is one thing, in one spelling.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mst_repo::dag_cbor::Reader;
+use mst_repo::{Frame, Ipld, decode_record, encode_record, is_record};
+
+fuzz_target!(|block: &[u8]| {
+    let value = decode_record::<Ipld>(block);
+    if is_record(block) {
+        let value = value.expect("a record is a value");
+        // That it has a key which JSON has another use for is no fault of a record.
+        if let Ok(encoded) = encode_record(&value) {
+            assert_eq!(&encoded[..], block);
+        }
+    } else if let Ok(value) = value {
+        assert!(encode_record(&value).is_err());
+        assert!(read(block));
+    }
+    if let Ok(frame) = Frame::decode(block) {
+        let encoded = frame.encode();
+        assert_eq!(Frame::decode(&encoded), Ok(frame));
+    }
+});
+
+/// Whether the strict reader takes all of it.
+fn read(block: &[u8]) -> bool {
+    let mut reader = Reader::new(block);
+    while let Ok(Some(_)) = reader.next_token() {}
+    reader.end().is_ok()
+}
