@@ -2,15 +2,15 @@
 
 use std::io::{self, Write};
 
-use atproto_mst::{Cid, SqliteBlockStore};
+use atproto_mst::{Cid, NodeStoreOptions, Repository, SqliteBlockStore};
 
 use super::line;
+use crate::database;
 use crate::failure::Failure;
 use crate::json::{JsonWriter, Layout};
 use crate::output::Output;
 use crate::quote::Harmless;
 use crate::report::Report;
-use crate::{database, input};
 
 /// A repository in a database.
 struct Listed<'h> {
@@ -31,7 +31,8 @@ pub(super) fn list(
     let size = database::size(database)?;
     let mut repositories = Vec::with_capacity(heads.len());
     for (did, commit) in heads {
-        let rev = match input::open_at(database, commit).map_err(Failure::from) {
+        let repository = Repository::open_with(database, commit, NodeStoreOptions::uncached());
+        let rev = match repository.map_err(Failure::from) {
             Ok(repository) => Some(repository.commit().rev.clone()),
             Err(Failure::Invalid(what)) => {
                 report.fault(&format_args!("{did}: {what}"));
