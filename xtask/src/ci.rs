@@ -8,7 +8,7 @@ use clap::Args;
 use mst_testkit::SampleRepository;
 
 use crate::shell::{self, command};
-use crate::{Result, conformance, others, sample};
+use crate::{Result, conformance, examples, others, sample};
 
 /// Run the checks that only the maintainers need, after the tests.
 #[derive(Debug, Args)]
@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     features()?;
     dependencies()?;
     sample::check()?;
+    examples::run()?;
     suites(arguments)?;
     agreement()?;
     fuzz(arguments.fuzz)?;

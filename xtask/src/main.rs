@@ -2,6 +2,7 @@
 
 mod ci;
 mod conformance;
+mod examples;
 mod others;
 mod peers;
 mod sample;
@@ -22,6 +23,8 @@ enum Task {
     Ci(ci::Arguments),
     /// Run the published vectors and suites.
     Conformance(conformance::Arguments),
+    /// Build and run the examples.
+    Examples,
     /// Install other implementations, and test whether they agree with ours.
     Others,
     /// Compare speed and memory with other crates for the same job.
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Ci(arguments) => ci::run(&arguments),
         Task::Conformance(arguments) => conformance::run(&arguments),
+        Task::Examples => examples::run(),
         Task::Others => others::run(),
         Task::Peers(arguments) => peers::run(&arguments),
         Task::Sample(arguments) => sample::run(&arguments),

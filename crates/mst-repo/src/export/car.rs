@@ -30,7 +30,8 @@ impl<S: BlockStore> Export<'_, S> {
     ///
     /// Blocks are read as they are written: no more than a few are in memory. If anything is
     /// missing or wrong, that is the error, and what was written by then is no whole CAR; so
-    /// whoever writes a file gives it its name afterwards.
+    /// whoever writes a file gives it its name afterwards. How it becomes the body of a response, the
+    /// example `serve_repo` of `atproto-mst` shows.
     ///
     /// # Errors
     ///

@@ -1,0 +1,71 @@
+//! Answers `com.atproto.sync.getRepo` in an asynchronous program: the body of a response, which is
+//! made as the client takes it. Of any length, it takes hardly any memory.
+//!
+//! The store waits for a disk, so the export is on a thread that may; its pieces come out of a
+//! channel. A framework for HTTP makes its body of such a stream.
+//!
+//! ```sh
+//! cargo run --features sqlite --example serve_repo -- \
+//!     /tmp/repos.sqlite did:plc:ewvi7nxzyoun6zhxrhs64oiz > repository.car
+//! ```
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use atproto_mst::{Bytes, NodeStoreOptions, Repository, SqliteBlockStore};
+use tokio::sync::mpsc;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let usage = "usage: serve_repo DATABASE DID";
+    let database = arguments.next().ok_or(usage)?;
+    let did = arguments.next().ok_or(usage)?;
+
+    let mut body = body(database, did);
+    let mut client = io::stdout().lock();
+    while let Some(piece) = body.recv().await {
+        client.write_all(&piece?)?;
+    }
+    Ok(())
+}
+
+/// The pieces of a CAR. An error breaks the response off: what came before is no whole repository.
+fn body(database: String, did: String) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (pieces, body) = mpsc::channel(4);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = export(&database, &did, Pieces(pieces.clone())) {
+            // That the client has gone is no matter.
+            let _ = pieces.blocking_send(Err(io::Error::other(error)));
+        }
+    });
+    body
+}
+
+fn export(database: &str, did: &str, output: Pieces) -> Result<()> {
+    let blocks = SqliteBlockStore::open_read_only(database)?;
+    // All that is read is of one moment, whatever is written meanwhile.
+    blocks.with_connection(|connection| connection.execute_batch("BEGIN"))?;
+    let commit = blocks.head(did)?.ok_or("no such repository")?;
+    let repository = Repository::open_with(blocks, &commit, NodeStoreOptions::uncached())?;
+    repository.export()?.write_car(output)?;
+    Ok(())
+}
+
+/// Waits with each piece until the client wants more.
+struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = Bytes::copy_from_slice(bytes);
+        let sent = self.0.blocking_send(Ok(piece));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! Runs the examples of the facade, so that each does what it says.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use mst_testkit::SampleRepository;
+
+use crate::{Result, ci, shell};
+
+const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
+
+/// Builds all examples and runs each. One that fails, or prints nothing, is an error.
+pub(crate) fn run() -> Result<()> {
+    let line = "build -p atproto-mst --examples --features async,k256,sqlite --locked";
+    shell::run(&mut ci::cargo(line))?;
+    let folder = shell::target().join("examples");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    let runner = Runner {
+        folder: &folder,
+        left: names()?,
+    };
+    runner.run_all()
+}
+
+/// The names of all examples.
+fn names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for file in fs::read_dir(shell::root().join("crates/atproto-mst/examples"))? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.file_stem().ok_or("a file has a name")?;
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+struct Runner<'f> {
+    /// What they write to.
+    folder: &'f Path,
+    /// Those that were not run yet.
+    left: Vec<String>,
+}
+
+impl Runner<'_> {
+    fn run_all(mut self) -> Result<()> {
+        let sample = SampleRepository::generate(2, 24);
+        let (car, profile) = (
+            self.write("sample.car", sample.car())?,
+            "app.bsky.actor.profile/self",
+        );
+        let nothing = b"";
+        for name in ["read_car", "decode_records", "put_record", "backfill_many"] {
+            self.run(name, &[&car], nothing)?;
+        }
+        self.run("list_collection", &[&car, "app.bsky.feed.post"], nothing)?;
+        self.run("prove_record", &[&car, profile], nothing)?;
+        self.run("bulk_build", &[], nothing)?;
+        self.run("backfill", &[], &sample.car())?;
+        let cut_off = sample.car();
+        let cut_off = cut_off.get(..6_000).ok_or("the sample has more")?;
+        self.run("salvage", &[], cut_off)?;
+
+        let database = self.path("repos.sqlite");
+        self.run("import_download", &[&database, DID, &car], nothing)?;
+        let served = self.run("serve_repo", &[&database, DID], nothing)?;
+        if served != sample.car() {
+            return Err("serve_repo: not the repository that was imported".into());
+        }
+        self.run("sweep", &[&database], nothing)?;
+        self.run(
+            "sqlite_repo",
+            &[&self.path("repo.sqlite"), "Hello"],
+            nothing,
+        )?;
+
+        // What one account's server sends, and what others make of it.
+        let said = self.run("commit", &[&self.path("frames")], nothing)?;
+        let said = String::from_utf8(said)?;
+        let (_, key) = said
+            .trim_end()
+            .rsplit_once(' ')
+            .ok_or("no key was printed")?;
+        let frames = [1, 2, 3, 4].map(|seq| self.path(&format!("frames/{seq}.frame")));
+        let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+        self.run("verify_firehose", &[&[key], &*frames].concat(), nothing)?;
+        let mirror = self.path("mirror.sqlite");
+        self.run("mirror", &[&[&mirror, key], &*frames].concat(), nothing)?;
+        let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
+        let answer = self.run("serve_repo", &[&mirror, did], nothing)?;
+        self.run("check_record", &[did, key, "app.bsky.feed.post/2"], &answer)?;
+        match self.left.as_slice() {
+            [] => Ok(()),
+            left => Err(format!("no example ran of {left:?}").into()),
+        }
+    }
+
+    /// Runs an example and returns what it prints.
+    fn run(&mut self, name: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+        eprintln!("$ {name} {}", arguments.join(" "));
+        self.left.retain(|left| left != name);
+        fs::write(self.folder.join("input"), input)?;
+        let input = fs::File::open(self.folder.join("input"))?;
+        let program = shell::target().join("debug/examples").join(name);
+        let output = Command::new(program)
+            .args(arguments)
+            .stdin(input)
+            .stderr(Stdio::inherit())
+            .output()?;
+        if output.status.success() && !output.stdout.is_empty() {
+            return Ok(output.stdout);
+        }
+        Err(format!(
+            "{name}: {}, {} bytes printed",
+            output.status,
+            output.stdout.len()
+        )
+        .into())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_string_lossy().into_owned()
+    }
+
+    fn write(&self, name: &str, bytes: Vec<u8>) -> Result<String> {
+        fs::write(self.folder.join(name), bytes)?;
+        Ok(self.path(name))
+    }
+}
