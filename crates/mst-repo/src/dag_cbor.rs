@@ -9,7 +9,7 @@
 //!
 //! Source: <https://ipld.io/specs/codecs/dag-cbor/spec/#strictness>
 
-use blockstore_core::Cid;
+use blockstore_core::{Cid, CidBytes};
 
 /// A piece of a block.
 #[derive(Debug, Clone, PartialEq)]
@@ -267,7 +267,7 @@ impl<'b> Reader<'b> {
         let bytes = bytes.ok_or_else(|| wrong("a link that does not begin with a zero byte"))?;
         // Not every form of a CID that can be read is the one that would be written.
         let cid = Cid::try_from(bytes).ok();
-        let cid = cid.filter(|cid| cid.to_bytes() == bytes);
+        let cid = cid.filter(|cid| CidBytes::from(cid).as_ref() == bytes);
         cid.ok_or_else(|| wrong("a link that is not a valid CID"))
     }
 
