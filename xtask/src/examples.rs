@@ -12,7 +12,8 @@ const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 
 /// Builds all examples and runs each. One that fails, or prints nothing, is an error.
 pub(crate) fn run() -> Result<()> {
-    let line = "build -p atproto-mst --examples --features async,k256,sqlite --locked";
+    // All at once, as the tests are, so that most of it was built for them.
+    let line = "build --workspace --examples --features atproto-mst/async --locked";
     shell::run(&mut ci::cargo(line))?;
     let folder = shell::target().join("examples");
     if folder.exists() {
