@@ -14,6 +14,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::entries::Entries;
+use crate::invalid_nodes::InvalidNodes;
 use crate::{Error, InvalidNode, NodeWalker, TreeFault};
 
 /// The nodes of a block store, decoded, with those used most kept in a cache.
@@ -49,6 +50,8 @@ pub struct NodeStore<S> {
     blocks: S,
     options: NodeStoreOptions,
     cache: Option<Cache<DigestKey, Arc<TreeNode>, MemoryLen>>,
+    /// Whether there is a cache or not.
+    invalid: InvalidNodes,
     /// No other store has it, nor had it.
     id: u64,
 }
@@ -195,12 +198,12 @@ impl<S: BlockStore> NodeStore<S> {
         static STORES: AtomicU64 = AtomicU64::new(0);
         /// A node of the average repository, with what the cache takes for it.
         const TYPICAL_NODE: u64 = 512;
-        /// The least memory of a shard, so that a node with as many bytes of keys as the limits
-        /// allow by default finds a place. What is not kept is decoded each time.
-        const SHARD: u64 = 8 << 20;
+        // The least memory of a shard, so that a node with as many bytes of keys as the limits allow
+        // finds a place. What is not kept is decoded each time.
+        let shard = (2 * options.limits.key_bytes as u64).max(8 << 20);
         let cache = (options.cache_bytes > 0).then(|| {
             let count = usize::try_from(options.cache_bytes / TYPICAL_NODE).unwrap_or(usize::MAX);
-            let most = usize::try_from(options.cache_bytes / SHARD).unwrap_or(usize::MAX);
+            let most = usize::try_from(options.cache_bytes / shard).unwrap_or(usize::MAX);
             let shards = (4 * *CORES).min(most.max(1));
             let sizes = OptionsBuilder::new()
                 .shards(1 << shards.ilog2())
@@ -215,6 +218,7 @@ impl<S: BlockStore> NodeStore<S> {
             blocks,
             options,
             cache,
+            invalid: InvalidNodes::default(),
             id: STORES.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -370,20 +374,20 @@ impl<S: BlockStore> NodeStore<S> {
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
     ) -> Result<Option<TreeNode>, Error> {
         let cid = node_cid(digest);
-        let Some(block) = self.blocks.get(&cid)? else {
-            return Ok(None);
-        };
-        let invalid = |fault: InvalidNode| Error::InvalidNode {
+        let invalid = |fault| Error::InvalidNode {
             cid,
             source: Box::new(fault),
         };
-        let node = Node::decode_within(&block, &self.options.limits)
-            .map_err(|error| invalid(error.into()))?;
-        let height = if self.options.trusted {
-            OnceLock::new()
-        } else {
-            OnceLock::from(height(&node).map_err(|error| invalid(error.into()))?)
+        if let Some(fault) = self.invalid.get(digest) {
+            return Err(invalid(fault));
+        }
+        let Some(block) = self.blocks.get(&cid)? else {
+            return Ok(None);
         };
+        let (node, height) = self.decode(&block, height).map_err(|fault| {
+            self.invalid.insert(digest, fault.clone());
+            invalid(fault)
+        })?;
         let kept = self.cache.is_some() && intended == Use::Again;
         let slots = if kept && node.has_subtrees() {
             node.len() + 1
@@ -396,6 +400,23 @@ impl<S: BlockStore> NodeStore<S> {
             height,
             links: (0..slots).map(|_| OnceLock::new()).collect(),
         }))
+    }
+}
+
+impl<S> NodeStore<S> {
+    /// Decodes a node, and finds out its height unless trees are trusted.
+    fn decode(
+        &self,
+        block: &[u8],
+        height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
+    ) -> Result<(Node, OnceLock<Option<u8>>), InvalidNode> {
+        let node = Node::decode_within(block, &self.options.limits)?;
+        let height = if self.options.trusted {
+            OnceLock::new()
+        } else {
+            OnceLock::from(height(&node)?)
+        };
+        Ok((node, height))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether a node may stand where it does, and be as large as it is: what takes more than the
 //! node itself to know.
 
-use mst_node::Limits;
+use mst_node::{DIGEST_LEN, Limits, node_cid};
 
 use crate::{Error, TreeFault, TreeNode};
 
@@ -52,16 +52,77 @@ pub(crate) fn check_order(
     left: Option<&[u8]>,
     right: Option<&[u8]>,
 ) -> Result<(), Error> {
-    let (Some(first), Some(last)) = (node.key(0), node.key(node.len().wrapping_sub(1))) else {
+    let Some((first, last)) = outer_keys(node) else {
         return Ok(());
     };
+    match order_fault(first, last, left, right) {
+        Some(fault) => Err(invalid(node, fault)),
+        None => Ok(()),
+    }
+}
+
+#[inline]
+fn outer_keys(node: &TreeNode) -> Option<(&[u8], &[u8])> {
+    Some((node.key(0)?, node.key(node.len().wrapping_sub(1))?))
+}
+
+#[inline]
+fn order_fault(
+    first: &[u8],
+    last: &[u8],
+    left: Option<&[u8]>,
+    right: Option<&[u8]>,
+) -> Option<TreeFault> {
     if left.is_some_and(|left| first <= left) {
-        return Err(invalid(node, TreeFault::KeyNotGreater));
+        return Some(TreeFault::KeyNotGreater);
     }
-    if right.is_some_and(|right| last >= right) {
-        return Err(invalid(node, TreeFault::KeyNotLess));
+    let is_behind = right.is_some_and(|right| last >= right);
+    is_behind.then_some(TreeFault::KeyNotLess)
+}
+
+/// A place below another node.
+pub(crate) struct Site<'w> {
+    pub(crate) height: u8,
+    /// The keys that enclose it, where there are such.
+    pub(crate) left: Option<&'w [u8]>,
+    pub(crate) right: Option<&'w [u8]>,
+}
+
+/// What of a node with keys decides where it may stand.
+#[derive(Debug)]
+pub(crate) struct Stature {
+    height: u8,
+    has_subtrees: bool,
+    first: Box<[u8]>,
+    last: Box<[u8]>,
+}
+
+impl Stature {
+    /// Nothing for a node without keys.
+    pub(crate) fn of(node: &TreeNode) -> Option<Self> {
+        let (first, last) = outer_keys(node)?;
+        Some(Self {
+            height: node.key_height()?,
+            has_subtrees: node.has_subtrees(),
+            first: first.into(),
+            last: last.into(),
+        })
     }
-    Ok(())
+
+    /// Checks, as [`check_level`], [`check_bottom`] and [`check_order`] do one after the other, that
+    /// the node may stand at `site`.
+    pub(crate) fn check(&self, digest: &[u8; DIGEST_LEN], site: &Site<'_>) -> Result<(), Error> {
+        let (expected, found) = (site.height, self.height);
+        let fault = if found != expected {
+            Some(TreeFault::Height { expected, found })
+        } else if expected == 0 && self.has_subtrees {
+            Some(TreeFault::BelowBottom)
+        } else {
+            order_fault(&self.first, &self.last, site.left, site.right)
+        };
+        let cid = node_cid(digest);
+        fault.map_or(Ok(()), |fault| Err(Error::InvalidTree { cid, fault }))
+    }
 }
 
 /// Checks that a node may have so many entries, with keys of so many bytes.

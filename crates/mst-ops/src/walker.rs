@@ -8,8 +8,10 @@ use blockstore_core::{BlockStore, Cid};
 use mst_node::height_of;
 
 use crate::entries::{Entries, prefix_end};
+use crate::misplaced::Misplaced;
 use crate::node_store::{Child, TreeNode, Use};
-use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault, place};
+use crate::place::{self, Site};
+use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
 
 /// A cursor in a tree, which goes down into subtrees, along a node, and up again.
 ///
@@ -103,6 +105,8 @@ pub struct WalkerPosition {
     right: Option<EntryRef>,
     /// The [`NodeStore`] that the nodes are of.
     store: u64,
+    /// Nodes on which a step down has failed.
+    misplaced: Misplaced,
 }
 
 #[derive(Clone)]
@@ -153,6 +157,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             left: None,
             right: None,
             store: nodes.id(),
+            misplaced: Misplaced::default(),
         };
         Ok(Self { nodes, at })
     }
@@ -215,6 +220,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             left: self.left_entry(),
             right: self.right_entry(),
             store: self.at.store,
+            misplaced: self.at.misplaced.clone(),
         };
         Ok(Some(Self { at, ..*self }))
     }
@@ -638,6 +644,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
                 Some(_) => Err(place::invalid(&top.node, TreeFault::BelowBottom)),
             };
         }
+        if !self.at.misplaced.is_empty()
+            && let Some(digest) = top.node.subtree_digest(top.slot)
+        {
+            self.at.misplaced.check(digest, &self.site())?;
+        }
         let Some(Child { node, linked }) =
             self.nodes.child(&top.node, top.slot, self.at.intended)?
         else {
@@ -667,13 +678,26 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Checks that the subtree here may have `child` as its top.
     fn check_place(&self, child: &TreeNode) -> Result<(), Error> {
-        let height = self.height() - 1;
-        place::check_level(child, height)?;
-        place::check_bottom(child, height)?;
         if self.nodes.options().trusted {
             place::check_heights(child)?;
         }
-        place::check_order(child, self.left_key(), self.right_key())
+        let site = self.site();
+        let checked = place::check_level(child, site.height)
+            .and_then(|()| place::check_bottom(child, site.height))
+            .and_then(|()| place::check_order(child, site.left, site.right));
+        if checked.is_err() {
+            self.at.misplaced.insert(child);
+        }
+        checked
+    }
+
+    /// The place of the subtree here.
+    fn site(&self) -> Site<'_> {
+        Site {
+            height: self.height() - 1,
+            left: self.left_key(),
+            right: self.right_key(),
+        }
     }
 
     /// The frame at `depth`, which is no deeper than the walker stands.

@@ -8,6 +8,7 @@ use blockstore_core::{BlockStore, Cid};
 use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
 use crate::batch::Batch;
+use crate::damaged::RememberingDamage;
 use crate::large::LargeRecords;
 use crate::record::PathCheck;
 use crate::repository::read_block;
@@ -140,7 +141,8 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// Nothing is taken from the cache of nodes: what is in there may be gone from the store since.
     pub fn faults(&self) -> Faults<'_, S> {
-        let nodes = self.nodes().verifying();
+        let options = *self.nodes().verifying().options();
+        let nodes = NodeStore::with_options(RememberingDamage::new(self.blocks()), options);
         let mut found = VecDeque::new();
         let position = match NodeWalker::new(&nodes, &self.commit().data) {
             Ok(walker) => Some(walker.into_position()),
@@ -167,7 +169,7 @@ impl<S: BlockStore> Repository<S> {
 
 /// An iterator over what is missing or wrong in a repository, from [`Repository::faults`].
 pub struct Faults<'r, S> {
-    nodes: NodeStore<&'r S>,
+    nodes: NodeStore<RememberingDamage<&'r S>>,
     /// Where the walk has come to, until it is over.
     position: Option<WalkerPosition>,
     turn: Turn,

@@ -7,6 +7,7 @@ mod check;
 mod commit;
 pub mod dag_cbor;
 mod dag_cbor_error;
+mod damaged;
 mod data_model;
 #[cfg(feature = "car")]
 mod decoder;

@@ -48,7 +48,11 @@ use crate::{Commit, Error};
 pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, Error> {
     let nodes = NodeStore::with_options(blocks, NodeStoreOptions::uncached());
     let mut found = Reachable::default();
+    let mut seen = HashSet::new();
     for root in roots {
+        if !seen.insert(root) {
+            continue;
+        }
         let block = read_block(blocks, root)?;
         let tree = match Commit::decode_version_2(&block) {
             Ok(commit) => {
@@ -117,6 +121,10 @@ impl Reachable {
         nodes: &NodeStore<S>,
         root: &Cid,
     ) -> Result<(), Error> {
+        if digest_of(root).is_some_and(|digest| self.nodes.contains(digest)) {
+            // A tree before has it, and all below.
+            return Ok(());
+        }
         // Where a node with keys comes again in one tree, they are not in order.
         let mut keyless = HashSet::new();
         let mut nodes = NodeWalker::new(nodes, root)?.nodes();

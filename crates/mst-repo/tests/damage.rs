@@ -355,3 +355,105 @@ impl BlockStore for Watched<'_> {
         self.blocks.get(cid)
     }
 }
+
+// ---- What is wrong once is wrong wherever it is linked to.
+
+/// A repository whose top node has 40 keys, and in each slot a link to `child`.
+fn everywhere(store: &MemoryBlockStore, child: Cid) -> Cid {
+    let value = put_record(store);
+    let mut top = NodeBuilder::new(Some(&child)).unwrap();
+    for n in 10..50 {
+        let key = key_of_height(&format!("com.example.note/{n}"), 1);
+        top.push(key.as_bytes(), &value, Some(&child)).unwrap();
+    }
+    let top = top.finish();
+    store.put(&top.cid(), top.encode().into()).unwrap();
+    commit_of(store, top.cid())
+}
+
+#[test]
+fn a_bad_node_is_read_once_however_many_links_lead_to_it() {
+    let store = MemoryBlockStore::new();
+    let no_node = b"\xa1\x61a\x01".as_slice();
+    store.put(&dag_cbor_cid(no_node), no_node.into()).unwrap();
+    // Right behind the last key alone, which it is read for again.
+    let behind = put(
+        &store,
+        None,
+        &key_of_height("com.example.note/a", 0),
+        &put_record(&store),
+    );
+    // On no level.
+    let high = put(
+        &store,
+        None,
+        &key_of_height("com.example.note/a", 3),
+        &put_record(&store),
+    );
+    for (child, faults, reads) in [
+        (dag_cbor_cid(no_node), 41, 1),
+        (behind, 40, 2),
+        (high, 41, 1),
+    ] {
+        let commit = everywhere(&store, child);
+        let watched = Watched::new(&store);
+        let repository = Repository::open(&watched, &commit).unwrap();
+        assert_eq!(repository.faults().count(), faults);
+        assert_eq!(watched.reads(&child), reads);
+
+        let watched = Watched::new(&store);
+        let repository = Repository::open(&watched, &commit).unwrap();
+        let found = repository.salvage();
+        let found = found.filter(|found| matches!(found, Salvaged::Fault(_)));
+        assert_eq!(found.count(), faults);
+        assert_eq!(watched.reads(&child), reads);
+    }
+}
+
+/// A store in which one block has changed.
+struct Rotten<'b> {
+    watched: Watched<'b>,
+    rotten: Cid,
+}
+
+impl BlockStore for Rotten<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        let block = self.watched.get(cid)?;
+        if *cid == self.rotten {
+            return Err(StoreError::HashMismatch(*cid));
+        }
+        Ok(block)
+    }
+}
+
+#[test]
+fn a_damaged_record_is_read_once_however_many_paths_lead_to_it() {
+    let store = MemoryBlockStore::new();
+    let rotten = put_record(&store);
+    let paths = (0..300).map(|n| (format!("com.example.note/{n:03}"), rotten));
+    let commit = commit(&store, paths);
+    let rotten = Rotten {
+        watched: Watched::new(&store),
+        rotten,
+    };
+    let repository = Repository::open(&rotten, &commit).unwrap();
+    assert_eq!(repository.faults().count(), 300);
+    // With others at once, and by itself.
+    assert_eq!(rotten.watched.reads(&rotten.rotten), 2);
+}
+
+#[test]
+fn a_root_that_is_named_again_is_not_read_again() {
+    let sample = SampleRepository::generate(40, 20);
+    let store = MemoryBlockStore::new();
+    store.put_many(&sample.blocks()).unwrap();
+    let watched = Watched::new(&store);
+    let (commit, root) = (sample.commit.0, sample.tree.root);
+    // Of the same tree, by way of another commit too.
+    let other = commit_of(&store, root);
+    let roots = [commit, other, root].repeat(50);
+    let used = reachable(&watched, &roots).unwrap();
+    assert_eq!(used.len(), sample.blocks().len() + 1);
+    assert_eq!((watched.reads(&commit), watched.reads(&other)), (1, 1));
+    assert!(watched.reads(&root) <= 3, "{}", watched.reads(&root));
+}

@@ -1,0 +1,51 @@
+//! Blocks that are damaged, so that each is read and hashed once, however many links lead to it.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
+
+/// A store that remembers which blocks were damaged, for one who reads it through meanwhile.
+#[derive(Debug)]
+pub(crate) struct RememberingDamage<S> {
+    blocks: S,
+    damaged: Mutex<HashSet<Cid>>,
+}
+
+impl<S> RememberingDamage<S> {
+    pub(crate) fn new(blocks: S) -> Self {
+        Self {
+            blocks,
+            damaged: Mutex::default(),
+        }
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, HashSet<Cid>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: BlockStore> BlockStore for RememberingDamage<S> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        if self.damaged().contains(cid) {
+            return Err(StoreError::HashMismatch(*cid));
+        }
+        self.blocks.get(cid).inspect_err(|error| {
+            if let StoreError::HashMismatch(cid) = error {
+                self.damaged().insert(*cid);
+            }
+        })
+    }
+
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        self.blocks.has(cid)
+    }
+
+    fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let damaged = cids.iter().find(|cid| self.damaged().contains(cid));
+        if let Some(cid) = damaged {
+            return Err(StoreError::HashMismatch(*cid));
+        }
+        self.blocks.get_many(cids)
+    }
+}
