@@ -29,6 +29,8 @@ pub(crate) enum Begun {
     Reading,
     /// One for writing.
     Writing,
+    /// One that was to be undone, and could not be so far.
+    Undoing,
 }
 
 /// Some of the keys of the table of blocks, in their order.
@@ -132,13 +134,23 @@ impl Database {
         let mut page = self.prepare(&self.sql.page)?;
         let mut rows = page.query(params![after, Page::LEN]).map_err(failed)?;
         let mut cids = Vec::new();
-        let mut last = None;
+        let mut previous = after.to_vec();
         while let Some(row) = rows.next().map_err(failed)? {
-            cids.push(read_cid(row, 0, &self.schema.blocks));
-            if cids.len() == Page::LEN as usize {
-                last = Some(row.get(0).map_err(failed)?);
+            let key = row
+                .get_ref(0)
+                .map_err(failed)?
+                .as_blob()
+                .unwrap_or_default();
+            if key <= previous.as_slice() {
+                // From such a key it would go round in circles.
+                return Err(SqliteError::key_order().into());
             }
+            previous.clear();
+            previous.extend_from_slice(key);
+            cids.push(read_cid(row, 0, &self.schema.blocks));
         }
+        let is_full = cids.len() == Page::LEN as usize;
+        let last = is_full.then_some(previous);
         Ok(Page { cids, last })
     }
 
@@ -234,7 +246,22 @@ impl Database {
         Ok(())
     }
 
+    /// Undoes what could not be undone when its time had come, so that nothing that is done now is
+    /// undone with it one day.
+    pub(crate) fn settle(&self) -> Result<(), StoreError> {
+        if self.begun.get() != Begun::Undoing {
+            return Ok(());
+        }
+        let undone = self.connection.execute_batch("ROLLBACK");
+        if !self.connection.is_autocommit() {
+            undone.map_err(failed)?;
+        }
+        self.begun.set(Begun::Nothing);
+        Ok(())
+    }
+
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
+        self.settle()?;
         // Some errors make SQLite undo all of a transaction and end it. Each statement after that
         // would be a transaction of its own.
         if self.begun.get() != Begun::Nothing && self.connection.is_autocommit() {

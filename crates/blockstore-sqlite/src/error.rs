@@ -146,6 +146,16 @@ impl SqliteError {
     }
 }
 
+impl SqliteError {
+    /// The keys of a table are not in their order, which SQLite does not look at.
+    #[cold]
+    pub(crate) fn key_order() -> Self {
+        let code = ffi::Error::new(ffi::SQLITE_CORRUPT_INDEX);
+        let what = "keys out of order".to_owned();
+        Self::Corrupt(rusqlite::Error::SqliteFailure(code, Some(what)))
+    }
+}
+
 impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
         let Some(&ffi::Error {
@@ -162,7 +172,10 @@ impl From<rusqlite::Error> for SqliteError {
             ffi::SQLITE_READONLY_DIRECTORY
             | ffi::SQLITE_READONLY_CANTINIT
             | ffi::SQLITE_READONLY_CANTLOCK
-            | ffi::SQLITE_READONLY_RECOVERY => return Self::CannotOpen(error),
+            | ffi::SQLITE_READONLY_RECOVERY
+            | ffi::SQLITE_READONLY_ROLLBACK => return Self::CannotOpen(error),
+            // The file is shorter than it says.
+            ffi::SQLITE_IOERR_SHORT_READ => return Self::Corrupt(error),
             _ => {}
         }
         match code {
@@ -212,6 +225,8 @@ mod tests {
             (ffi::SQLITE_READONLY_DBMOVED, "ReadOnly"),
             (ffi::SQLITE_READONLY_DIRECTORY, "CannotOpen"),
             (ffi::SQLITE_READONLY_CANTINIT, "CannotOpen"),
+            (ffi::SQLITE_READONLY_ROLLBACK, "CannotOpen"),
+            (ffi::SQLITE_IOERR_SHORT_READ, "Corrupt"),
             (ffi::SQLITE_CANTOPEN, "CannotOpen"),
             (ffi::SQLITE_CANTOPEN_ISDIR, "CannotOpen"),
             (ffi::SQLITE_NOTADB, "NotADatabase"),

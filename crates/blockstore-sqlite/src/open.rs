@@ -34,8 +34,15 @@ pub(crate) fn file(path: &Path, options: &SqliteOptions) -> Result<Database, Sql
 ///
 /// Source: <https://www.sqlite.org/uri.html>
 fn immutable_uri(path: &Path) -> String {
-    let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_encoded_bytes() {
+    // With an authority, though an empty one, so that no path begins with what looks like one.
+    let path = path.as_os_str().as_encoded_bytes();
+    let start = if path.starts_with(b"/") {
+        "file://"
+    } else {
+        "file:"
+    };
+    let mut uri = start.to_owned();
+    for byte in path {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
                 uri.push(char::from(*byte));

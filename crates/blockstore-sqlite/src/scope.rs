@@ -35,6 +35,7 @@ impl<'d> Scope<'d> {
     ///
     /// [`SqliteError::NestedTransaction`] inside another one.
     pub(crate) fn transaction(database: &'d Database) -> Result<Self, StoreError> {
+        database.settle()?;
         if !database.connection.is_autocommit() {
             return Err(SqliteError::NestedTransaction.into());
         }
@@ -51,6 +52,7 @@ impl<'d> Scope<'d> {
     ///
     /// [`SqliteError::WriteInSnapshot`] inside one for reading.
     pub(crate) fn write(database: &'d Database) -> Result<Self, StoreError> {
+        database.settle()?;
         match database.begun.get() {
             Begun::Nothing if database.connection.is_autocommit() => Self::transaction(database),
             Begun::Nothing => {
@@ -58,12 +60,14 @@ impl<'d> Scope<'d> {
                 Ok(Self::new(database, Kind::Savepoint))
             }
             Begun::Reading => Err(SqliteError::WriteInSnapshot.into()),
-            Begun::Writing => Ok(Self::new(database, Kind::Part)),
+            // Settled by now.
+            Begun::Writing | Begun::Undoing => Ok(Self::new(database, Kind::Part)),
         }
     }
 
     /// Begins to read what must be of one moment.
     pub(crate) fn read(database: &'d Database) -> Result<Self, StoreError> {
+        database.settle()?;
         if !database.connection.is_autocommit() {
             return Ok(Self::new(database, Kind::Reading));
         }
@@ -115,7 +119,14 @@ impl Drop for Scope<'_> {
             self.undo();
         }
         if self.kind == Kind::Transaction {
-            self.database.begun.set(Begun::Nothing);
+            // Undoing it may have failed, as when the connection was interrupted.
+            let ended = self.database.connection.is_autocommit();
+            let begun = if ended {
+                Begun::Nothing
+            } else {
+                Begun::Undoing
+            };
+            self.database.begun.set(begun);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Blocks in SQLite, as a block store.
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, check_block};
 use rusqlite::Connection;
@@ -67,7 +69,11 @@ impl SqliteBlockStore {
     ///
     /// The file is put into WAL mode, in which SQLite writes commits to a log beside it
     /// (`-wal`, with `-shm` to find things there) and now and then carries them over. These
-    /// two are part of the database for as long as they are there: copy all three or none.
+    /// two are part of the database for as long as they are there. A copy is made by `VACUUM INTO`
+    /// ([`with_connection`](Self::with_connection)), and never by reading the files: when a process
+    /// closes a file that it has read so, the system drops the locks that SQLite has in that process.
+    /// Before a file is put back or deleted, all stores on it are closed, and the other two deleted.
+    ///
     /// The mode needs shared memory, so all processes must be on one machine. A database that
     /// cannot have it stays in the mode that it has, and readers and the writer then wait for
     /// each other.
@@ -99,8 +105,7 @@ impl SqliteBlockStore {
     ///
     /// While a database is in WAL mode, reading it too needs the two files beside it. Where
     /// neither they nor the permission to make them is there, such as on a medium that cannot
-    /// be written, it cannot be opened; set `PRAGMA journal_mode = DELETE` before it goes
-    /// there.
+    /// be written, it cannot be opened: see [`Access::Immutable`].
     ///
     /// # Errors
     ///
@@ -329,8 +334,8 @@ impl SqliteBlockStore {
     /// Drops the blocks for which `keep` says no, and returns how many there were.
     ///
     /// It goes through the keys, 1,000 at a time, and each time drops what is to be dropped in
-    /// one transaction. So others can write in between, the log beside the file stays
-    /// short, and memory is bounded: no block is loaded. Killed half way, it has dropped some of
+    /// one transaction, and waits half as long as that took. So others can write in between, the log
+    /// beside the file stays short, and memory is bounded: no block is loaded. Killed half way, it has dropped some of
     /// those blocks, and none else; begun again, it drops the rest.
     ///
     /// If anybody may put blocks meanwhile, `keep` must know of them. Otherwise find out what
@@ -363,15 +368,23 @@ impl SqliteBlockStore {
         let mut swept = 0;
         let mut after = Some(Page::START.to_vec());
         while let Some(last) = after {
+            let begin = Instant::now();
             let (count, next) = self
                 .shared
                 .hold(|database| database.sweep_page(&last, &mut keep))?;
             swept += count;
             after = next;
+            if after.is_some() {
+                // Who waits for the lock looks for it now and then, and would never find it free.
+                thread::sleep((begin.elapsed() / 2).min(LONGEST_PAUSE));
+            }
         }
         Ok(swept)
     }
 }
+
+/// The longest pause between the pages of a sweep: SQLite looks for a lock at least as often.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl BlockStore for SqliteBlockStore {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {

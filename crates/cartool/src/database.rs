@@ -42,7 +42,7 @@ pub(crate) fn open_all_for_reading(
     path: &Path,
 ) -> Result<(SqliteBlockStore, Vec<(String, Cid)>), Failure> {
     let database = match open_as(path, Access::ReadOnly) {
-        // Nobody may make a log here. Where there is none, nobody has one.
+        // Nobody may make a log here. Where there is none, nobody has one, and nothing is undone.
         Err(SqliteError::CannotOpen(_)) if !has_log(path) => open_as(path, Access::Immutable),
         opened => opened,
     };
@@ -99,10 +99,12 @@ fn has_tables(path: &Path) -> Result<bool, SqliteError> {
     Ok(connection.query_row(ANY, [], |row| row.get(0))?)
 }
 
-/// Whether there is anything in the log of the database at `path`.
+/// Whether there is anything in a log of the database at `path`.
 fn has_log(path: &Path) -> bool {
-    let log = fs::metadata(beside(path, "-wal"));
-    log.is_ok_and(|log| log.len() > 0)
+    let mut logs = ["-wal", "-journal"]
+        .map(|end| fs::metadata(beside(path, end)))
+        .into_iter();
+    logs.any(|log| log.is_ok_and(|log| log.len() > 0))
 }
 
 /// Refuses to write a file in the place of a database, or of one of the files beside it.

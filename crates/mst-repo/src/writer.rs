@@ -187,7 +187,7 @@ pub enum WriteError {
     Sign(#[source] SignError),
     /// The store did not take the commit.
     #[error("the commit could not be stored")]
-    Store(#[source] StoreError),
+    Store(#[from] StoreError),
     /// The commit does not lead back to the tree before it, so something in this library is
     /// wrong. It was not stored.
     #[error("the commit does not lead back to where it came from")]
@@ -341,7 +341,7 @@ impl<S: BlockStore> Writer<S> {
             removed: Vec::new(),
             replaced: Vec::new(),
         };
-        store(tree.nodes().blocks(), &new).map_err(WriteError::Store)?;
+        store(tree.nodes().blocks(), &new)?;
         let writer = Self {
             tree,
             commit,
@@ -456,7 +456,7 @@ impl<S: BlockStore> Writer<S> {
             removed,
             commit,
         };
-        store(self.blocks(), &new).map_err(WriteError::Store)?;
+        store(self.blocks(), &new)?;
         self.tree = tree;
         self.commit = new.commit.clone();
         self.cid = cid;

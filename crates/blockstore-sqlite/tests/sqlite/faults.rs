@@ -208,3 +208,36 @@ fn errors_say_what_they_are_at_each_level() {
     assert_eq!(error.cid(), None);
     assert!(SqliteError::find(&StoreError::HashMismatch(dag_cbor_cid(b""))).is_none());
 }
+
+/// A page begins behind the last key of the one before, and would begin there again and again.
+#[test]
+fn a_key_that_is_out_of_order_is_damage_and_not_a_circle() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let blocks: Vec<(Cid, Bytes)> = (0..2_500_u32)
+        .map(|n| Bytes::copy_from_slice(&n.to_be_bytes()))
+        .map(|block| (raw_cid(&block), block))
+        .collect();
+    store.put_many(&blocks).unwrap();
+    drop(store);
+    let mut keys: Vec<Vec<u8>> = blocks.iter().map(|(cid, _)| cid.to_bytes()).collect();
+    keys.sort();
+    let mut file = std::fs::read(folder.database()).unwrap();
+    let key = &keys[999];
+    let at = file.windows(key.len()).position(|window| window == key);
+    file[at.unwrap() + 1] = 0x51;
+    std::fs::write(folder.database(), file).unwrap();
+
+    let store = folder.open();
+    let listed: Vec<_> = store.cids().take(10_000).collect();
+    assert!(listed.len() < 2_600, "{}", listed.len());
+    let errors: Vec<_> = listed.into_iter().filter_map(Result::err).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(
+        fault::<()>(Err(errors.into_iter().next().unwrap())),
+        "Corrupt"
+    );
+    assert_eq!(fault(store.retain(|_| true)), "Corrupt");
+    let swept = store.transaction(|transaction| transaction.retain(|_| true));
+    assert_eq!(fault(swept), "Corrupt");
+}

@@ -117,6 +117,14 @@ fn a_file_that_nobody_changes_is_read_without_any_other_beside_it() {
     assert_eq!(names(), [path.file_name().unwrap()]);
     let refused = store.put(&dag_cbor_cid(b"\xa0"), b"\xa0".as_slice().into());
     assert_eq!(fault(refused), "ReadOnly");
+
+    // Two slashes at the start of a path are one, and in a URI they would be something else.
+    #[cfg(unix)]
+    {
+        let path = format!("/{}", path.to_str().unwrap());
+        let store = SqliteBlockStore::open_with(path, &options).unwrap();
+        assert_holds(&store, &blocks);
+    }
 }
 
 #[test]

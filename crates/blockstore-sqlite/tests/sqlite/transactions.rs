@@ -418,3 +418,43 @@ fn inside_a_callers_transaction_the_caller_decides() {
         assert_eq!(store.len().unwrap(), expected);
     }
 }
+
+/// A deadline that has passed interrupts the undoing too.
+#[test]
+fn what_could_not_be_undone_is_undone_before_anything_else_is_done() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let folder = Folder::new();
+    let blocks = blocks(1, 3);
+    let is_late = Arc::new(AtomicBool::new(false));
+    let mut connection = Connection::open(folder.database()).unwrap();
+    let handler = Arc::clone(&is_late);
+    let handler = move || handler.load(Ordering::Relaxed);
+    connection.progress_handler(1, Some(handler)).unwrap();
+    let store = SqliteBlockStore::from_connection(connection, &SqliteOptions::default()).unwrap();
+    let interrupted = || {
+        let failed = store.transaction(|transaction| {
+            transaction.put(&blocks[0].0, blocks[0].1.clone())?;
+            is_late.store(true, Ordering::Relaxed);
+            transaction.has(&blocks[1].0)
+        });
+        assert!(failed.is_err());
+        store.with_connection(|connection| assert!(!connection.is_autocommit()));
+        // As long as it cannot be undone, nothing is done.
+        assert!(store.put(&blocks[1].0, blocks[1].1.clone()).is_err());
+        is_late.store(false, Ordering::Relaxed);
+    };
+    interrupted();
+    store.put(&blocks[1].0, blocks[1].1.clone()).unwrap();
+    interrupted();
+    store
+        .transaction(|transaction| transaction.put(&blocks[2].0, blocks[2].1.clone()))
+        .unwrap();
+    interrupted();
+    assert_holds(&store, &blocks[1..]);
+    drop(store);
+    let store = folder.open();
+    assert_holds(&store, &blocks[1..]);
+    assert_eq!(store.len().unwrap(), 2);
+}
