@@ -1,7 +1,8 @@
 //! Runs the examples of the facade, so that each does what it says.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mst_testkit::SampleRepository;
@@ -14,6 +15,14 @@ const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 pub(crate) fn run() -> Result<()> {
     // All at once, as the tests are, so that most of it was built for them.
     let line = "build --workspace --examples --features atproto-mst/async --locked";
+    let names = names()?;
+    for name in &names {
+        // So that none is run which was not built now.
+        match fs::remove_file(program(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
     shell::run(&mut ci::cargo(line))?;
     let folder = shell::target().join("examples");
     if folder.exists() {
@@ -22,9 +31,13 @@ pub(crate) fn run() -> Result<()> {
     fs::create_dir_all(&folder)?;
     let runner = Runner {
         folder: &folder,
-        left: names()?,
+        left: names,
     };
     runner.run_all()
+}
+
+fn program(name: &str) -> PathBuf {
+    shell::target().join("debug/examples").join(name)
 }
 
 /// The names of all examples.
@@ -96,7 +109,7 @@ impl Runner<'_> {
         self.run("check_record", &[did, key, "app.bsky.feed.post/2"], &answer)?;
         match self.left.as_slice() {
             [] => Ok(()),
-            left => Err(format!("no example ran of {left:?}").into()),
+            left => Err(format!("these examples were not run: {left:?}").into()),
         }
     }
 
@@ -106,8 +119,7 @@ impl Runner<'_> {
         self.left.retain(|left| left != name);
         fs::write(self.folder.join("input"), input)?;
         let input = fs::File::open(self.folder.join("input"))?;
-        let program = shell::target().join("debug/examples").join(name);
-        let output = Command::new(program)
+        let output = Command::new(program(name))
             .args(arguments)
             .stdin(input)
             .stderr(Stdio::inherit())

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 
 use atproto_mst::{Bytes, NodeStoreOptions, Repository, SqliteBlockStore};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -24,34 +25,36 @@ async fn main() -> Result<()> {
     let database = arguments.next().ok_or(usage)?;
     let did = arguments.next().ok_or(usage)?;
 
-    let mut body = body(database, did);
+    let (mut body, export) = body(database, did);
     let mut client = io::stdout().lock();
     while let Some(piece) = body.recv().await {
         client.write_all(&piece?)?;
     }
-    Ok(())
+    // That no more comes may also mean that it panicked.
+    Ok(export.await?)
 }
 
 /// The pieces of a CAR. An error breaks the response off: what came before is no whole repository.
-fn body(database: String, did: String) -> mpsc::Receiver<io::Result<Bytes>> {
+fn body(database: String, did: String) -> (mpsc::Receiver<io::Result<Bytes>>, JoinHandle<()>) {
     let (pieces, body) = mpsc::channel(4);
-    tokio::task::spawn_blocking(move || {
+    let export = tokio::task::spawn_blocking(move || {
         if let Err(error) = export(&database, &did, Pieces(pieces.clone())) {
             // That the client has gone is no matter.
             let _ = pieces.blocking_send(Err(io::Error::other(error)));
         }
     });
-    body
+    (body, export)
 }
 
 fn export(database: &str, did: &str, output: Pieces) -> Result<()> {
     let blocks = SqliteBlockStore::open_read_only(database)?;
     // All that is read is of one moment, whatever is written meanwhile.
-    blocks.with_connection(|connection| connection.execute_batch("BEGIN"))?;
-    let commit = blocks.head(did)?.ok_or("no such repository")?;
-    let repository = Repository::open_with(blocks, &commit, NodeStoreOptions::uncached())?;
-    repository.export()?.write_car(output)?;
-    Ok(())
+    blocks.snapshot(|blocks| {
+        let commit = blocks.head(did)?.ok_or("no such repository")?;
+        let repository = Repository::open_with(blocks, &commit, NodeStoreOptions::uncached())?;
+        repository.export()?.write_car(output)?;
+        Ok(())
+    })
 }
 
 /// Waits with each piece until the client wants more.

@@ -29,6 +29,8 @@ pub(crate) enum Begun {
     Reading,
     /// One for writing.
     Writing,
+    /// One for writing, of which a part has failed and could not be undone. The rest will not be done.
+    Failed,
     /// One that was to be undone, and could not be so far.
     Undoing,
 }
@@ -264,7 +266,9 @@ impl Database {
         self.settle()?;
         // Some errors make SQLite undo all of a transaction and end it. Each statement after that
         // would be a transaction of its own.
-        if self.begun.get() != Begun::Nothing && self.connection.is_autocommit() {
+        let begun = self.begun.get();
+        let ended = begun != Begun::Nothing && self.connection.is_autocommit();
+        if ended || begun == Begun::Failed {
             return Err(SqliteError::TransactionEnded.into());
         }
         self.connection.prepare_cached(sql).map_err(failed)

@@ -144,9 +144,7 @@ impl SqliteError {
         }
         None
     }
-}
 
-impl SqliteError {
     /// The keys of a table are not in their order, which SQLite does not look at.
     #[cold]
     pub(crate) fn key_order() -> Self {

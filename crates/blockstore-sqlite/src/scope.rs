@@ -60,8 +60,9 @@ impl<'d> Scope<'d> {
                 Ok(Self::new(database, Kind::Savepoint))
             }
             Begun::Reading => Err(SqliteError::WriteInSnapshot.into()),
-            // Settled by now.
-            Begun::Writing | Begun::Undoing => Ok(Self::new(database, Kind::Part)),
+            Begun::Writing => Ok(Self::new(database, Kind::Part)),
+            // That it is to be undone still was settled.
+            Begun::Failed | Begun::Undoing => Err(SqliteError::TransactionEnded.into()),
         }
     }
 
@@ -102,13 +103,15 @@ impl<'d> Scope<'d> {
     /// Undoes what was done. SQLite may have done that itself, and has nothing to report but
     /// that: an error here would say nothing that the one before it did not.
     fn undo(&self) {
-        let sql: &[&str] = match self.kind {
-            Kind::Transaction | Kind::Part => &["ROLLBACK"],
-            Kind::Savepoint => &["ROLLBACK TO blockstore", "RELEASE blockstore"],
-            Kind::Reading => &[],
+        let sql = match self.kind {
+            Kind::Transaction | Kind::Part => "ROLLBACK",
+            // The second is not done if the first fails.
+            Kind::Savepoint => "ROLLBACK TO blockstore; RELEASE blockstore",
+            Kind::Reading => return,
         };
-        for sql in sql {
-            self.database.execute(sql, []).ok();
+        self.database.connection.execute_batch(sql).ok();
+        if self.kind == Kind::Part && !self.database.connection.is_autocommit() {
+            self.database.begun.set(Begun::Failed);
         }
     }
 }

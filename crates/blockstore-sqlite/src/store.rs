@@ -174,7 +174,9 @@ impl SqliteBlockStore {
 
     /// Returns the connection.
     pub fn into_connection(self) -> Connection {
-        self.shared.into_inner().connection
+        let database = self.shared.into_inner();
+        database.settle().ok();
+        database.connection
     }
 
     /// Runs `work` with the connection: for settings, and for tables of the caller's own.
@@ -189,7 +191,11 @@ impl SqliteBlockStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
-        self.shared.hold(|database| work(&database.connection))
+        self.shared.hold(|database| {
+            // If it fails, so does what is done now, or it is undone too.
+            database.settle().ok();
+            work(&database.connection)
+        })
     }
 
     /// Runs `work` in one transaction: if it returns `Ok`, all that it has changed through the
@@ -346,8 +352,8 @@ impl SqliteBlockStore {
     ///
     /// # Errors
     ///
-    /// [`SqliteError::InvalidCid`] if a key is not a CID, and what SQLite reports. As when
-    /// killed, the blocks dropped so far stay so.
+    /// [`SqliteError::InvalidCid`] if a key is not a CID, [`SqliteError::Corrupt`] if keys are out of
+    /// order, and what SQLite reports. As when killed, the blocks dropped so far stay so.
     ///
     /// # Examples
     ///
@@ -369,12 +375,14 @@ impl SqliteBlockStore {
         let mut after = Some(Page::START.to_vec());
         while let Some(last) = after {
             let begin = Instant::now();
-            let (count, next) = self
-                .shared
-                .hold(|database| database.sweep_page(&last, &mut keep))?;
+            let (page, is_free) = self.shared.hold(|database| {
+                let page = database.sweep_page(&last, &mut keep);
+                (page, database.connection.is_autocommit())
+            });
+            let (count, next) = page?;
             swept += count;
             after = next;
-            if after.is_some() {
+            if after.is_some() && is_free {
                 // Who waits for the lock looks for it now and then, and would never find it free.
                 thread::sleep((begin.elapsed() / 2).min(LONGEST_PAUSE));
             }

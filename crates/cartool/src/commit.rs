@@ -45,7 +45,7 @@ fn check_files(args: &CommitArgs) -> Result<(), Failure> {
         return usage("a CAR is not changed in its place: say with -o where the copy goes");
     }
     if let (Some(slice), Some(output)) = (&args.slice, &args.output)
-        && is_same_file(slice, output)
+        && (is_same_file(slice, output) || is_standard_output(slice) && is_standard_output(output))
     {
         return usage("the slice and the repository cannot go to the same place");
     }

@@ -90,10 +90,11 @@ fn compact_database(
         let dropped = transaction.retain(|cid| used.contains(cid))?;
         Ok::<_, Failure>(Counted(dropped as u64, "block"))
     })?;
-    database::shrink(&database)?;
+    // They are gone from here on, also if the file cannot be made shorter now.
+    let shrunk = database::shrink(&database);
     let after = database::size(&database)?;
     report.note(&format_args!(
         "dropped {dropped}; {before} bytes became {after}"
     ));
-    Ok(())
+    shrunk
 }

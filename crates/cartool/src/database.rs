@@ -37,13 +37,14 @@ pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid
 }
 
 /// Opens a database and finds the heads of all repositories. All that is read is of one moment,
-/// whatever others write meanwhile.
+/// whatever others write meanwhile; but where one may not write, and nobody has it open now, it is read
+/// without a lock.
 pub(crate) fn open_all_for_reading(
     path: &Path,
 ) -> Result<(SqliteBlockStore, Vec<(String, Cid)>), Failure> {
     let database = match open_as(path, Access::ReadOnly) {
-        // Nobody may make a log here. Where there is none, nobody has one, and nothing is undone.
-        Err(SqliteError::CannotOpen(_)) if !has_log(path) => open_as(path, Access::Immutable),
+        // We may not make the files here that it takes to read it while others write.
+        Err(SqliteError::CannotOpen(_)) if is_alone(path) => open_as(path, Access::Immutable),
         opened => opened,
     };
     let database = database.map_err(failure)?;
@@ -99,21 +100,26 @@ fn has_tables(path: &Path) -> Result<bool, SqliteError> {
     Ok(connection.query_row(ANY, [], |row| row.get(0))?)
 }
 
-/// Whether there is anything in a log of the database at `path`.
-fn has_log(path: &Path) -> bool {
-    let mut logs = ["-wal", "-journal"]
-        .map(|end| fs::metadata(beside(path, end)))
-        .into_iter();
-    logs.any(|log| log.is_ok_and(|log| log.len() > 0))
+/// Whether none of the files is there that SQLite has beside a database as long as anybody has it
+/// open, or has left it without an end.
+fn is_alone(path: &Path) -> bool {
+    let is_gone = |path: PathBuf| {
+        let found = fs::symlink_metadata(path);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    // They are beside the file itself, not beside a link to it.
+    fs::canonicalize(path).is_ok_and(|path| {
+        let mut files = BESIDE.iter().map(|end| beside(&path, end));
+        files.all(is_gone)
+    })
 }
 
 /// Refuses to write a file in the place of a database, or of one of the files beside it.
 pub(crate) fn check_none_at(output: &Path) -> Result<(), Failure> {
     // What is not there yet, or cannot be looked at, is none.
     let is_one = |path: &Path| is_at(path).unwrap_or(false);
-    let Ok(path) = fs::canonicalize(output) else {
-        return Ok(());
-    };
+    // Those beside a database come and go.
+    let path = fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
     let of_database = path.to_str().is_some_and(|path| {
         let mut database = BESIDE.iter().filter_map(|end| path.strip_suffix(end));
         database.any(|database| is_one(Path::new(database)))

@@ -39,7 +39,7 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     let found =
         whole::check(&repository, Keys::Paths, report).map_err(|failure| match failure {
             Failure::Invalid(what) => Failure::Invalid(format!(
-                "{what}; --update takes what is new since the revision that a database has"
+                "{what}; if it is only what is new since the revision in a database: --update"
             )),
             failure => failure,
         })?;

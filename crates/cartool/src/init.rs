@@ -6,13 +6,13 @@ use crate::cli::InitArgs;
 use crate::failure::{Failure, chain};
 use crate::key_file;
 use crate::new_file::check_kept;
-use crate::output::Output;
+use crate::output::{Output, is_standard_output};
 use crate::report::Report;
 use crate::whole;
 
 pub(crate) fn run(args: &InitArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
     check_kept(&args.output, &args.key_file, "the key")?;
-    if args.output.is_file() {
+    if !is_standard_output(&args.output) && args.output.is_file() {
         let what = "the output would take the place of a file, which might be a repository";
         return Err(Failure::Usage(what.to_owned()).of(&args.output));
     }

@@ -59,8 +59,7 @@ impl NewFile {
         }
         let (file, place) = create_near(target)?;
         if let Some(old) = old {
-            keep_owner(&file, &old);
-            file.set_permissions(old.permissions())?;
+            file.set_permissions(kept_permissions(&file, &old))?;
         }
         Ok(Self::new(file, place))
     }
@@ -114,17 +113,21 @@ impl Write for NewFile {
     }
 }
 
-/// Gives `file` the owner and the group of the one that it replaces, where one may.
-fn keep_owner(file: &File, old: &fs::Metadata) {
+/// Gives `file` the owner and the group of the one that it replaces, where one may, and returns the
+/// permissions for it: where the group is another, not those of the group.
+fn kept_permissions(file: &File, old: &fs::Metadata) -> fs::Permissions {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{MetadataExt, fchown};
-        // The owner takes a privilege that the group does not.
-        let _ = fchown(file, None, Some(old.gid()));
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+        // The owner takes a privilege that the group may not take.
+        let group = fchown(file, None, Some(old.gid()));
         let _ = fchown(file, Some(old.uid()), None);
+        if group.is_err() {
+            return fs::Permissions::from_mode(old.mode() & !0o070);
+        }
     }
-    #[cfg(not(unix))]
-    let _ = (file, old);
+    let _ = file;
+    old.permissions()
 }
 
 /// Refuses to write `output` in the place of `kept`, which is `what`.

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://atproto.com/specs/data-model>
 
+use std::fmt;
 use std::io::{self, Write};
 
 use data_encoding::BASE64_NOPAD;
@@ -16,7 +17,7 @@ pub(crate) struct ReadableRecord<'b>(&'b [u8]);
 impl<'b> ReadableRecord<'b> {
     /// Reads `block` through. Its lists and maps may lie [`Reader::MAX_DEPTH`] deep in each other:
     /// indented output grows with the square of that, and so much is 32 MB of spaces.
-    pub(crate) fn new(block: &'b [u8]) -> Result<Self, InvalidDagCbor> {
+    pub(crate) fn new(block: &'b [u8]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(block);
         loop {
             let offset = reader.offset();
@@ -29,7 +30,7 @@ impl<'b> ReadableRecord<'b> {
                 Token::Key("$link" | "$bytes") => "a key that is reserved for JSON",
                 _ => continue,
             };
-            return Err(InvalidDagCbor { offset, why });
+            return Err(Unreadable { offset, why });
         }
         reader.end()?;
         Ok(Self(block))
@@ -56,6 +57,26 @@ impl<'b> ReadableRecord<'b> {
             }
         }
         Ok(())
+    }
+}
+
+/// Why a record cannot be printed, and from which byte on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) offset: usize,
+    pub(crate) why: &'static str,
+}
+
+impl From<InvalidDagCbor> for Unreadable {
+    fn from(invalid: InvalidDagCbor) -> Self {
+        let InvalidDagCbor { offset, why, .. } = invalid;
+        Self { offset, why }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {}: {}", self.offset, self.why)
     }
 }
 

@@ -1,14 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod bad_nodes;
 mod builder;
 mod diff;
 mod entries;
 mod entry;
 mod error;
 mod gaps;
-mod invalid_nodes;
 mod levels;
-mod misplaced;
 mod node_store;
 mod nodes;
 mod place;

@@ -13,8 +13,8 @@ use mst_node::{DIGEST_LEN, Limits, MixedHeights, Node, height_of, node_cid};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use crate::bad_nodes::BadNodes;
 use crate::entries::Entries;
-use crate::invalid_nodes::InvalidNodes;
 use crate::{Error, InvalidNode, NodeWalker, TreeFault};
 
 /// The nodes of a block store, decoded, with those used most kept in a cache.
@@ -50,8 +50,8 @@ pub struct NodeStore<S> {
     blocks: S,
     options: NodeStoreOptions,
     cache: Option<Cache<DigestKey, Arc<TreeNode>, MemoryLen>>,
-    /// Whether there is a cache or not.
-    invalid: InvalidNodes,
+    /// Nodes found to be bad. They are remembered also where there is no cache.
+    bad: BadNodes,
     /// No other store has it, nor had it.
     id: u64,
 }
@@ -78,6 +78,19 @@ impl NodeStoreOptions {
         Self {
             cache_bytes: 0,
             ..Self::default()
+        }
+    }
+}
+
+impl NodeStoreOptions {
+    /// Returns these options for who verifies: nothing comes out of a cache, as what is there may be
+    /// gone from the block store since, and no tree is taken for well-formed.
+    #[must_use]
+    pub fn verifying(self) -> Self {
+        Self {
+            cache_bytes: 0,
+            trusted: false,
+            ..self
         }
     }
 }
@@ -200,7 +213,9 @@ impl<S: BlockStore> NodeStore<S> {
         const TYPICAL_NODE: u64 = 512;
         // The least memory of a shard, so that a node with as many bytes of keys as the limits allow
         // finds a place. What is not kept is decoded each time.
-        let shard = (2 * options.limits.key_bytes as u64).max(8 << 20);
+        let shard = (options.limits.key_bytes as u64)
+            .saturating_mul(2)
+            .max(8 << 20);
         let cache = (options.cache_bytes > 0).then(|| {
             let count = usize::try_from(options.cache_bytes / TYPICAL_NODE).unwrap_or(usize::MAX);
             let most = usize::try_from(options.cache_bytes / shard).unwrap_or(usize::MAX);
@@ -218,9 +233,15 @@ impl<S: BlockStore> NodeStore<S> {
             blocks,
             options,
             cache,
-            invalid: InvalidNodes::default(),
+            bad: BadNodes::default(),
             id: STORES.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// The nodes that were found to be bad so far.
+    #[inline]
+    pub(crate) fn bad(&self) -> &BadNodes {
+        &self.bad
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -243,14 +264,10 @@ impl<S: BlockStore> NodeStore<S> {
         &self.options
     }
 
-    /// Returns a node store of the same blocks and limits, for who verifies: nothing comes out of a
-    /// cache, as what is there may be gone from the block store since, and no tree is taken for
-    /// well-formed.
+    /// Returns a node store of the same blocks and limits, for who verifies
+    /// ([`NodeStoreOptions::verifying`]).
     pub fn verifying(&self) -> NodeStore<&S> {
-        let mut options = self.options;
-        options.cache_bytes = 0;
-        options.trusted = false;
-        NodeStore::with_options(&self.blocks, options)
+        NodeStore::with_options(&self.blocks, self.options.verifying())
     }
 
     /// Returns the node named `cid`.
@@ -378,14 +395,14 @@ impl<S: BlockStore> NodeStore<S> {
             cid,
             source: Box::new(fault),
         };
-        if let Some(fault) = self.invalid.get(digest) {
+        if let Some(fault) = self.bad.invalid(digest) {
             return Err(invalid(fault));
         }
         let Some(block) = self.blocks.get(&cid)? else {
             return Ok(None);
         };
         let (node, height) = self.decode(&block, height).map_err(|fault| {
-            self.invalid.insert(digest, fault.clone());
+            self.bad.insert_invalid(digest, fault.clone());
             invalid(fault)
         })?;
         let kept = self.cache.is_some() && intended == Use::Again;

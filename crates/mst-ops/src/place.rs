@@ -17,12 +17,15 @@ pub(crate) fn top_height(node: &TreeNode) -> Result<u8, Error> {
 /// Checks that `node`, below another, belongs on the level of height `expected`, and is there
 /// for something.
 pub(crate) fn check_level(node: &TreeNode, expected: u8) -> Result<(), Error> {
-    match node.key_height() {
-        Some(found) if found != expected => {
-            Err(invalid(node, TreeFault::Height { expected, found }))
-        }
-        None if !node.has_subtrees() => Err(invalid(node, TreeFault::Empty)),
-        _ => Ok(()),
+    let fault = level_fault(node.key_height(), node.has_subtrees(), expected);
+    fault.map_or(Ok(()), |fault| Err(invalid(node, fault)))
+}
+
+fn level_fault(key_height: Option<u8>, has_subtrees: bool, expected: u8) -> Option<TreeFault> {
+    match key_height {
+        Some(found) if found != expected => Some(TreeFault::Height { expected, found }),
+        None if !has_subtrees => Some(TreeFault::Empty),
+        _ => None,
     }
 }
 
@@ -98,6 +101,11 @@ pub(crate) struct Stature {
 }
 
 impl Stature {
+    /// How many bytes its keys take.
+    pub(crate) fn keys_len(&self) -> usize {
+        self.first.len() + self.last.len()
+    }
+
     /// Nothing for a node without keys.
     pub(crate) fn of(node: &TreeNode) -> Option<Self> {
         let (first, last) = outer_keys(node)?;
@@ -109,20 +117,41 @@ impl Stature {
         })
     }
 
-    /// Checks, as [`check_level`], [`check_bottom`] and [`check_order`] do one after the other, that
-    /// the node may stand at `site`.
+    /// Checks that the node of `digest`, which has this, may stand at `site`.
     pub(crate) fn check(&self, digest: &[u8; DIGEST_LEN], site: &Site<'_>) -> Result<(), Error> {
-        let (expected, found) = (site.height, self.height);
-        let fault = if found != expected {
-            Some(TreeFault::Height { expected, found })
-        } else if expected == 0 && self.has_subtrees {
-            Some(TreeFault::BelowBottom)
-        } else {
-            order_fault(&self.first, &self.last, site.left, site.right)
-        };
+        let outer_keys = Some((&*self.first, &*self.last));
+        let fault = site_fault(Some(self.height), self.has_subtrees, outer_keys, site);
         let cid = node_cid(digest);
         fault.map_or(Ok(()), |fault| Err(Error::InvalidTree { cid, fault }))
     }
+}
+
+/// Checks that `node` may stand at `site`.
+pub(crate) fn check_site(node: &TreeNode, site: &Site<'_>) -> Result<(), Error> {
+    let fault = site_fault(
+        node.key_height(),
+        node.has_subtrees(),
+        outer_keys(node),
+        site,
+    );
+    fault.map_or(Ok(()), |fault| Err(invalid(node, fault)))
+}
+
+#[inline]
+fn site_fault(
+    key_height: Option<u8>,
+    has_subtrees: bool,
+    outer_keys: Option<(&[u8], &[u8])>,
+    site: &Site<'_>,
+) -> Option<TreeFault> {
+    if let Some(fault) = level_fault(key_height, has_subtrees, site.height) {
+        return Some(fault);
+    }
+    if site.height == 0 && has_subtrees {
+        return Some(TreeFault::BelowBottom);
+    }
+    let (first, last) = outer_keys?;
+    order_fault(first, last, site.left, site.right)
 }
 
 /// Checks that a node may have so many entries, with keys of so many bytes.

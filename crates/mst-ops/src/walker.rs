@@ -8,7 +8,6 @@ use blockstore_core::{BlockStore, Cid};
 use mst_node::height_of;
 
 use crate::entries::{Entries, prefix_end};
-use crate::misplaced::Misplaced;
 use crate::node_store::{Child, TreeNode, Use};
 use crate::place::{self, Site};
 use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
@@ -105,8 +104,6 @@ pub struct WalkerPosition {
     right: Option<EntryRef>,
     /// The [`NodeStore`] that the nodes are of.
     store: u64,
-    /// Nodes on which a step down has failed.
-    misplaced: Misplaced,
 }
 
 #[derive(Clone)]
@@ -157,7 +154,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             left: None,
             right: None,
             store: nodes.id(),
-            misplaced: Misplaced::default(),
         };
         Ok(Self { nodes, at })
     }
@@ -220,7 +216,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             left: self.left_entry(),
             right: self.right_entry(),
             store: self.at.store,
-            misplaced: self.at.misplaced.clone(),
         };
         Ok(Some(Self { at, ..*self }))
     }
@@ -644,10 +639,10 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
                 Some(_) => Err(place::invalid(&top.node, TreeFault::BelowBottom)),
             };
         }
-        if !self.at.misplaced.is_empty()
+        if !self.nodes.bad().is_empty()
             && let Some(digest) = top.node.subtree_digest(top.slot)
         {
-            self.at.misplaced.check(digest, &self.site())?;
+            self.nodes.bad().check(digest, &self.site())?;
         }
         let Some(Child { node, linked }) =
             self.nodes.child(&top.node, top.slot, self.at.intended)?
@@ -681,14 +676,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         if self.nodes.options().trusted {
             place::check_heights(child)?;
         }
-        let site = self.site();
-        let checked = place::check_level(child, site.height)
-            .and_then(|()| place::check_bottom(child, site.height))
-            .and_then(|()| place::check_order(child, site.left, site.right));
-        if checked.is_err() {
-            self.at.misplaced.insert(child);
-        }
-        checked
+        let checked = place::check_site(child, &self.site());
+        checked.inspect_err(|_| self.nodes.bad().insert_misplaced(child))
     }
 
     /// The place of the subtree here.

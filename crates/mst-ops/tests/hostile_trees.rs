@@ -66,6 +66,19 @@ fn a_link_of_zeros_is_one_to_a_missing_block() {
     }
 }
 
+/// Whatever the limits are, also where they are none.
+#[test]
+fn a_node_store_without_limits_is_one() {
+    let blocks = MemoryBlockStore::new();
+    let root = put(&blocks, None, &[(&key("a", 0), None)]);
+    let mut options = NodeStoreOptions::default();
+    options.limits.key_bytes = usize::MAX;
+    options.limits.entries = usize::MAX;
+    options.limits.key_len = usize::MAX;
+    let nodes = NodeStore::with_options(&blocks, options);
+    assert_eq!(nodes.entries(&root).unwrap().count(), 1);
+}
+
 // ---- A node out of place.
 
 #[test]

@@ -141,7 +141,7 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// Nothing is taken from the cache of nodes: what is in there may be gone from the store since.
     pub fn faults(&self) -> Faults<'_, S> {
-        let options = *self.nodes().verifying().options();
+        let options = self.nodes().options().verifying();
         let nodes = NodeStore::with_options(RememberingDamage::new(self.blocks()), options);
         let mut found = VecDeque::new();
         let position = match NodeWalker::new(&nodes, &self.commit().data) {
@@ -223,7 +223,7 @@ impl<S: BlockStore> Faults<'_, S> {
         let wanted: Vec<Cid> = entries
             .iter()
             .map(EntryRef::value)
-            .filter(|value| !self.large.has(value))
+            .filter(|value| !self.large.has(value) && !self.nodes.blocks().is_damaged(value))
             .collect();
         let blocks = self.batch.read(self.nodes.blocks(), &wanted);
         let mut read = wanted.into_iter().zip(blocks).peekable();

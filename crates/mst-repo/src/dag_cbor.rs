@@ -1,8 +1,8 @@
 //! A strict reader of DAG-CBOR, item by item.
 //!
 //! `serde_ipld_dagcbor` makes values of types, and is not strict everywhere: it takes indefinite
-//! lengths in keys and links, and whatever stands in fields that a type does not have. So all that
-//! comes from strangers is read through here first. And whoever prints a record as it is finds its
+//! lengths in keys and links, and whatever stands in fields that a type does not have. So commits,
+//! messages and records of strangers are read through here first. And whoever prints a record as it is finds its
 //! fields here in the order of the block, at any depth.
 //!
 //! Nothing is copied, nothing recurses, and memory is bounded by the depth.
@@ -20,7 +20,7 @@ pub enum Token<'b> {
     Bool(bool),
     /// From -2^64 to 2^64 - 1.
     Integer(i128),
-    /// A finite number of 64 bits, such as the data model of atproto does not have.
+    /// A finite number of 64 bits and not minus zero, such as the data model of atproto does not have.
     Float(f64),
     /// Text, UTF-8.
     Text(&'b str),
@@ -34,9 +34,9 @@ pub enum Token<'b> {
     Map,
     /// The key of the value that follows, in a map.
     Key(&'b str),
-    /// The end of the innermost list, which this was.
+    /// The end of the innermost open list.
     EndList,
-    /// The end of the innermost map, which this was.
+    /// The end of the innermost open map.
     EndMap,
 }
 
@@ -50,6 +50,7 @@ impl Token<'_> {
 /// Why a block cannot be read, and from which byte on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("byte {offset}: {why}")]
+#[non_exhaustive]
 pub struct InvalidDagCbor {
     /// The byte at which what is wrong begins, counted from 0.
     pub offset: usize,
@@ -82,7 +83,14 @@ pub struct Reader<'b> {
     /// The lists and maps that are not at their end, the innermost last.
     open: Vec<Open<'b>>,
     max_depth: usize,
-    started: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    NotBegun,
+    Begun,
+    Failed(InvalidDagCbor),
 }
 
 #[derive(Debug, Clone)]
@@ -117,7 +125,7 @@ impl<'b> Reader<'b> {
             at: 0,
             open: Vec::new(),
             max_depth,
-            started: false,
+            state: State::NotBegun,
         }
     }
 
@@ -130,13 +138,24 @@ impl<'b> Reader<'b> {
     ///
     /// # Errors
     ///
-    /// [`InvalidDagCbor`]. There is no going on behind one.
+    /// [`InvalidDagCbor`], and from then on the same again.
     pub fn next_token(&mut self) -> Result<Option<Token<'b>>, InvalidDagCbor> {
+        if let State::Failed(invalid) = self.state {
+            return Err(invalid);
+        }
+        let token = self.read_token();
+        if let Err(invalid) = token {
+            self.state = State::Failed(invalid);
+        }
+        token
+    }
+
+    fn read_token(&mut self) -> Result<Option<Token<'b>>, InvalidDagCbor> {
         let Some(open) = self.open.last_mut() else {
-            if self.started {
+            if self.state == State::Begun {
                 return Ok(None);
             }
-            self.started = true;
+            self.state = State::Begun;
             return self.item().map(Some);
         };
         let Some(left) = open.left.checked_sub(1) else {
@@ -154,12 +173,13 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Checks that nothing comes behind what was read.
+    /// Reads to the end, and checks that nothing comes behind it.
     ///
     /// # Errors
     ///
-    /// [`InvalidDagCbor`], if something does.
-    pub fn end(&self) -> Result<(), InvalidDagCbor> {
+    /// [`InvalidDagCbor`], if the rest is not DAG-CBOR, or something does.
+    pub fn end(mut self) -> Result<(), InvalidDagCbor> {
+        while self.next_token()?.is_some() {}
         if self.at == self.block.len() {
             return Ok(());
         }
@@ -240,8 +260,8 @@ impl<'b> Reader<'b> {
         let start = self.at;
         let bytes = self.take(9)?.last_chunk();
         let number = f64::from_be_bytes(bytes.copied().unwrap_or_default());
-        if !number.is_finite() {
-            let why = "a floating-point number that is none, or infinite";
+        if !number.is_finite() || number == 0.0 && number.is_sign_negative() {
+            let why = "a floating-point number that is NaN, infinite or minus zero";
             return Err(InvalidDagCbor { offset: start, why });
         }
         Ok(Token::Float(number))
@@ -350,21 +370,37 @@ pub(crate) const DECODED_DEPTH: usize = 128;
 /// A decoder that makes a tree of them takes up to 1,400 bytes for three, so what comes from
 /// strangers is counted first.
 pub(crate) fn check(block: &[u8], max_items: usize) -> Result<(), Refusal> {
-    Ok(read_item(block, max_items)?.end()?)
+    check_each(block, max_items, |_| Ok(()))
 }
 
-/// Checks, as [`check`] does, what `bytes` begin with, and returns how long that is.
-pub(crate) fn item_len(bytes: &[u8], max_items: usize) -> Result<usize, Refusal> {
-    Ok(read_item(bytes, max_items)?.offset())
+/// Checks `block` as [`check`] does, and each of its tokens as `each` does.
+pub(crate) fn check_each<E: From<Refusal>>(
+    block: &[u8],
+    max_items: usize,
+    each: impl FnMut(&Token<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let reader = read_item(block, max_items, each)?;
+    Ok(reader.end().map_err(Refusal::from)?)
 }
 
-fn read_item(bytes: &[u8], max_items: usize) -> Result<Reader<'_>, Refusal> {
+/// Checks, as [`check`] does, what `bytes` begin with, and returns it and what comes behind it.
+pub(crate) fn split_item(bytes: &[u8], max_items: usize) -> Result<(&[u8], &[u8]), Refusal> {
+    let reader = read_item(bytes, max_items, |_| Ok::<_, Refusal>(()))?;
+    Ok(bytes.split_at(reader.offset()))
+}
+
+fn read_item<E: From<Refusal>>(
+    bytes: &[u8],
+    max_items: usize,
+    mut each: impl FnMut(&Token<'_>) -> Result<(), E>,
+) -> Result<Reader<'_>, E> {
     let mut reader = Reader::with_depth(bytes, DECODED_DEPTH);
     let mut items = 0;
-    while let Some(token) = reader.next_token()? {
+    while let Some(token) = reader.next_token().map_err(Refusal::from)? {
+        each(&token)?;
         items += usize::from(token.is_item());
         if items > max_items {
-            return Err(Refusal::TooManyItems);
+            return Err(Refusal::TooManyItems.into());
         }
     }
     Ok(reader)
@@ -457,9 +493,14 @@ mod tests {
                 "a floating-point number of fewer than 64 bits",
             ),
             (
+                b"\xfb\x80\0\0\0\0\0\0\0",
+                0,
+                "a floating-point number that is NaN, infinite or minus zero",
+            ),
+            (
                 b"\xfb\x7f\xf0\0\0\0\0\0\0",
                 0,
-                "a floating-point number that is none, or infinite",
+                "a floating-point number that is NaN, infinite or minus zero",
             ),
         ];
         for (block, offset, why) in cases {
@@ -469,6 +510,23 @@ mod tests {
             read(b"\xfb\x3f\xf8\0\0\0\0\0\0"),
             Ok(vec![Token::Float(1.5)])
         );
+    }
+
+    #[test]
+    fn what_is_not_read_to_its_end_is_not_taken_for_read() {
+        for (block, tokens) in [(b"".as_slice(), 0), (b"\x82\x01", 1), (b"\x18", 1)] {
+            let mut reader = Reader::new(block);
+            for _ in 0..tokens {
+                let _ = reader.next_token();
+            }
+            let invalid = reader.clone().end().unwrap_err();
+            assert_eq!(invalid.why, "the block ends too early");
+            assert_eq!(reader.end(), Err(invalid));
+        }
+        // It goes on by itself.
+        let mut reader = Reader::new(b"\x82\x01\x02");
+        reader.next_token().unwrap();
+        assert_eq!(reader.end(), Ok(()));
     }
 
     #[test]

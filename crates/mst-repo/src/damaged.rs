@@ -1,4 +1,5 @@
-//! Blocks that are damaged, so that each is read and hashed once, however many links lead to it.
+//! Blocks that are damaged, so that each is read and hashed once in a walk through a repository,
+//! however many links lead to it.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,11 @@ impl<S> RememberingDamage<S> {
         }
     }
 
+    /// Whether a block was found to be damaged.
+    pub(crate) fn is_damaged(&self, cid: &Cid) -> bool {
+        self.damaged().contains(cid)
+    }
+
     fn damaged(&self) -> MutexGuard<'_, HashSet<Cid>> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -27,7 +33,7 @@ impl<S> RememberingDamage<S> {
 
 impl<S: BlockStore> BlockStore for RememberingDamage<S> {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        if self.damaged().contains(cid) {
+        if self.is_damaged(cid) {
             return Err(StoreError::HashMismatch(*cid));
         }
         self.blocks.get(cid).inspect_err(|error| {
@@ -42,10 +48,6 @@ impl<S: BlockStore> BlockStore for RememberingDamage<S> {
     }
 
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let damaged = cids.iter().find(|cid| self.damaged().contains(cid));
-        if let Some(cid) = damaged {
-            return Err(StoreError::HashMismatch(*cid));
-        }
         self.blocks.get_many(cids)
     }
 }

@@ -4,7 +4,7 @@ use blockstore_core::Bytes;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
-use crate::dag_cbor::{self, DECODED_DEPTH, InvalidDagCbor, Reader, Refusal, Token};
+use crate::dag_cbor::{self, Refusal, Token};
 use crate::dag_cbor_error::{decode_fault, encode_fault};
 
 /// Decodes the block of a record, into a type that its lexicon asks for or into [`Ipld`].
@@ -39,10 +39,7 @@ use crate::dag_cbor_error::{decode_fault, encode_fault};
 /// # Ok::<(), mst_repo::InvalidRecord>(())
 /// ```
 pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, InvalidRecord> {
-    dag_cbor::check(block, MAX_RECORD_ITEMS).map_err(|refusal| match refusal {
-        Refusal::TooManyItems => too_many_items(),
-        Refusal::Invalid(invalid) => not_dag_cbor(invalid),
-    })?;
+    dag_cbor::check(block, MAX_RECORD_ITEMS)?;
     serde_ipld_dagcbor::from_slice(block)
         .map_err(|error| InvalidRecord::Decode(decode_fault(&error)))
 }
@@ -51,13 +48,14 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 /// [`dag_cbor_cid`](blockstore_core::dag_cbor_cid) of it. Fields of a `struct` may stand in any order;
 /// of bytes, `serde_bytes` makes what the data model calls so.
 ///
-/// What is in JSON goes through [`Json`](crate::Json), whose value is to be encoded: of itself it is
-/// JSON, here too.
+/// A value that came as JSON is read as [`Json`](crate::Json), and the `Ipld` in that is encoded. A
+/// `Json` itself would become the maps that stand for links and bytes in JSON; so a map with the key
+/// `$link` or `$bytes` is refused.
 ///
 /// # Errors
 ///
-/// [`InvalidRecord`] if it would not be a record, as [`is_record`] says, or has a map with the key
-/// `$link` or `$bytes`, which is how JSON writes what is none.
+/// [`InvalidRecord`] if it would not be a record, as [`is_record`] says, and
+/// [`InvalidRecord::ReservedKey`].
 ///
 /// # Examples
 ///
@@ -72,7 +70,8 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, InvalidRecord> {
     let block = serde_ipld_dagcbor::to_vec(record)
         .map_err(|error| InvalidRecord::Encode(encode_fault(&error)))?;
-    check_record(&block, |token| match token {
+    check_record(&block)?;
+    dag_cbor::check_each(&block, MAX_RECORD_ITEMS, |token| match token {
         Token::Key("$link" | "$bytes") => Err(InvalidRecord::ReservedKey),
         _ => Ok(()),
     })?;
@@ -94,43 +93,35 @@ pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, Invali
 /// assert!(!mst_repo::is_record(b"\x80"));
 /// ```
 pub fn is_record(block: &[u8]) -> bool {
-    check_record(block, |_| Ok(())).is_ok()
+    check_record(block).is_ok()
 }
 
-/// Checks that `block` is a record, all of whose tokens are right for `each`.
-pub(crate) fn check_record(
-    block: &[u8],
-    each: impl Fn(&Token<'_>) -> Result<(), InvalidRecord>,
-) -> Result<(), InvalidRecord> {
-    let mut reader = Reader::with_depth(block, DECODED_DEPTH);
-    let mut items = 0;
-    while let Some(token) = reader.next_token().map_err(not_dag_cbor)? {
-        if items == 0 && token != Token::Map {
+/// Checks that `block` is a record.
+pub(crate) fn check_record(block: &[u8]) -> Result<(), InvalidRecord> {
+    let mut is_first = true;
+    dag_cbor::check_each(block, MAX_RECORD_ITEMS, |token| {
+        if is_first && *token != Token::Map {
             return Err(InvalidRecord::NotAMap);
         }
-        each(&token)?;
+        is_first = false;
         match token {
-            Token::Float(_) => return Err(InvalidRecord::Number),
-            Token::Integer(number) if i64::try_from(number).is_err() => {
-                return Err(InvalidRecord::Number);
-            }
-            _ => {}
+            Token::Float(_) => Err(InvalidRecord::Number),
+            Token::Integer(number) if i64::try_from(*number).is_err() => Err(InvalidRecord::Number),
+            _ => Ok(()),
         }
-        items += usize::from(token.is_item());
-        if items > MAX_RECORD_ITEMS {
-            return Err(too_many_items());
+    })
+}
+
+impl From<Refusal> for InvalidRecord {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooManyItems => {
+                let limit = MAX_RECORD_ITEMS;
+                Self::TooManyItems { limit }
+            }
+            Refusal::Invalid(invalid) => Self::Decode(invalid.to_string()),
         }
     }
-    reader.end().map_err(not_dag_cbor)
-}
-
-fn not_dag_cbor(invalid: InvalidDagCbor) -> InvalidRecord {
-    InvalidRecord::Decode(invalid.to_string())
-}
-
-fn too_many_items() -> InvalidRecord {
-    let limit = MAX_RECORD_ITEMS;
-    InvalidRecord::TooManyItems { limit }
 }
 
 /// The most items of a record.

@@ -197,7 +197,7 @@ pub enum EventFault {
     BlocksTooLarge {
         /// How many there are.
         len: usize,
-        /// How many there may be: [`MAX_SLICE_LEN`], or in a `#sync` message 10,000.
+        /// How many there may be: [`MAX_SLICE_LEN`], or in a `#sync` message [`MAX_SYNC_LEN`].
         limit: usize,
     },
     /// The blocks are not a CAR, or one of them is not what its CID names.
@@ -534,10 +534,10 @@ fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), Ev
     .into())
 }
 
-/// The most bytes that the blocks of a `#sync` message may take, which are the commit and no others.
+/// The most bytes that the blocks of a `#sync` message may take, of which the commit is one.
 ///
 /// Source: the lexicon `com.atproto.sync.subscribeRepos`
-const MAX_SYNC_LEN: usize = 10_000;
+pub const MAX_SYNC_LEN: usize = 10_000;
 
 /// How far clocks may differ, in microseconds.
 ///

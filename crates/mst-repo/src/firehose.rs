@@ -332,11 +332,11 @@ struct Fields(BTreeMap<String, Ipld>);
 impl Fields {
     /// Reads the object that `bytes` begin with, and returns what comes behind it as well.
     fn read(bytes: &[u8]) -> Result<(Self, &[u8]), InvalidFrame> {
-        let len = dag_cbor::item_len(bytes, MAX_ITEMS).map_err(|refusal| match refusal {
+        let split = dag_cbor::split_item(bytes, MAX_ITEMS);
+        let (object, rest) = split.map_err(|refusal| match refusal {
             Refusal::TooManyItems => InvalidFrame::TooManyItems { limit: MAX_ITEMS },
             Refusal::Invalid(invalid) => InvalidFrame::NotDagCbor(invalid.to_string()),
         })?;
-        let (object, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
         let value = serde_ipld_dagcbor::from_slice(object)
             .map_err(|error| InvalidFrame::NotDagCbor(decode_fault(&error)))?;
         match value {
@@ -438,10 +438,11 @@ pub enum InvalidFrame {
         /// Its length.
         len: usize,
     },
-    /// Header or message are not DAG-CBOR in its one strict form, for the reason that the text gives.
+    /// Header or message are not DAG-CBOR in its one strict form, for the reason that the text gives,
+    /// with the byte counted from where the one or the other begins.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
-    /// There is far more in it than in any message.
+    /// There is far more in it, in the header or in the message, than in any.
     #[error("more than {limit} items, where the largest message has some 2,000")]
     TooManyItems {
         /// How many items are decoded at the most.

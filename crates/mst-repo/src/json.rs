@@ -13,10 +13,10 @@ use serde::ser::{self, Serialize, Serializer};
 /// `{"$bytes": "base64"}`, and no numbers but integers. For `serde_json` and the like.
 ///
 /// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
-/// these two keys, or a key that stands twice. Reading also refuses what the data model does: a
-/// `$type` that is empty or no text, a `blob` without all that makes one. It takes base64 with and
-/// without padding, and for an integer a number that is one, such as `1.0` (of at most 50
-/// bits, where no reader of JSON can be so inexact that it was another).
+/// these two keys, or a key that stands twice. Reading also refuses what the data model does, and what
+/// is written all the same, so that it can be looked at: a `$type` that is empty or no text, a `blob`
+/// without all that makes one. It takes base64 with and without padding, and for an integer a number
+/// that is one as far as an `f64` can tell, such as `1.0`, of at most 50 bits.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -142,7 +142,9 @@ impl<'de> de::Visitor<'de> for Visitor {
         while let Some(key) = object.next_key()? {
             if key == NUMBER {
                 let number: String = object.next_value()?;
-                return self.visit_f64(number.parse().unwrap_or(f64::NAN));
+                let is_alone = fields.is_empty() && object.next_key::<String>()?.is_none();
+                let number = number.parse().ok().filter(|_| is_alone);
+                return self.visit_f64(number.unwrap_or(f64::NAN));
             }
             if fields.contains_key(&key) {
                 return Err(de::Error::custom("a key for the second time"));

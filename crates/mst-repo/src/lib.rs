@@ -48,7 +48,9 @@ pub use data_model::{InvalidRecord, decode_record, encode_record, is_record};
 pub use decoder::RepositoryDecoder;
 pub use error::Error;
 #[cfg(feature = "car")]
-pub use event_check::{CheckedCommit, EventCheck, EventError, EventFault, OutOfSync, RepoState};
+pub use event_check::{
+    CheckedCommit, EventCheck, EventError, EventFault, MAX_SYNC_LEN, OutOfSync, RepoState,
+};
 #[cfg(feature = "car")]
 pub use export::ExportError;
 pub use export::{Export, ExportSince};

@@ -185,8 +185,8 @@ pub enum WriteError {
     /// The commit could not be signed, or its signature is not valid.
     #[error("the commit could not be signed")]
     Sign(#[source] SignError),
-    /// The store did not take the commit.
-    #[error("the commit could not be stored")]
+    /// The block store failed.
+    #[error("the block store failed")]
     Store(#[from] StoreError),
     /// The commit does not lead back to the tree before it, so something in this library is
     /// wrong. It was not stored.
@@ -488,7 +488,7 @@ fn check(writes: &[Write]) -> Result<(), WriteError> {
                 len: record.len(),
             });
         }
-        check_record(record, |_| Ok(())).map_err(|source| WriteError::InvalidRecord {
+        check_record(record).map_err(|source| WriteError::InvalidRecord {
             path: path(),
             source,
         })?;

@@ -114,6 +114,13 @@ fn a_number_that_is_an_integer_is_one_however_it_is_written() {
     for text in ["1.5", "1e999", "9999999999999999999999", "a"] {
         assert_eq!(refusal(&hidden(text)).2, NO_INTEGER, "{text}");
     }
+    // It is alone there.
+    for text in [
+        r#"[{"a": 1, "$serde_json::private::Number": "5"}]"#,
+        r#"[{"$serde_json::private::Number": "5", "a": 1}]"#,
+    ] {
+        assert!(block_of(text.as_bytes()).is_err(), "{text}");
+    }
     // Another integer might have been meant.
     for text in ["1125899906842624.0", "-9007199254740993.0", "1e300"] {
         assert_eq!(refusal(&format!("[{text} ]")).2, NO_INTEGER, "{text}");

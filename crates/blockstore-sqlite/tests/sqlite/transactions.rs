@@ -2,7 +2,8 @@
 //! everything before; a store is used from inside its own transaction, and waits for itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use blockstore_sqlite::rusqlite::Connection;
@@ -419,20 +420,24 @@ fn inside_a_callers_transaction_the_caller_decides() {
     }
 }
 
-/// A deadline that has passed interrupts the undoing too.
-#[test]
-fn what_could_not_be_undone_is_undone_before_anything_else_is_done() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    let folder = Folder::new();
-    let blocks = blocks(1, 3);
+/// A store whose work is interrupted as long as the deadline has passed.
+fn interruptible(folder: &Folder) -> (SqliteBlockStore, Arc<AtomicBool>) {
     let is_late = Arc::new(AtomicBool::new(false));
     let mut connection = Connection::open(folder.database()).unwrap();
     let handler = Arc::clone(&is_late);
     let handler = move || handler.load(Ordering::Relaxed);
     connection.progress_handler(1, Some(handler)).unwrap();
-    let store = SqliteBlockStore::from_connection(connection, &SqliteOptions::default()).unwrap();
+    let options = SqliteOptions::default();
+    let store = SqliteBlockStore::from_connection(connection, &options).unwrap();
+    (store, is_late)
+}
+
+/// A deadline that has passed interrupts the undoing too.
+#[test]
+fn what_could_not_be_undone_is_undone_before_anything_else_is_done() {
+    let folder = Folder::new();
+    let blocks = blocks(1, 3);
+    let (store, is_late) = interruptible(&folder);
     let interrupted = || {
         let failed = store.transaction(|transaction| {
             transaction.put(&blocks[0].0, blocks[0].1.clone())?;
@@ -457,4 +462,28 @@ fn what_could_not_be_undone_is_undone_before_anything_else_is_done() {
     let store = folder.open();
     assert_holds(&store, &blocks[1..]);
     assert_eq!(store.len().unwrap(), 2);
+}
+
+/// Who takes no notice of an error must not get half of what came before.
+#[test]
+fn a_part_that_could_not_be_undone_takes_the_transaction_with_it() {
+    let folder = Folder::new();
+    let blocks = blocks(1, 3);
+    let (store, is_late) = interruptible(&folder);
+    store.put(&blocks[0].0, blocks[0].1.clone()).unwrap();
+    let ended = store.transaction(|transaction| {
+        transaction.put(&blocks[1].0, blocks[1].1.clone())?;
+        is_late.store(true, Ordering::Relaxed);
+        transaction.retain(|_| false).unwrap_err();
+        is_late.store(false, Ordering::Relaxed);
+        let refused = transaction.put(&blocks[2].0, blocks[2].1.clone());
+        assert_eq!(fault(refused), "TransactionEnded");
+        Ok::<_, StoreError>(())
+    });
+    assert_eq!(fault(ended), "TransactionEnded");
+    assert_holds(&store, &blocks[..1]);
+    assert_eq!(store.len().unwrap(), 1);
+    store.put(&blocks[2].0, blocks[2].1.clone()).unwrap();
+    drop(store);
+    assert_eq!(folder.open().len().unwrap(), 2);
 }

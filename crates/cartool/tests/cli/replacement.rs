@@ -159,6 +159,18 @@ fn standard_output_that_goes_to_a_file_is_written_on() {
     assert!(output.status.success(), "{output:?}");
     let expected = [b"before", &*sample.car(), b"after"].concat();
     assert_eq!(folder.read("out"), expected);
+
+    // The file that the shell has made is none that was there.
+    let (key, _) = new_key(&folder, "key", "k256");
+    let script = "\"$0\" init did:web:example.com -k \"$1\" -o /dev/stdout > \"$2\"";
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_cartool"), &key]);
+    let output = shell.arg(folder.path("new.car")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        commit_of(&folder.read("new.car")).did,
+        "did:web:example.com"
+    );
 }
 
 /// The key, what is to be put, a database, the whole of which a part is made: each stays.
@@ -174,7 +186,7 @@ fn what_is_read_is_not_written_over_by_something_else() {
     let (key, _) = new_key(&folder, "key", "k256");
     assert_eq!(folder.run(&["import", &car, &database], b"").code, 0);
     // Which has files beside it as long as it is open.
-    let _open = SqliteBlockStore::open(&database).unwrap();
+    let open = SqliteBlockStore::open(&database).unwrap();
     let [log, index] = ["db-wal", "db-shm"].map(|name| folder.path(name));
     let names = ["in.car", "note.json", "writes", "db", "db-wal", "key"];
     let before = names.map(|name| folder.read(name));
@@ -206,6 +218,29 @@ fn what_is_read_is_not_written_over_by_something_else() {
         assert!(run.err.contains("would take the place of"), "{}", run.err);
         assert_eq!(names.map(|name| folder.read(name)), before, "{args:?}");
     }
+    // Also when nobody has the database open, and they are not there.
+    drop(open);
+    for args in [
+        ["export", &database, "-o", &log].as_slice(),
+        &["commit", &database, &writes, "-k", &key, "--slice", &index],
+    ] {
+        let run = folder.run(args, b"");
+        assert_eq!(run.code, 2, "{args:?} {}", run.err);
+    }
+    // Nor is standard output for both, whatever its names.
+    let both = [
+        "commit",
+        &car,
+        &writes,
+        "-k",
+        &key,
+        "-o",
+        "-",
+        "--slice",
+        "/dev/stdout",
+    ];
+    assert_eq!(folder.run(&both, b"").code, 2);
+
     // A CAR may be the output of what makes a whole one of it.
     assert_eq!(
         folder

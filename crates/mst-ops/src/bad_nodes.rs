@@ -1,0 +1,87 @@
+//! Blocks that are no nodes, and nodes that were found out of their place, so that each is read and
+//! decoded once, however many links lead to it.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use hashbrown::HashMap;
+use mst_node::DIGEST_LEN;
+
+use crate::node_store::DigestKey;
+use crate::place::{Site, Stature};
+use crate::{Error, InvalidNode, TreeNode};
+
+/// What a node store has found out about bad nodes, by their digests. What a digest stands for does
+/// not change, so that it holds as long as the block store checks hashes.
+#[derive(Debug, Default)]
+pub(crate) struct BadNodes(OnceLock<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    nodes: HashMap<DigestKey, Bad>,
+    /// How much memory they take, about.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Bad {
+    /// It is no node.
+    Invalid(InvalidNode),
+    /// It was out of its place somewhere, and may be in its place elsewhere.
+    Misplaced(Stature),
+}
+
+impl BadNodes {
+    /// How much memory they may take. With more, all of it is forgotten.
+    const MAX_BYTES: usize = 64 << 20;
+
+    /// Whether there is none so far.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get().is_none()
+    }
+
+    /// Returns what is wrong with the block of `digest`, if it was found to be no node.
+    #[inline]
+    pub(crate) fn invalid(&self, digest: &[u8; DIGEST_LEN]) -> Option<InvalidNode> {
+        match lock(self.0.get()?).nodes.get(&DigestKey(*digest))? {
+            Bad::Invalid(fault) => Some(fault.clone()),
+            Bad::Misplaced(_) => None,
+        }
+    }
+
+    /// Checks that the node of `digest`, if it was out of its place before, is not so at `site`.
+    pub(crate) fn check(&self, digest: &[u8; DIGEST_LEN], site: &Site<'_>) -> Result<(), Error> {
+        let Some(known) = self.0.get() else {
+            return Ok(());
+        };
+        match lock(known).nodes.get(&DigestKey(*digest)) {
+            Some(Bad::Misplaced(stature)) => stature.check(digest, site),
+            Some(Bad::Invalid(_)) | None => Ok(()),
+        }
+    }
+
+    pub(crate) fn insert_invalid(&self, digest: &[u8; DIGEST_LEN], fault: InvalidNode) {
+        self.insert(digest, Bad::Invalid(fault), 0);
+    }
+
+    /// Remembers a node that is out of its place. Those without keys take no time to decode.
+    pub(crate) fn insert_misplaced(&self, node: &TreeNode) {
+        if let Some(stature) = Stature::of(node) {
+            let keys_len = stature.keys_len();
+            self.insert(node.digest(), Bad::Misplaced(stature), keys_len);
+        }
+    }
+
+    fn insert(&self, digest: &[u8; DIGEST_LEN], bad: Bad, keys_len: usize) {
+        let mut known = lock(self.0.get_or_init(Mutex::default));
+        known.bytes += 2 * size_of::<(DigestKey, Bad)>() + keys_len;
+        if known.bytes > Self::MAX_BYTES {
+            *known = Known::default();
+        }
+        known.nodes.insert(DigestKey(*digest), bad);
+    }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
