@@ -27,6 +27,8 @@ use crate::{CarError, header, varint};
 #[derive(Debug)]
 pub struct CarWriter<W> {
     output: W,
+    /// Whether all blocks so far were written to their ends.
+    whole: bool,
     /// The bytes before a block, put together here to go out in one write.
     start: Vec<u8>,
 }
@@ -40,8 +42,11 @@ impl<W: Write> CarWriter<W> {
     /// [`CarError::Io`] if `output` fails.
     pub fn new(mut output: W, roots: &[Cid]) -> Result<Self, CarError> {
         output.write_all(&header_section(roots))?;
-        let start = Vec::new();
-        Ok(Self { output, start })
+        Ok(Self {
+            output,
+            whole: true,
+            start: Vec::new(),
+        })
     }
 
     /// Writes one block. That `cid` names it is the caller's promise: readers check it.
@@ -49,19 +54,32 @@ impl<W: Write> CarWriter<W> {
     /// # Errors
     ///
     /// [`CarError::Io`] if the stream fails; what it holds is then no whole CAR.
+    /// [`CarError::AfterError`] after such an error.
     pub fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
+        self.check_whole()?;
         start_section(&mut self.start, cid, block.len());
+        self.whole = false;
         self.output.write_all(&self.start)?;
         self.output.write_all(block)?;
+        self.whole = true;
         Ok(())
+    }
+
+    fn check_whole(&self) -> Result<(), CarError> {
+        if self.whole {
+            Ok(())
+        } else {
+            Err(CarError::AfterError)
+        }
     }
 
     /// Flushes the stream and gives it back.
     ///
     /// # Errors
     ///
-    /// [`CarError::Io`] if the stream fails.
+    /// As for [`write_block`](Self::write_block).
     pub fn finish(mut self) -> Result<W, CarError> {
+        self.check_whole()?;
         self.output.flush()?;
         Ok(self.output)
     }
@@ -83,4 +101,56 @@ pub(crate) fn start_section(start: &mut Vec<u8>, cid: &Cid, len: usize) {
     start.clear();
     varint::encode((cid.len() + len) as u64, start);
     start.extend_from_slice(cid);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use blockstore_core::dag_cbor_cid;
+
+    use super::*;
+
+    /// Takes so many bytes, then fails once, and goes on as if nothing had been.
+    struct FailsOnce {
+        left: Option<usize>,
+        written: Vec<u8>,
+    }
+
+    impl Write for FailsOnce {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = match self.left.take() {
+                Some(0) => return Err(io::ErrorKind::WouldBlock.into()),
+                Some(left) => {
+                    let len = bytes.len().min(left);
+                    self.left = Some(left - len);
+                    len
+                }
+                None => bytes.len(),
+            };
+            self.written
+                .extend_from_slice(bytes.get(..len).unwrap_or_default());
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_behind_half_a_block() {
+        let (cid, block) = (dag_cbor_cid(b"\xa0"), b"\xa0");
+        let header_len = header_section(&[cid]).len();
+        let output = FailsOnce {
+            left: Some(header_len + 10),
+            written: Vec::new(),
+        };
+        let mut writer = CarWriter::new(output, &[cid]).unwrap();
+        let failed = writer.write_block(&cid, block);
+        assert!(matches!(failed, Err(CarError::Io(_))));
+        let after = writer.write_block(&cid, block);
+        assert!(matches!(after, Err(CarError::AfterError)));
+        assert!(matches!(writer.finish(), Err(CarError::AfterError)));
+    }
 }

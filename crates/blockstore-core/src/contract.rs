@@ -17,7 +17,9 @@ use bytes::Bytes;
 use cid::Cid;
 use cid::multihash::Multihash;
 
-use crate::{BlockStore, BlockStoreMut, RAW, StoreError, dag_cbor_cid, raw_cid};
+use crate::{
+    BlockStore, BlockStoreMut, RAW, SHA2_256, StoreError, dag_cbor_cid, raw_cid, sha2_256,
+};
 
 /// Runs a store that can be changed through the contract of [`BlockStoreMut`]. Each call
 /// of `new` must give an empty store.
@@ -100,6 +102,14 @@ fn putting_twice_changes_nothing(store: &impl BlockStoreMut) {
             "put_many",
         );
         assert_holds(store, &cid, &block);
+        // What is there already keeps nothing behind it out.
+        let new = Bytes::from([b"new", &block[..]].concat());
+        let new_cid = dag_cbor_cid(&new);
+        expect(
+            store.put_many(&[(cid, block.clone()), (new_cid, new.clone())]),
+            "put_many of one that is there, and one that is not",
+        );
+        assert_holds(store, &new_cid, &new);
     }
 }
 
@@ -117,6 +127,14 @@ fn other_bytes_are_refused(store: &impl BlockStoreMut) {
         );
     }
     assert_lacks(store, &cid);
+    // Also behind a block that is right.
+    let right = Bytes::from_static(b"right");
+    let put = store.put_many(&[(raw_cid(&right), right), (cid, other.clone())]);
+    assert!(
+        matches!(put, Err(StoreError::HashMismatch(of)) if of == cid),
+        "each of many blocks is checked, got {put:?}"
+    );
+    assert_lacks(store, &cid);
     expect(store.put(&cid, block.clone()), "put");
     assert!(
         store.put(&cid, other).is_err(),
@@ -129,16 +147,25 @@ fn unverifiable_blocks_are_refused(store: &impl BlockStoreMut) {
     // The identity "hash": the digest is the block itself.
     let block = Bytes::from_static(b"four");
     let identity = Multihash::wrap(0, &block).expect("4 bytes fit a multihash of 64");
-    let cid = Cid::new_v1(RAW, identity);
-    let put = store.put(&cid, block);
-    assert!(
-        matches!(put, Err(StoreError::Unverifiable(of)) if of == cid),
-        "a block that cannot be verified is refused, got {put:?}"
-    );
-    assert!(
-        !expect(store.has(&cid), "has"),
-        "what was refused is not there"
-    );
+    // And a digest that is cut off, of which nobody knows what else begins so.
+    let digest = sha2_256(&block);
+    let short = Multihash::wrap(SHA2_256, &digest[..20]).expect("20 bytes fit, too");
+    for hash in [identity, short] {
+        let cid = Cid::new_v1(RAW, hash);
+        for put in [
+            store.put(&cid, block.clone()),
+            store.put_many(&[(cid, block.clone())]),
+        ] {
+            assert!(
+                matches!(put, Err(StoreError::Unverifiable(of) | StoreError::HashMismatch(of)) if of == cid),
+                "a block that cannot be verified is refused, got {put:?}"
+            );
+        }
+        assert!(
+            !expect(store.has(&cid), "has"),
+            "what was refused is not there"
+        );
+    }
 }
 
 fn deleting_is_final_and_harmless(store: &impl BlockStoreMut) {
@@ -163,7 +190,8 @@ fn many_are_deleted_and_no_others(store: &impl BlockStoreMut) {
     };
     expect(store.put_many(&blocks), "put_many");
     let mut cids: Vec<Cid> = others.iter().map(|(cid, _)| *cid).collect();
-    cids.push(dag_cbor_cid(b"never put"));
+    cids.insert(0, dag_cbor_cid(b"never put"));
+    cids.push(dag_cbor_cid(b"nor this"));
     expect(store.delete_many(&cids), "delete_many");
     expect(store.delete_many(&cids), "delete_many of what is not there");
     expect(store.delete_many(&[]), "delete_many of nothing");
@@ -182,6 +210,15 @@ fn codecs_are_told_apart(store: &impl BlockStoreMut) {
     expect(store.delete(&raw), "delete");
     assert_lacks(store, &raw);
     assert_holds(store, &dag_cbor, &block);
+    // Versions too, with one codec and one hash.
+    let version_0 = Cid::new_v0(*raw.hash()).expect("it is of sha2-256");
+    let version_1 = Cid::new_v1(version_0.codec(), *raw.hash());
+    expect(store.put(&version_0, block.clone()), "put of version 0");
+    assert_lacks(store, &version_1);
+    expect(store.put(&version_1, block.clone()), "put");
+    expect(store.delete(&version_0), "delete");
+    assert_lacks(store, &version_0);
+    assert_holds(store, &version_1, &block);
 }
 
 fn many_are_answered_in_order(store: &impl BlockStoreMut) {

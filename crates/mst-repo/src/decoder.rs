@@ -15,7 +15,7 @@ use self::incoming::{Halt, Incoming};
 use crate::record::PathCheck;
 use crate::repository::read_commit;
 use crate::turn::{Turn, Turned};
-use crate::{Commit, Record, RepositorySummary, StreamError, StreamOptions};
+use crate::{Commit, MAX_PATH_LEN, Record, RepositorySummary, StreamError, StreamOptions};
 
 /// A repository in a CAR whose bytes it is given as they come, in pieces of any length. It does no
 /// input of its own: for servers that are asynchronous in whatever way, and whoever else cannot
@@ -110,8 +110,12 @@ impl RepositoryDecoder {
 
     /// Returns a decoder that will read as `options` say.
     pub fn with_options(options: StreamOptions) -> Self {
+        let mut nodes = options.nodes;
+        // The way down is in memory before any key of it is a path, and a few bytes can stand for long
+        // keys.
+        nodes.limits.key_len = nodes.limits.key_len.min(MAX_PATH_LEN);
         Self {
-            nodes: NodeStore::with_options(Incoming::new(options), options.nodes),
+            nodes: NodeStore::with_options(Incoming::new(options), nodes),
             commit: None,
             given: Kind::Nothing,
             position: None,

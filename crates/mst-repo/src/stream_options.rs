@@ -10,7 +10,8 @@ use mst_ops::NodeStoreOptions;
 pub struct StreamOptions {
     /// How the CAR is read.
     pub car: CarOptions,
-    /// How nodes are checked. There is no use for a cache, as no node comes twice.
+    /// How nodes are checked. There is no use for a cache, as no node comes twice. No key may be longer
+    /// than a path, whatever the limits say.
     pub nodes: NodeStoreOptions,
     /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
     /// records that may be wanted again; 16 MiB by default. As long as the CAR is in the
@@ -18,7 +19,8 @@ pub struct StreamOptions {
     ///
     /// To this comes what a [`CarDecoder`](blockstore_car::CarDecoder) keeps, and a copy of the block
     /// that comes next: where a stranger has the longest of sections come, some four times
-    /// [`CarOptions::section_len`].
+    /// [`CarOptions::section_len`]. And the nodes on the way down, one of each height, whose keys may
+    /// be longer in memory than in the CAR, up to [`Limits::key_bytes`](mst_ops::Limits::key_bytes).
     pub memory_bytes: usize,
 }
 

@@ -389,6 +389,18 @@ fn a_record_given_just_before_is_there_however_often_it_is_wanted() {
         ended.unwrap();
         assert_eq!(given.len(), paths);
     }
+    // Whatever the form of its CID.
+    let record = Bytes::from_static(b"\xa0");
+    let version_0 = Cid::new_v0(*dag_cbor_cid(&record).hash()).unwrap();
+    let paths = (0..50).map(|n| (format!("com.example.record/{n}"), version_0));
+    let records = [(version_0, record)].into();
+    let sample = SampleRepository::of(paths.collect(), records, REV);
+    let mut blocks = sample.blocks();
+    let mut seen = std::collections::HashSet::new();
+    blocks.retain(|(cid, _)| seen.insert(*cid));
+    let (given, ended) = read(&sample.car_of(&blocks), 16 << 20);
+    ended.unwrap();
+    assert_eq!(given.len(), 50);
 }
 
 /// The blocks of a CID that nobody can check may differ.

@@ -28,10 +28,10 @@ struct Copies {
 }
 
 impl Given {
-    /// Keeps a record, if its CID is of a usual form, with others in `room` bytes of memory.
-    /// Returns whether it is not too large for that.
+    /// Keeps a record, with others in `room` bytes of memory. Returns whether it does: it must not be
+    /// too large for that, and its CID must be of a usual form.
     pub(super) fn push(&mut self, cid: &[u8], record: &[u8], room: usize) -> bool {
-        key_of(cid).is_none_or(|key| self.keep(key, record, room))
+        key_of(cid).is_some_and(|key| self.keep(key, record, room))
     }
 
     fn keep(&mut self, key: &Key, record: &[u8], room: usize) -> bool {
