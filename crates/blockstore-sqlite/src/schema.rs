@@ -12,11 +12,11 @@
 //! ```
 //!
 //! All three are `WITHOUT ROWID`, so that there is no index beside the table, and `STRICT`, so that
-//! a blob is a blob. What that costs: a search reads all of each row that it compares with, so those
-//! of large blocks slow down their neighbours. The version stands in a table of its own and not in SQLite's
-//! `user_version`, of which a database has one and which is the caller's. That table keeps
-//! its shape in all versions; the others may change, and a later version will bring them up
-//! to date in [`Schema::create`]'s place, in one transaction.
+//! a blob is a blob. What that costs: a search reads all of each row that it compares with, so
+//! those of large blocks slow down their neighbours. The version stands in a table of its own and
+//! not in SQLite's `user_version`, of which a database has one and which is the caller's. That
+//! table keeps its shape in all versions; the others may change, and a later version will bring
+//! them up to date in [`Schema::create`]'s place, in one transaction.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 

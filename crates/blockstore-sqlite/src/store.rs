@@ -339,10 +339,10 @@ impl SqliteBlockStore {
 
     /// Drops the blocks for which `keep` says no, and returns how many there were.
     ///
-    /// It goes through the keys, 1,000 at a time, and each time drops what is to be dropped in
-    /// one transaction, and waits half as long as that took. So others can write in between, the log
-    /// beside the file stays short, and memory is bounded: no block is loaded. Killed half way, it has dropped some of
-    /// those blocks, and none else; begun again, it drops the rest.
+    /// It goes through the keys, 1,000 at a time, and each time drops what is to be dropped in one
+    /// transaction, and waits half as long as that took. So others can write in between, the log
+    /// beside the file stays short, and memory is bounded: no block is loaded. Killed half way, it
+    /// has dropped some of those blocks, and none else; begun again, it drops the rest.
     ///
     /// If anybody may put blocks meanwhile, `keep` must know of them. Otherwise find out what
     /// is needed and sweep in one transaction: [`SqliteTransaction::retain`].

@@ -2,8 +2,8 @@
 //!
 //! `serde_ipld_dagcbor` makes values of types, and is not strict everywhere: it takes indefinite
 //! lengths in keys and links, and whatever stands in fields that a type does not have. So commits,
-//! messages and records of strangers are read through here first. And whoever prints a record as it is finds its
-//! fields here in the order of the block, at any depth.
+//! messages and records of strangers are read through here first. And whoever prints a record as it
+//! is finds its fields here in the order of the block, at any depth.
 //!
 //! Nothing is copied, nothing recurses, and memory is bounded by the depth.
 //!

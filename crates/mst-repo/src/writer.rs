@@ -196,11 +196,11 @@ pub enum WriteError {
 
 /// A repository that is written to.
 ///
-/// [`write`](Self::write) makes one commit of some writes: everything about it comes back in
-/// one value, after it was checked, as a receiver would, that its operations lead back to the
-/// tree before. The nodes that writes come past stay in memory, in its tree and no other cache, so
-/// that the next commit finds them there. Two writers of one repository must not be: each would not know of the other's
-/// commits.
+/// [`write`](Self::write) makes one commit of some writes: everything about it comes back in one
+/// value, after it was checked, as a receiver would, that its operations lead back to the tree
+/// before. The nodes that writes come past stay in memory, in its tree and no other cache, so that
+/// the next commit finds them there. Two writers of one repository must not be: each would not know
+/// of the other's commits.
 ///
 /// The key is no part of it, and is given for each commit: a server can keep it locked away in
 /// between, and change it. See [`Signer`] for what can be a key, and [`Commit::sign`] for how its

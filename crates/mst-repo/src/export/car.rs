@@ -64,9 +64,10 @@ impl<S: BlockStore> Export<'_, S> {
     /// down. Blocks are read in between as the store gives them, and a store that waits for a disk
     /// keeps the runtime waiting too.
     ///
-    /// After an error, or if the future is dropped, so is `output`, behind what was written. A receiver who takes that for the end sees a CAR that is
-    /// well-formed as far as it goes, and only reading the repository tells him that something is
-    /// missing: if it can be, the response is broken off.
+    /// After an error, or if the future is dropped, so is `output`, behind what was written. A
+    /// receiver who takes that for the end sees a CAR that is well-formed as far as it goes, and
+    /// only reading the repository tells him that something is missing: if it can be, the response
+    /// is broken off.
     ///
     /// # Errors
     ///
