@@ -730,9 +730,10 @@ fn parse_cid(text: &str) -> Result<Cid, String> {
 
 fn parse_key(text: &str) -> Result<PublicKey, String> {
     // As it stands in a DID document, or as a `did:key`.
-    let parsed = match text.strip_prefix('z') {
-        Some(_) => PublicKey::from_verification_method("Multikey", text),
-        None => text.parse(),
+    let parsed = if text.starts_with('z') {
+        PublicKey::from_multikey(text)
+    } else {
+        text.parse()
     };
     parsed.map_err(|error| format!("not a public key: {}", chain(&error)))
 }

@@ -90,10 +90,7 @@ impl Commit {
     ///
     /// As for [`decode`](Self::decode).
     pub fn decode_version_2(block: &[u8]) -> Result<Self, InvalidCommit> {
-        dag_cbor::check(block, MAX_ITEMS).map_err(|refusal| match refusal {
-            Refusal::TooManyItems => InvalidCommit::TooManyItems { limit: MAX_ITEMS },
-            Refusal::Invalid(invalid) => InvalidCommit::NotDagCbor(invalid.to_string()),
-        })?;
+        dag_cbor::check(block, MAX_ITEMS)?;
         let value: Ipld = serde_ipld_dagcbor::from_slice(block)
             .map_err(|error| InvalidCommit::NotDagCbor(decode_fault(&error)))?;
         let Ipld::Map(fields) = value else {
@@ -275,4 +272,13 @@ pub enum InvalidCommit {
         /// The field's name.
         field: String,
     },
+}
+
+impl From<Refusal> for InvalidCommit {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooManyItems => Self::TooManyItems { limit: MAX_ITEMS },
+            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid.to_string()),
+        }
+    }
 }

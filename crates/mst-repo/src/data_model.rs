@@ -1,5 +1,7 @@
 //! The values that a block of DAG-CBOR may hold in atproto: records, and parts of commits.
 
+use std::mem;
+
 use blockstore_core::Bytes;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
@@ -70,10 +72,13 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, InvalidRecord> {
     let block = serde_ipld_dagcbor::to_vec(record)
         .map_err(|error| InvalidRecord::Encode(encode_fault(&error)))?;
-    check_record(&block)?;
-    dag_cbor::check_each(&block, MAX_RECORD_ITEMS, |token| match token {
-        Token::Key("$link" | "$bytes") => Err(InvalidRecord::ReservedKey),
-        _ => Ok(()),
+    let mut is_first = true;
+    dag_cbor::check_each(&block, MAX_RECORD_ITEMS, |token| {
+        check_token(token, &mut is_first)?;
+        match token {
+            Token::Key("$link" | "$bytes") => Err(InvalidRecord::ReservedKey),
+            _ => Ok(()),
+        }
     })?;
     Ok(block.into())
 }
@@ -100,16 +105,20 @@ pub fn is_record(block: &[u8]) -> bool {
 pub(crate) fn check_record(block: &[u8]) -> Result<(), InvalidRecord> {
     let mut is_first = true;
     dag_cbor::check_each(block, MAX_RECORD_ITEMS, |token| {
-        if is_first && *token != Token::Map {
-            return Err(InvalidRecord::NotAMap);
-        }
-        is_first = false;
-        match token {
-            Token::Float(_) => Err(InvalidRecord::Number),
-            Token::Integer(number) if i64::try_from(*number).is_err() => Err(InvalidRecord::Number),
-            _ => Ok(()),
-        }
+        check_token(token, &mut is_first)
     })
+}
+
+/// Checks that `token` may stand in a record, if `is_first` as the first.
+fn check_token(token: &Token<'_>, is_first: &mut bool) -> Result<(), InvalidRecord> {
+    if mem::take(is_first) && *token != Token::Map {
+        return Err(InvalidRecord::NotAMap);
+    }
+    match token {
+        Token::Float(_) => Err(InvalidRecord::Number),
+        Token::Integer(number) if i64::try_from(*number).is_err() => Err(InvalidRecord::Number),
+        _ => Ok(()),
+    }
 }
 
 impl From<Refusal> for InvalidRecord {

@@ -332,11 +332,7 @@ struct Fields(BTreeMap<String, Ipld>);
 impl Fields {
     /// Reads the object that `bytes` begin with, and returns what comes behind it as well.
     fn read(bytes: &[u8]) -> Result<(Self, &[u8]), InvalidFrame> {
-        let split = dag_cbor::split_item(bytes, MAX_ITEMS);
-        let (object, rest) = split.map_err(|refusal| match refusal {
-            Refusal::TooManyItems => InvalidFrame::TooManyItems { limit: MAX_ITEMS },
-            Refusal::Invalid(invalid) => InvalidFrame::NotDagCbor(invalid.to_string()),
-        })?;
+        let (object, rest) = dag_cbor::split_item(bytes, MAX_ITEMS)?;
         let value = serde_ipld_dagcbor::from_slice(object)
             .map_err(|error| InvalidFrame::NotDagCbor(decode_fault(&error)))?;
         match value {
@@ -483,4 +479,13 @@ pub enum InvalidFrame {
         /// What it is.
         found: String,
     },
+}
+
+impl From<Refusal> for InvalidFrame {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooManyItems => Self::TooManyItems { limit: MAX_ITEMS },
+            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid.to_string()),
+        }
+    }
 }
