@@ -1,9 +1,10 @@
 //! A node from its parts.
 
 use cid::Cid;
+use smallvec::SmallVec;
 
 use crate::link::{node_digest, push_cid};
-use crate::node::{Span, Spans, position};
+use crate::span::{Span, position, rows_len};
 use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
 /// Makes a [`Node`] from its parts, left to right.
@@ -39,7 +40,7 @@ pub struct NodeBuilder {
     /// The digests of the subtrees.
     rights: Vec<u8>,
     /// Where the parts of entries end, each in its own vector.
-    spans: Spans,
+    spans: SmallVec<[Span; 4]>,
 }
 
 impl NodeBuilder {
@@ -71,8 +72,9 @@ impl NodeBuilder {
         let right = right
             .map(|cid| subtree_digest(index + 1, cid))
             .transpose()?;
-        let room = MAX_LEN - self.keys.len() - self.values.len() - self.rights.len();
-        if key.len() + CID_MAX_LEN + DIGEST_LEN > room {
+        let parts_len = self.keys.len() + self.values.len() + self.rights.len();
+        let room = MAX_LEN - rows_len(index) - parts_len;
+        if rows_len(1) + key.len() + CID_MAX_LEN + DIGEST_LEN > room {
             return Err(BuildError::TooLarge);
         }
         self.keys.extend_from_slice(key);
@@ -88,24 +90,19 @@ impl NodeBuilder {
 
     /// Returns the node.
     pub fn finish(self) -> Node {
-        let Self {
-            left,
-            keys: mut data,
-            values,
-            rights,
-            mut spans,
-        } = self;
-        let values_start = position(data.len());
-        let rights_start = values_start + position(values.len());
-        for span in &mut spans {
-            span.value += values_start;
-            span.right += rights_start;
+        let values_start = position(self.keys.len());
+        let rights_start = values_start + position(self.values.len());
+        let parts_len = rights_start as usize + self.rights.len() + DIGEST_LEN;
+        let mut data = Vec::with_capacity(rows_len(self.spans.len()) + parts_len);
+        for span in &self.spans {
+            let (value, right) = (values_start + span.value, rights_start + span.right);
+            data.extend_from_slice(&Span::new(span.key, value, right).to_row());
         }
-        data.reserve_exact(values.len() + rights.len() + DIGEST_LEN);
-        data.extend(values);
-        data.extend(rights);
-        data.extend(left.into_iter().flatten());
-        Node::from_parts(data, spans)
+        data.extend(&self.keys);
+        data.extend(&self.values);
+        data.extend(&self.rights);
+        data.extend(self.left.iter().flatten());
+        Node::from_data(data, self.spans.len())
     }
 
     fn last_key(&self) -> Option<&[u8]> {

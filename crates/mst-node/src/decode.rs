@@ -10,8 +10,8 @@ use crate::encode::{
 };
 use crate::key::check_key_len;
 use crate::link::{NODE_CID_START, RAW_CID_START, SHA2_256_CID_LEN, cid_from_bytes};
-use crate::node::{Span, Spans, position};
 use crate::prefix::shared_prefix_len;
+use crate::span::{Span, position, rows_len};
 use crate::{DIGEST_LEN, DecodeError, DecodeFault, Limits, Node};
 
 const MAP: u8 = 5;
@@ -75,15 +75,15 @@ impl Node {
         let len = parser.entry_count(limits)?;
         // A block can lie about how many entries it has, but not about its own length.
         let room = len.min(block.len() / MIN_ENTRY_LEN + 1);
-        // Shared prefixes make a node's data longer than its block, the punctuation that it
-        // leaves out makes it shorter: mostly it comes out a little longer.
-        let mut data = Vec::with_capacity(block.len() + room * 8);
-        let mut links = SmallVec::<[Links<'_>; 8]>::new();
-        let mut spans = Spans::with_capacity(room);
-        let mut previous = Previous::default();
+        let rows_len = rows_len(room);
+        // Shared prefixes make a node's parts longer than its block, the punctuation that they
+        // leave out makes them shorter: mostly they come out a little longer.
+        let mut data = Vec::with_capacity(rows_len + block.len() + room * 8);
+        data.resize(rows_len, 0);
+        let mut entries = SmallVec::<[Parts<'_>; 8]>::new();
+        let mut previous = Previous::at(rows_len);
         for index in 0..len {
-            links.push(parser.entry(index, &mut data, &mut previous, limits)?);
-            spans.push(Span::of_key(data.len()));
+            entries.push(parser.entry(index, &mut data, &mut previous, limits)?);
         }
         parser.name(b'l')?;
         let left = parser.subtree()?;
@@ -91,29 +91,41 @@ impl Node {
         if trailing > 0 {
             return Err(parser.fault(DecodeFault::TrailingBytes { len: trailing }));
         }
-        for (links, span) in links.iter().zip(&mut spans) {
-            match <&[u8; SHA2_256_CID_LEN]>::try_from(links.value) {
+        let values_start = data.len() - rows_len;
+        for entry in &entries {
+            match <&[u8; SHA2_256_CID_LEN]>::try_from(entry.links.value) {
                 // Of a length that is known here, which makes it a few moves.
                 Ok(value) => data.extend_from_slice(value),
-                Err(_) => data.extend_from_slice(links.value),
+                Err(_) => data.extend_from_slice(entry.links.value),
             }
-            span.value = position(data.len());
         }
-        for (links, span) in links.iter().zip(&mut spans) {
-            if let Some(right) = links.right {
-                data.extend_from_slice(right);
-            }
-            span.right = position(data.len());
+        let rights_start = data.len() - rows_len;
+        for right in entries.iter().filter_map(|entry| entry.links.right) {
+            data.extend_from_slice(right);
         }
         if let Some(left) = left {
             data.extend_from_slice(left);
+        }
+        let mut end = Span::new(0, position(values_start), position(rights_start));
+        let (rows, _) = data.split_at_mut(rows_len).0.as_chunks_mut();
+        for (entry, row) in entries.iter().zip(rows) {
+            end.key += position(entry.key_len);
+            end.value += position(entry.links.value.len());
+            end.right += position(entry.links.right.map_or(0, |right| right.len()));
+            *row = end.to_row();
         }
         // Not worth a second allocation in the ordinary case.
         if data.capacity() > data.len() / 4 * 5 + 64 {
             data.shrink_to_fit();
         }
-        Ok(Self::from_parts(data, spans))
+        Ok(Self::from_data(data, len))
     }
+}
+
+/// What is left to do of an entry whose key was appended to the data.
+struct Parts<'b> {
+    key_len: usize,
+    links: Links<'b>,
 }
 
 /// What an entry links to, as it stands in the block.
@@ -135,7 +147,6 @@ struct CompressedKey<'b> {
 const USUAL_VALUE_START: [u8; 7] = [0x61, b'v', LINK_TAG[0], LINK_TAG[1], 0x58, 0x25, 0x00];
 
 /// What an entry's key is checked against: the key before it, as a range of `data`.
-#[derive(Default)]
 struct Previous {
     key_start: usize,
     key_len: usize,
@@ -144,7 +155,15 @@ struct Previous {
 }
 
 impl Previous {
-    /// Checks a key and appends it to `data`, written out in full.
+    fn at(key_start: usize) -> Self {
+        Self {
+            key_start,
+            key_len: 0,
+            keys_len: 0,
+        }
+    }
+
+    /// Checks a key and appends it to `data`, written out in full. Returns how long it is so.
     #[inline]
     fn append_key(
         &mut self,
@@ -152,7 +171,7 @@ impl Previous {
         key: &CompressedKey<'_>,
         data: &mut Vec<u8>,
         limits: &Limits,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<usize, DecodeError> {
         let key_start = data.len();
         let previous_key = data
             .get(self.key_start..self.key_start + self.key_len)
@@ -170,7 +189,7 @@ impl Previous {
             key_len,
             keys_len,
         };
-        Ok(())
+        Ok(key_len)
     }
 }
 
@@ -187,10 +206,10 @@ impl<'b> Parser<'b> {
         data: &mut Vec<u8>,
         previous: &mut Previous,
         limits: &Limits,
-    ) -> Result<Links<'b>, DecodeError> {
+    ) -> Result<Parts<'b>, DecodeError> {
         if let Some((key, links)) = self.usual_entry() {
-            previous.append_key(index, &key, data, limits)?;
-            return Ok(links);
+            let key_len = previous.append_key(index, &key, data, limits)?;
+            return Ok(Parts { key_len, links });
         }
         self.map_start(ENTRY_START)?;
         let suffix_at = self.at;
@@ -204,12 +223,13 @@ impl<'b> Parser<'b> {
             prefix_at,
             prefix_len,
         };
-        previous.append_key(index, &key, data, limits)?;
+        let key_len = previous.append_key(index, &key, data, limits)?;
         self.name(b't')?;
         let right = self.subtree()?;
         self.name(b'v')?;
         let value = self.link()?;
-        Ok(Links { value, right })
+        let links = Links { value, right };
+        Ok(Parts { key_len, links })
     }
 
     /// Steps over an entry that is as nearly all are: its lengths are less than 256, its value a

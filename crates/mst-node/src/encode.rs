@@ -5,8 +5,8 @@ use std::ops::Range;
 use cid::Cid;
 
 use crate::link::{NODE_CID_START, SHA2_256_CID_LEN, push_cid};
-use crate::node::Span;
 use crate::prefix::shared_prefix_len;
+use crate::span::Span;
 use crate::{DIGEST_LEN, Node};
 
 pub(crate) const UNSIGNED: u8 = 0;
@@ -78,9 +78,7 @@ impl Node {
 
     /// Where the parts of entry `index` begin.
     fn span_before(&self, index: usize) -> Span {
-        self.before(index)
-            .copied()
-            .unwrap_or_else(|| self.sections())
+        self.before(index).unwrap_or_else(|| self.sections())
     }
 
     /// Puts entries, the first of them behind one of the key `previous`, which becomes the key of
@@ -96,15 +94,16 @@ impl Node {
     ) {
         let mut start = self.span_before(entries.start);
         let mut shared_len = 0;
-        let spans = self.spans.get(entries.clone()).unwrap_or_default();
-        for (slot, span) in (entries.start + 1..).zip(spans) {
+        let rows = self.rows().get(entries.clone()).unwrap_or_default();
+        for (slot, row) in (entries.start + 1..).zip(rows) {
+            let span = Span::from_row(row);
             let key = self.part(start.key, span.key);
             let right = self.part(start.right, span.right).try_into().ok();
             let value = self.part(start.value, span.value);
             room.put_entry(previous, key, shared_len, link(slot, right), value);
             *previous = key;
             shared_len = self.prefix_len();
-            start = *span;
+            start = span;
         }
     }
 }

@@ -3,7 +3,7 @@
 use cid::Cid;
 
 use crate::link::{cid_len, push_cid};
-use crate::node::{Span, Spans, position};
+use crate::span::{Row, Span, position, rows_len};
 use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
 /// What [`Node::join`] puts between the entries of two nodes: a subtree or none, and behind it
@@ -90,7 +90,7 @@ impl Node {
         let key = entry.map_or(&[][..], |entry| entry.key);
         let new_right = entry.and_then(|entry| entry.right);
         // Slot 0 has its digest at the end of the data, all others theirs in order.
-        let (leftmost, joint_right) = if head.spans.is_empty() {
+        let (leftmost, joint_right) = if head.rows.is_empty() {
             (joint.subtree, None)
         } else {
             (left.subtree_digest(0), joint.subtree)
@@ -100,12 +100,28 @@ impl Node {
         let values_len = head.values.len() + value_len + tail.values.len();
         let head_rights_len = head.rights.len() + digest_len(joint_right);
         let rights_len = head_rights_len + digest_len(new_right) + tail.rights.len();
-        let len = keys_len + values_len + rights_len + digest_len(leftmost);
+        let count = head.rows.len() + usize::from(entry.is_some()) + tail.rows.len();
+        let parts_len = keys_len + values_len + rights_len + digest_len(leftmost);
+        let len = rows_len(count) + parts_len;
         if u32::try_from(len).is_err() {
             return Err(BuildError::TooLarge);
         }
 
         let mut data = Vec::with_capacity(len);
+        let mut end = Span::new(0, position(keys_len), position(keys_len + values_len));
+        head.push_rows(&mut data, &mut end);
+        // The last of them has another subtree now on its right.
+        end.right = position(keys_len + values_len + head_rights_len);
+        if let Some(last) = data.last_chunk_mut() {
+            *last = end.to_row();
+        }
+        if entry.is_some() {
+            end.key += position(key.len());
+            end.value += position(value_len);
+            end.right += position(digest_len(new_right));
+            data.extend_from_slice(&end.to_row());
+        }
+        tail.push_rows(&mut data, &mut end);
         data.extend_from_slice(head.keys);
         data.extend_from_slice(key);
         data.extend_from_slice(tail.keys);
@@ -119,23 +135,7 @@ impl Node {
         push_digest(&mut data, new_right);
         data.extend_from_slice(tail.rights);
         push_digest(&mut data, leftmost);
-
-        let new_len = usize::from(entry.is_some());
-        let mut spans = Spans::with_capacity(head.spans.len() + new_len + tail.spans.len());
-        let mut end = Span::new(0, position(keys_len), position(keys_len + values_len));
-        head.append_spans(&mut spans, &mut end);
-        end.right = position(keys_len + values_len + head_rights_len);
-        if let Some(last) = spans.last_mut() {
-            last.right = end.right;
-        }
-        if entry.is_some() {
-            end.key += position(key.len());
-            end.value += position(value_len);
-            end.right += position(digest_len(new_right));
-            spans.push(end);
-        }
-        tail.append_spans(&mut spans, &mut end);
-        Ok(Self::from_parts(data, spans))
+        Ok(Self::from_data(data, count))
     }
 
     /// Gives entry `index` another value. Without effect if there is no such entry.
@@ -153,40 +153,37 @@ impl Node {
     /// # Ok::<(), mst_node::BuildError>(())
     /// ```
     pub fn set_value(&mut self, index: usize, value: &Cid) {
-        let start = match index
-            .checked_sub(1)
-            .and_then(|before| self.spans.get(before))
-        {
-            Some(before) => before.value,
-            None => self.spans.last().map_or(0, |last| last.key),
-        };
-        let Some(end) = self.spans.get(index).map(|span| span.value) else {
+        let (Some(start), Some(end)) = (self.value_start(index), self.span(index)) else {
             return;
         };
         let mut bytes = Vec::with_capacity(cid_len(value));
         push_cid(&mut bytes, value);
-        let place = start as usize..end as usize;
-        if bytes.len() == place.len() {
+        let place = self.place(start, end.value);
+        let old_len = place.len();
+        if bytes.len() == old_len {
             if let Some(place) = self.data.get_mut(place) {
                 place.copy_from_slice(&bytes);
             }
             return;
         }
-        let (old_len, new_len) = (position(place.len()), position(bytes.len()));
+        let (old_len, new_len) = (position(old_len), position(bytes.len()));
         self.data.splice(place, bytes);
-        for (at, span) in self.spans.iter_mut().enumerate() {
+        for (at, row) in self.rows_mut().iter_mut().enumerate() {
+            let mut span = Span::from_row(row);
             if at >= index {
                 span.value = span.value - old_len + new_len;
             }
             span.right = span.right - old_len + new_len;
+            *row = span.to_row();
         }
     }
 
     /// Puts another digest into the link to the subtree in slot `slot`. Without effect if there
     /// is none.
     pub fn set_subtree_digest(&mut self, slot: usize, digest: &[u8; DIGEST_LEN]) {
-        let link = self.link_range(slot);
-        if let Some(link) = self.data.get_mut(link)
+        let (start, end) = self.link_bounds(slot);
+        let place = self.place(start, end);
+        if let Some(link) = self.data.get_mut(place)
             && link.len() == digest.len()
         {
             link.copy_from_slice(digest);
@@ -199,7 +196,7 @@ struct Part<'n> {
     keys: &'n [u8],
     values: &'n [u8],
     rights: &'n [u8],
-    spans: &'n [Span],
+    rows: &'n [Row],
     /// Where the parts of the first entry start.
     start: Span,
 }
@@ -207,68 +204,67 @@ struct Part<'n> {
 impl<'n> Part<'n> {
     fn head(node: &'n Node, len: usize) -> Self {
         let sections = node.sections();
-        let (spans, _) = node
-            .spans
-            .split_at_checked(len)
-            .unwrap_or((&node.spans, &[]));
-        let end = spans.last().copied().unwrap_or(sections);
+        let (rows, _) = split_at_most(node.rows(), len);
+        let end = rows.last().map_or(sections, Span::from_row);
         // The last entry comes without its subtree.
-        let before_last = spans.len().checked_sub(2).and_then(|at| spans.get(at));
-        let rights_end = before_last.map_or(sections.right, |span| span.right);
-        let keys_end = if spans.is_empty() { 0 } else { end.key };
+        let before_last = rows.len().checked_sub(2).and_then(|at| rows.get(at));
+        let rights_end = before_last.map_or(sections.right, |row| Span::from_row(row).right);
+        let keys_end = if rows.is_empty() { 0 } else { end.key };
         Self {
             keys: node.part(0, keys_end),
             values: node.part(sections.value, end.value),
             rights: node.part(sections.right, rights_end),
-            spans,
+            rows,
             start: sections,
         }
     }
 
     fn tail(node: &'n Node, start: usize) -> Self {
         let sections = node.sections();
-        let (before, spans) = node
-            .spans
-            .split_at_checked(start)
-            .unwrap_or((&node.spans, &[]));
-        let start = before.last().copied().unwrap_or(sections);
-        let end = node.spans.last().copied().unwrap_or(sections);
+        let (before, rows) = split_at_most(node.rows(), start);
+        let start = before.last().map_or(sections, Span::from_row);
+        let end = node.last_span().unwrap_or(sections);
         Self {
             keys: node.part(start.key, end.key),
             values: node.part(start.value, end.value),
             rights: node.part(start.right, end.right),
-            spans,
+            rows,
             start,
         }
     }
 
-    /// Appends the spans of the entries, which begin at `end`, and moves `end` behind them.
-    fn append_spans(&self, spans: &mut Spans, end: &mut Span) {
+    /// Appends the rows of the entries, which begin at `end`, and moves `end` behind them.
+    fn push_rows(&self, data: &mut Vec<u8>, end: &mut Span) {
         let base = *end;
-        for span in self.spans {
+        for row in self.rows {
+            let span = Span::from_row(row);
             *end = Span::new(
                 base.key + (span.key - self.start.key),
                 base.value + (span.value - self.start.value),
                 base.right + (span.right - self.start.right),
             );
-            spans.push(*end);
+            data.extend_from_slice(&end.to_row());
         }
     }
 
     fn first_key(&self) -> Option<&'n [u8]> {
-        let len = self.spans.first()?.key - self.start.key;
+        let len = Span::from_row(self.rows.first()?).key - self.start.key;
         self.keys.get(..len as usize)
     }
 
     fn last_key(&self) -> Option<&'n [u8]> {
-        let (_, before) = self.spans.split_last()?;
-        let start = before.last().map_or(self.start.key, |span| span.key) - self.start.key;
-        self.keys.get(start as usize..)
+        let (_, before) = self.rows.split_last()?;
+        let last = before.last().map_or(self.start, Span::from_row);
+        self.keys.get((last.key - self.start.key) as usize..)
     }
 }
 
+fn split_at_most(rows: &[Row], len: usize) -> (&[Row], &[Row]) {
+    rows.split_at_checked(len).unwrap_or((rows, &[]))
+}
+
 fn check_order(head: &Part<'_>, joint: &Joint<'_>, tail: &Part<'_>) -> Result<(), BuildError> {
-    let mut index = head.spans.len();
+    let mut index = head.rows.len();
     let mut last = head.last_key();
     if let Some(entry) = &joint.entry {
         check_key(entry.key, &Limits::NONE)

@@ -12,6 +12,7 @@ mod link;
 mod node;
 mod parts;
 mod prefix;
+mod span;
 
 pub use builder::NodeBuilder;
 pub use cid::Cid;

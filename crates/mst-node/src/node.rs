@@ -4,11 +4,10 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
-use cid::Cid;
-use smallvec::SmallVec;
-
 use crate::link::{cid_from_bytes, cid_of_block, node_cid};
+use crate::span::{Row, Span, head, position, rows_len};
 use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
+use cid::Cid;
 
 /// One node of a Merkle Search Tree, immutable.
 ///
@@ -33,64 +32,14 @@ use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 /// Source: <https://atproto.com/specs/repository#mst-structure>
 #[derive(Clone, PartialEq, Eq)]
 pub struct Node {
-    /// All keys, all values, the digests of the subtrees on the right of entries, and last the
-    /// digest of subtree 0; of subtrees that there are. Looking for a key touches keys only.
+    /// The rows of all entries, all keys, all values, the digests of the subtrees on the right of
+    /// entries, and last the digest of subtree 0; of subtrees that there are. Looking for a key
+    /// touches no more than where it begins.
     pub(crate) data: Vec<u8>,
-    pub(crate) spans: Spans,
+    /// How many entries there are.
+    len: u32,
     /// How many bytes all keys have in common at their start.
     prefix_len: u32,
-}
-
-/// The spans of a node's entries: of most nodes in the struct itself, which saves the way to
-/// another place in memory.
-pub(crate) type Spans = SmallVec<[Span; 4]>;
-
-/// Where the parts of one entry end in [`Node::data`]. They begin where those of the entry
-/// before end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) key: u32,
-    pub(crate) value: u32,
-    pub(crate) right: u32,
-    /// The first bytes of the key behind what all keys of the node have in common, as
-    /// [`head`] makes a number of them. Two keys whose heads differ are told apart without a
-    /// look at them, which are elsewhere in memory.
-    head: u32,
-}
-
-impl Span {
-    /// The places where the parts of an entry end.
-    pub(crate) fn new(key: u32, value: u32, right: u32) -> Self {
-        Self {
-            key,
-            value,
-            right,
-            head: 0,
-        }
-    }
-
-    /// The span of an entry of which only the key is in its place.
-    pub(crate) fn of_key(end: usize) -> Self {
-        Self::new(position(end), 0, 0)
-    }
-}
-
-/// The first four bytes of `rest`, those that are missing as zeros: a number that is less than
-/// that of other bytes only if `rest` is less than they are.
-fn head(rest: &[u8]) -> u32 {
-    if let Some(bytes) = rest.first_chunk() {
-        return u32::from_be_bytes(*bytes);
-    }
-    let mut bytes = [0; 4];
-    for (byte, place) in rest.iter().zip(&mut bytes) {
-        *place = *byte;
-    }
-    u32::from_be_bytes(bytes)
-}
-
-/// A place in a node's data.
-pub(crate) fn position(at: usize) -> u32 {
-    u32::try_from(at).expect("a node's parts are limited to fewer than 4 GiB")
 }
 
 impl Node {
@@ -106,35 +55,41 @@ impl Node {
     /// );
     /// ```
     pub fn empty() -> Self {
-        Self::from_parts(Vec::new(), Spans::new())
+        Self::from_data(Vec::new(), 0)
     }
 
-    /// A node of the parts that `spans` finds in `data`.
-    pub(crate) fn from_parts(data: Vec<u8>, spans: Spans) -> Self {
+    /// A node of `len` entries whose data is `data`, but for the heads of keys.
+    pub(crate) fn from_data(data: Vec<u8>, len: usize) -> Self {
         let mut node = Self {
             data,
-            spans,
+            len: position(len),
             prefix_len: 0,
         };
-        if let (Some(first), Some(last)) = (node.key(0), node.key(node.len().wrapping_sub(1))) {
+        if let (Some(first), Some(last)) = (node.key(0), node.key(len.wrapping_sub(1))) {
             // The keys between are in order, so they share as much.
             let prefix_len = shared_prefix_len(first, last);
-            let mut start = 0;
-            for span in &mut node.spans {
-                let end = span.key as usize;
-                let rest = node.data.get(start + prefix_len..end);
-                span.head = head(rest.unwrap_or_default());
-                start = end;
-            }
             node.prefix_len = position(prefix_len);
+            node.set_heads();
         }
         node
+    }
+
+    fn set_heads(&mut self) {
+        let (rows, parts) = self.data.split_at_mut(rows_len(self.len as usize));
+        let (rows, _) = rows.as_chunks_mut();
+        let mut start = 0;
+        for row in rows {
+            let span = Span::from_row(row);
+            let rest = parts.get(start + self.prefix_len as usize..span.key as usize);
+            *row = span.with_head(rest.unwrap_or_default()).to_row();
+            start = span.key as usize;
+        }
     }
 
     /// Returns the number of entries.
     #[inline]
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.len as usize
     }
 
     /// Returns whether the node has no entries.
@@ -142,14 +97,14 @@ impl Node {
     /// It may have a subtree all the same: between two levels with keys, a level without
     /// any is such a node.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.len == 0
     }
 
     /// Returns the key of entry `index`, counted from 0.
     #[inline]
     pub fn key(&self, index: usize) -> Option<&[u8]> {
         let start = self.before(index).map_or(0, |span| span.key);
-        Some(self.part(start, self.spans.get(index)?.key))
+        Some(self.part(start, self.span(index)?.key))
     }
 
     /// Returns the value of entry `index`: the CID that its key maps to.
@@ -162,11 +117,7 @@ impl Node {
     /// Returns the value of entry `index` as the binary CID that the block holds.
     #[inline]
     pub fn value_bytes(&self, index: usize) -> Option<&[u8]> {
-        let start = match self.before(index) {
-            Some(span) => span.value,
-            None => self.spans.last()?.key,
-        };
-        Some(self.part(start, self.spans.get(index)?.value))
+        Some(self.part(self.value_start(index)?, self.span(index)?.value))
     }
 
     /// Returns the CID of the subtree in slot `slot`, which is left of entry `slot` and
@@ -181,7 +132,8 @@ impl Node {
     /// does its CID.
     #[inline]
     pub fn subtree_digest(&self, slot: usize) -> Option<&[u8; DIGEST_LEN]> {
-        self.data.get(self.link_range(slot))?.try_into().ok()
+        let (start, end) = self.link_bounds(slot);
+        self.part(start, end).try_into().ok()
     }
 
     /// Returns the slots that have a subtree, in order, each with the subtree's digest.
@@ -201,7 +153,7 @@ impl Node {
     pub fn subtree_digests(&self) -> impl Iterator<Item = (usize, &[u8; DIGEST_LEN])> {
         let left = self.subtree_digest(0).map(|digest| (0, digest));
         let mut start = self.sections().right;
-        let right = self.spans.iter().zip(1..).filter_map(move |(span, slot)| {
+        let right = self.spans().zip(1..).filter_map(move |(span, slot)| {
             let digest = self.part(start, span.right);
             start = span.right;
             Some((slot, digest.try_into().ok()?))
@@ -212,26 +164,23 @@ impl Node {
     /// Returns whether any slot has a subtree.
     #[inline]
     pub fn has_subtrees(&self) -> bool {
-        self.data.len() > self.sections().right as usize
+        self.parts_len() > self.sections().right
     }
 
-    /// Where the digest of the subtree in slot `slot` lies; nowhere, if there is none.
+    /// Where the digest of the subtree in slot `slot` begins and ends; at the same place, if there
+    /// is none.
     #[inline]
-    pub(crate) fn link_range(&self, slot: usize) -> Range<usize> {
-        let (start, end) = if let Some(index) = slot.checked_sub(1) {
+    pub(crate) fn link_bounds(&self, slot: usize) -> (u32, u32) {
+        if let Some(index) = slot.checked_sub(1) {
             let start = match self.before(index) {
                 Some(span) => span.right,
                 None => self.sections().right,
             };
-            (
-                start as usize,
-                self.spans.get(index).map_or(start, |span| span.right) as usize,
-            )
+            (start, self.span(index).map_or(start, |span| span.right))
         } else {
-            let start = self.spans.last().map_or(0, |span| span.right);
-            (start as usize, self.data.len())
-        };
-        start..end
+            let start = self.last_span().map_or(0, |span| span.right);
+            (start, self.parts_len())
+        }
     }
 
     /// Returns the entries in key order.
@@ -270,8 +219,9 @@ impl Node {
         }
         let head = head(rest);
         // Mostly one key has this head, or none. But keys may be such that many have.
-        let mut low = self.spans.partition_point(|span| span.head < head);
-        let mut high = self.spans.partition_point(|span| span.head <= head);
+        let rows = self.rows();
+        let mut low = rows.partition_point(|row| Span::from_row(row).head < head);
+        let mut high = rows.partition_point(|row| Span::from_row(row).head <= head);
         while low < high {
             let middle = usize::midpoint(low, high);
             match self.key(middle).unwrap_or_default().cmp(key) {
@@ -336,18 +286,42 @@ impl Node {
 
     /// Returns how many bytes of memory the node takes, its own struct included.
     pub fn memory_len(&self) -> usize {
-        let spilled = if self.spans.spilled() {
-            self.spans.capacity() * size_of::<Span>()
-        } else {
-            0
-        };
-        size_of::<Self>() + self.data.capacity() + spilled
+        size_of::<Self>() + self.data.capacity()
+    }
+
+    /// The spans of all entries.
+    #[inline]
+    pub(crate) fn rows(&self) -> &[Row] {
+        let rows = self.data.get(..rows_len(self.len()));
+        let (rows, _) = rows.unwrap_or_default().as_chunks();
+        rows
+    }
+
+    pub(crate) fn rows_mut(&mut self) -> &mut [Row] {
+        let rows = self.data.get_mut(..rows_len(self.len as usize));
+        let (rows, _) = rows.unwrap_or_default().as_chunks_mut();
+        rows
+    }
+
+    #[inline]
+    pub(crate) fn spans(&self) -> impl ExactSizeIterator<Item = Span> {
+        self.rows().iter().map(Span::from_row)
+    }
+
+    #[inline]
+    pub(crate) fn span(&self, index: usize) -> Option<Span> {
+        self.rows().get(index).map(Span::from_row)
+    }
+
+    #[inline]
+    pub(crate) fn last_span(&self) -> Option<Span> {
+        self.rows().last().map(Span::from_row)
     }
 
     /// The span of the entry before `index`.
     #[inline]
-    pub(crate) fn before(&self, index: usize) -> Option<&Span> {
-        self.spans.get(index.checked_sub(1)?)
+    pub(crate) fn before(&self, index: usize) -> Option<Span> {
+        self.span(index.checked_sub(1)?)
     }
 
     /// How many bytes all keys have in common at their start.
@@ -356,17 +330,40 @@ impl Node {
     }
 
     /// Where the keys, the values and the digests of the subtrees begin.
+    #[inline]
     pub(crate) fn sections(&self) -> Span {
-        let last = self.spans.last();
+        let last = self.last_span();
         let value = last.map_or(0, |span| span.key);
         Span::new(0, value, last.map_or(0, |span| span.value))
+    }
+
+    /// How many bytes all parts take together.
+    #[inline]
+    fn parts_len(&self) -> u32 {
+        position(self.data.len() - rows_len(self.len()))
+    }
+
+    /// Where the value of entry `index` begins.
+    #[inline]
+    pub(crate) fn value_start(&self, index: usize) -> Option<u32> {
+        match self.before(index) {
+            Some(span) => Some(span.value),
+            None => Some(self.last_span()?.key),
+        }
     }
 
     #[inline]
     pub(crate) fn part(&self, start: u32, end: u32) -> &[u8] {
         self.data
-            .get(start as usize..end as usize)
+            .get(self.place(start, end))
             .expect("spans lie inside the node's data")
+    }
+
+    /// What lies from `start` to `end` of the parts, as a range of the data.
+    #[inline]
+    pub(crate) fn place(&self, start: u32, end: u32) -> Range<usize> {
+        let rows_len = rows_len(self.len());
+        rows_len + start as usize..rows_len + end as usize
     }
 }
 

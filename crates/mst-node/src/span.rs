@@ -1,0 +1,82 @@
+//! Where the parts of a node's entries lie in its data.
+
+/// Where the parts of one entry end. They begin where those of the entry before end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) key: u32,
+    pub(crate) value: u32,
+    pub(crate) right: u32,
+    /// The first bytes of the key behind what all keys of the node have in common, as
+    /// [`head`] makes a number of them. Two keys whose heads differ are told apart without a
+    /// look at them.
+    pub(crate) head: u32,
+}
+
+/// A span as it stands in a node's data, which begins with those of all entries.
+pub(crate) type Row = [u8; 16];
+
+/// How many bytes the rows of a node of `len` entries take.
+pub(crate) fn rows_len(len: usize) -> usize {
+    len * size_of::<Row>()
+}
+
+impl Span {
+    /// The places where the parts of an entry end.
+    pub(crate) fn new(key: u32, value: u32, right: u32) -> Self {
+        Self {
+            key,
+            value,
+            right,
+            head: 0,
+        }
+    }
+
+    /// The same span, of a key that is `rest` behind what all keys have in common.
+    pub(crate) fn with_head(self, rest: &[u8]) -> Self {
+        let head = head(rest);
+        Self { head, ..self }
+    }
+
+    #[inline]
+    pub(crate) fn from_row(row: &Row) -> Self {
+        let [key, value, right, head] = numbers(row);
+        Self {
+            key,
+            value,
+            right,
+            head,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn to_row(self) -> Row {
+        let parts = [self.key, self.value, self.right, self.head];
+        let numbers = parts.iter().rev();
+        let row = numbers.fold(0, |row, number| row << 32 | u128::from(*number));
+        row.to_le_bytes()
+    }
+}
+
+#[inline]
+fn numbers(row: &Row) -> [u32; 4] {
+    let row = u128::from_le_bytes(*row);
+    [0, 32, 64, 96].map(|shift| (row >> shift & 0xffff_ffff) as u32)
+}
+
+/// The first four bytes of `rest`, those that are missing as zeros: a number that is less than
+/// that of other bytes only if `rest` is less than they are.
+pub(crate) fn head(rest: &[u8]) -> u32 {
+    if let Some(bytes) = rest.first_chunk() {
+        return u32::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; 4];
+    for (byte, place) in rest.iter().zip(&mut bytes) {
+        *place = *byte;
+    }
+    u32::from_be_bytes(bytes)
+}
+
+/// A place in a node's data.
+pub(crate) fn position(at: usize) -> u32 {
+    u32::try_from(at).expect("a node's parts are limited to fewer than 4 GiB")
+}
