@@ -4,8 +4,8 @@
 //! `StreamOptions::memory_bytes`, is an error that says so; `read_car` reads it from a file.
 //!
 //! ```sh
-//! curl "$PDS/xrpc/com.atproto.sync.getRepo?did=$DID" | cargo run --example backfill
-//! cargo run --example backfill < crates/atproto-mst/examples/sample.car
+//! curl "$PDS/xrpc/com.atproto.sync.getRepo?did=$DID" | cargo run -p atproto-mst --example backfill
+//! cargo run -p atproto-mst --example backfill < crates/atproto-mst/examples/sample.car
 //! ```
 
 use std::collections::BTreeMap;

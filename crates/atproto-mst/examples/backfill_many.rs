@@ -5,7 +5,7 @@
 //! pieces instead, they go into a `RepositoryDecoder`.
 //!
 //! ```sh
-//! cargo run --example backfill_many --features async -- crates/atproto-mst/examples/*.car
+//! cargo run -p atproto-mst --example backfill_many --features async -- crates/atproto-mst/examples/*.car
 //! ```
 
 use std::error::Error;

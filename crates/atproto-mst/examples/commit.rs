@@ -2,14 +2,14 @@
 //! frame that goes over the WebSocket.
 //!
 //! ```sh
-//! cargo run --features k256 --example commit -- /tmp/frames
+//! cargo run -p atproto-mst --features k256 --example commit -- /tmp/frames
 //! ```
 
 use std::error::Error;
 use std::path::PathBuf;
 
 use atproto_mst::{
-    CommitEvent, Curve, Frame, MemoryBlockStore, NewCommit, SigningKey, Write, Writer,
+    CommitEvent, Curve, Frame, MemoryBlockStore, NewCommit, SigningKey, Tid, Write, Writer,
     encode_record, ipld,
 };
 
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A server keeps its keys where nobody else can read them.
     let key = SigningKey::from_bytes(Curve::K256, &[1; 32])?;
     let announce = |seq: i64, new: &NewCommit| {
-        let event = CommitEvent::new(new, seq, "2026-11-21T00:00:00Z");
+        let event = CommitEvent::new(new, seq, Tid::now(0).to_datetime());
         let frame = Frame::Commit(Box::new(event)).encode();
         std::fs::write(folder.join(format!("{seq}.frame")), frame)
     };

@@ -1,7 +1,7 @@
 //! Prints the texts of the posts in a repository.
 //!
 //! ```sh
-//! cargo run --example decode_records -- crates/atproto-mst/examples/sample.car
+//! cargo run -p atproto-mst --example decode_records -- crates/atproto-mst/examples/sample.car
 //! ```
 
 use std::error::Error;
@@ -20,7 +20,7 @@ struct Post {
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1);
     let car = CarBlockStore::open(path.ok_or("usage: decode_records FILE")?)?;
-    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let commit = *car.root()?;
 
     let repository = Repository::open(car, &commit)?;
     for record in repository.collection("app.bsky.feed.post")? {

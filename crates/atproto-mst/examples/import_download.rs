@@ -5,14 +5,14 @@
 //! sender. What waits for a disk is on a thread that may. The download here is a file too.
 //!
 //! ```sh
-//! cargo run --features sqlite --example import_download -- \
-//!     /tmp/repos.sqlite did:plc:ewvi7nxzyoun6zhxrhs64oiz crates/atproto-mst/examples/sample.car
+//! cargo run -p atproto-mst --features k256,sqlite --example import_download -- \
+//!     /tmp/repos.sqlite $DID did:key:$KEY download.car
 //! ```
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use atproto_mst::{CarBlockStore, EventCheck, RepoState, Repository, SqliteBlockStore};
+use atproto_mst::{CarBlockStore, EventCheck, PublicKey, RepoState, Repository, SqliteBlockStore};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -24,15 +24,17 @@ const MAX_LEN: u64 = 1 << 30;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: import_download DATABASE DID CAR";
+    let usage = "usage: import_download DATABASE DID KEY CAR";
     let database = PathBuf::from(arguments.next().ok_or(usage)?);
     let did = arguments.next().ok_or(usage)?;
+    // Of the account's DID document.
+    let key: PublicKey = arguments.next().ok_or(usage)?.parse()?;
     let download = File::open(arguments.next().ok_or(usage)?).await?;
 
     let file = database.with_extension(format!("{}.download", std::process::id()));
     // Nobody else's: it must not be there yet.
     let new = File::create_new(&file).await?;
-    let imported = take_in(download, new, file.clone(), database, did).await;
+    let imported = take_in(download, new, file.clone(), database, (did, key)).await;
     let removed = tokio::fs::remove_file(&file).await;
     println!("{} records", imported?);
     Ok(removed?)
@@ -43,10 +45,10 @@ async fn take_in(
     new: File,
     file: PathBuf,
     database: PathBuf,
-    did: String,
+    account: (String, PublicKey),
 ) -> Result<u64> {
     save(download, new).await?;
-    tokio::task::spawn_blocking(move || import(&file, &database, &did)).await?
+    tokio::task::spawn_blocking(move || import(&file, &database, &account)).await?
 }
 
 async fn save(download: impl AsyncRead + Unpin, mut file: File) -> Result<()> {
@@ -57,9 +59,9 @@ async fn save(download: impl AsyncRead + Unpin, mut file: File) -> Result<()> {
     Ok(())
 }
 
-fn import(car: &Path, database: &Path, did: &str) -> Result<u64> {
+fn import(car: &Path, database: &Path, (did, key): &(String, PublicKey)) -> Result<u64> {
     let car = CarBlockStore::open(car)?;
-    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let commit = *car.root()?;
     let repository = Repository::open(car, &commit)?;
     let blocks = SqliteBlockStore::open(database)?;
     blocks.transaction(|tx| {
@@ -71,9 +73,8 @@ fn import(car: &Path, database: &Path, did: &str) -> Result<u64> {
         let state = known
             .map(|known| RepoState::of(known.commit()))
             .transpose()?;
-        let mut check = EventCheck::default();
+        let mut check = EventCheck::with_key(key);
         check.state = state.as_ref();
-        // With the feature `k256` or `p256`, set `key` to the account's, from its DID document.
         check.repository(did, repository.commit())?;
         let summary = repository.copy_to(tx)?;
         tx.set_head(did, &commit)?;

@@ -1,7 +1,7 @@
 //! Lists the collections of a repository, or the records of one, the newest first.
 //!
 //! ```sh
-//! cargo run --example list_collection -- FILE app.bsky.feed.post
+//! cargo run -p atproto-mst --example list_collection -- FILE app.bsky.feed.post
 //! ```
 
 use std::error::Error;
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .ok_or("usage: list_collection FILE [COLLECTION]")?;
     let car = CarBlockStore::open(path)?;
-    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let commit = *car.root()?;
 
     let repository = Repository::open(car, &commit)?;
     let Some(collection) = arguments.next() else {

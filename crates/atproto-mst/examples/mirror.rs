@@ -1,7 +1,7 @@
 //! Keeps a copy of a repository in SQLite, fed with nothing but `#commit` messages.
 //!
 //! ```sh
-//! cargo run --features k256,sqlite --example mirror -- /tmp/mirror.sqlite did:key:... /tmp/frames/*.frame
+//! cargo run -p atproto-mst --features k256,sqlite --example mirror -- /tmp/mirror.sqlite did:key:... /tmp/frames/*.frame
 //! ```
 
 use std::error::Error;
@@ -28,8 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let state = known
             .map(|known| RepoState::of(known.commit()))
             .transpose()?;
-        let mut check = EventCheck::default();
-        check.key = Some(&key);
+        let mut check = EventCheck::with_key(&key);
         check.state = state.as_ref();
         let checked = match check.commit(&event) {
             Ok(checked) => checked,

@@ -2,7 +2,7 @@
 //! repository.
 //!
 //! ```sh
-//! cargo run --example prove_record -- crates/atproto-mst/examples/sample.car app.bsky.actor.profile/self
+//! cargo run -p atproto-mst --example prove_record -- crates/atproto-mst/examples/sample.car app.bsky.actor.profile/self
 //! ```
 
 use std::error::Error;
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let usage = "usage: prove_record FILE PATH";
     let car = CarBlockStore::open(arguments.next().ok_or(usage)?)?;
     let path = arguments.next().ok_or(usage)?;
-    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let commit = *car.root()?;
     let repository = Repository::open(car, &commit)?;
     let root = repository.commit().data;
 

@@ -3,7 +3,7 @@
 //! The CAR stays as it is: what is new lies in memory over it.
 //!
 //! ```sh
-//! cargo run --example put_record -- crates/atproto-mst/examples/sample.car
+//! cargo run -p atproto-mst --example put_record -- crates/atproto-mst/examples/sample.car
 //! ```
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use atproto_mst::{
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: put_record FILE")?;
     let car = CarBlockStore::open(path)?;
-    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let commit = *car.root()?;
     let blocks = OverlayBlockStore::new(MemoryBlockStore::new(), car);
     let repository = Repository::open(blocks, &commit)?;
 

@@ -1,7 +1,7 @@
 //! Reads a repository CAR: who, which revision, and each record with its size.
 //!
 //! ```sh
-//! cargo run --example read_car -- crates/atproto-mst/examples/sample.car
+//! cargo run -p atproto-mst --example read_car -- crates/atproto-mst/examples/sample.car
 //! ```
 
 use std::error::Error;
@@ -11,7 +11,7 @@ use atproto_mst::{CarBlockStore, Repository};
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: read_car FILE")?;
     let car = CarBlockStore::from_bytes(std::fs::read(path)?)?;
-    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let commit = *car.root()?;
 
     let repository = Repository::open(car, &commit)?;
     println!("{} at {}", repository.commit().did, repository.commit().rev);

@@ -2,7 +2,7 @@
 //! their CIDs. Prints each record that can still be reached, and what is lost.
 //!
 //! ```sh
-//! head -c 6000 crates/atproto-mst/examples/sample.car | cargo run --example salvage
+//! head -c 6000 crates/atproto-mst/examples/sample.car | cargo run -p atproto-mst --example salvage
 //! ```
 
 use std::error::Error;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The store checks blocks as it takes them, and a bad one is no reason to stop.
     options.verify = Some(Verify::Never);
     let car = CarReader::with_options(std::io::stdin().lock(), options)?;
-    let commit = *car.roots().first().ok_or("the CAR names no root")?;
+    let commit = *car.root()?;
     let blocks = MemoryBlockStore::new();
     for block in car {
         let block = match block {

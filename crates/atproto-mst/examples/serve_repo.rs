@@ -5,7 +5,7 @@
 //! channel. A framework for HTTP makes its body of such a stream.
 //!
 //! ```sh
-//! cargo run --features sqlite --example serve_repo -- \
+//! cargo run -p atproto-mst --features sqlite --example serve_repo -- \
 //!     /tmp/repos.sqlite did:plc:ewvi7nxzyoun6zhxrhs64oiz > repository.car
 //! ```
 

@@ -2,7 +2,7 @@
 //! at all.
 //!
 //! ```sh
-//! cargo run --features k256,sqlite --example sqlite_repo -- /tmp/repository.sqlite "Hello"
+//! cargo run -p atproto-mst --features k256,sqlite --example sqlite_repo -- /tmp/repository.sqlite "Hello"
 //! ```
 
 use std::error::Error;

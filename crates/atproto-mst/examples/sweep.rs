@@ -2,7 +2,7 @@
 //! records that were deleted or replaced.
 //!
 //! ```sh
-//! cargo run --features sqlite --example sweep -- /tmp/repositories.sqlite
+//! cargo run -p atproto-mst --features sqlite --example sweep -- /tmp/repositories.sqlite
 //! ```
 
 use std::error::Error;

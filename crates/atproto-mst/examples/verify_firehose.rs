@@ -2,7 +2,7 @@
 //! follows the one before.
 //!
 //! ```sh
-//! cargo run --features k256 --example verify_firehose -- did:key:... /tmp/frames/*.frame
+//! cargo run -p atproto-mst --features k256 --example verify_firehose -- did:key:... /tmp/frames/*.frame
 //! ```
 
 use std::error::Error;
@@ -21,8 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
             continue;
         };
-        let mut check = EventCheck::default();
-        check.key = Some(&key);
+        let mut check = EventCheck::with_key(&key);
         check.state = state.as_ref();
         check.now = Some(Tid::now(0));
         match check.commit(&event) {

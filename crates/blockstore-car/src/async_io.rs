@@ -76,6 +76,15 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
         &self.roots
     }
 
+    /// Returns the first root: in a repository CAR the commit.
+    ///
+    /// # Errors
+    ///
+    /// [`CarError::NoRoot`] if there is none.
+    pub fn root(&self) -> Result<&Cid, CarError> {
+        self.roots.first().ok_or(CarError::NoRoot)
+    }
+
     /// Reads the next block, or `None` at the end of the CAR. If the future is dropped before it
     /// is ready, nothing is lost.
     ///

@@ -19,6 +19,9 @@ pub enum CarError {
         /// What is wrong there.
         fault: CarFault,
     },
+    /// The header names no root, so no commit.
+    #[error("the CAR names no root")]
+    NoRoot,
     /// Reading went on behind an error, where nothing can be read.
     #[error("there was an error before, and nothing can be read behind it")]
     AfterError,

@@ -139,6 +139,15 @@ impl<R: Read> CarReader<R> {
         &self.roots
     }
 
+    /// Returns the first root: in a repository CAR the commit.
+    ///
+    /// # Errors
+    ///
+    /// [`CarError::NoRoot`] if there is none.
+    pub fn root(&self) -> Result<&Cid, CarError> {
+        self.roots.first().ok_or(CarError::NoRoot)
+    }
+
     /// Reads the next block, or `None` at the end of the CAR.
     ///
     /// # Errors

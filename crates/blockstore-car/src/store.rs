@@ -200,6 +200,15 @@ impl CarBlockStore {
         &self.roots
     }
 
+    /// Returns the first root: in a repository CAR the commit.
+    ///
+    /// # Errors
+    ///
+    /// [`CarError::NoRoot`] if there is none.
+    pub fn root(&self) -> Result<&Cid, CarError> {
+        self.roots.first().ok_or(CarError::NoRoot)
+    }
+
     /// Returns the number of blocks, each counted once.
     pub fn len(&self) -> usize {
         self.index.len()

@@ -2,7 +2,7 @@
 
 use blockstore_core::{Cid, StoreError};
 
-use crate::{InvalidCommit, InvalidPath};
+use crate::{InvalidCommit, InvalidNsid, InvalidPath};
 
 /// Why a question about a repository has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +25,21 @@ pub enum Error {
     /// A node is there and is none, or has no place in the tree.
     #[error(transparent)]
     Tree(mst_ops::Error),
-    /// A key of the tree is not the path of a record.
-    #[error("the key {key:?} is not a repository path")]
+    /// A key of the tree, or what was asked for, is not the path of a record.
+    #[error("{key:?} is not a repository path")]
     InvalidPath {
         /// The key, with what is not UTF-8 replaced.
         key: String,
         /// What is wrong with it.
         source: Box<InvalidPath>,
+    },
+    /// The name of a collection that was asked for is none.
+    #[error("{collection:?} is not the name of a collection")]
+    InvalidCollection {
+        /// What was asked for.
+        collection: String,
+        /// What is wrong with it.
+        source: Box<InvalidNsid>,
     },
 }
 
@@ -42,7 +50,7 @@ impl Error {
             Self::Store(error) => error.cid(),
             Self::Tree(error) => error.cid(),
             Self::MissingBlock(cid) | Self::InvalidCommit { cid, .. } => Some(*cid),
-            Self::InvalidPath { .. } => None,
+            Self::InvalidPath { .. } | Self::InvalidCollection { .. } => None,
         }
     }
 

@@ -8,8 +8,9 @@ use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
 use crate::commit::checked_link;
 use crate::{
-    Action, Commit, CommitEvent, InvalidCommit, InvalidPath, InvalidTid, MAX_OPERATIONS,
-    MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, RepoOp, RepoPath, SyncEvent, Tid,
+    Action, Commit, CommitEvent, Error, InvalidCommit, InvalidPath, InvalidTid, MAX_OPERATIONS,
+    MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, Record, RepoOp, RepoPath, Repository, SyncEvent,
+    Tid,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 use crate::{PublicKey, SignatureError};
@@ -28,7 +29,7 @@ use crate::{PublicKey, SignatureError};
 ///
 /// ```
 /// use blockstore_core::MemoryBlockStore;
-/// use mst_repo::{CommitEvent, EventCheck, EventError, Write, Writer};
+/// use mst_repo::{CommitEvent, EventCheck, EventError, Tid, Write, Writer};
 /// # let key = mst_repo::SigningKey::from_bytes(mst_repo::Curve::K256, &[7; 32])?;
 /// # let public_key = key.public_key();
 /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
@@ -39,13 +40,12 @@ use crate::{PublicKey, SignatureError};
 /// # };
 ///
 /// // The first commit of a repository, and the two after it, as messages.
-/// let time = "2026-11-21T00:00:00Z";
-/// let first = CommitEvent::new(&first, 1, time);
-/// let second = CommitEvent::new(&writer.write(&[write("1")], &key)?, 2, time);
-/// let third = CommitEvent::new(&writer.write(&[write("2")], &key)?, 3, time);
+/// let time = Tid::now(0).to_datetime();
+/// let first = CommitEvent::new(&first, 1, &time);
+/// let second = CommitEvent::new(&writer.write(&[write("1")], &key)?, 2, &time);
+/// let third = CommitEvent::new(&writer.write(&[write("2")], &key)?, 3, &time);
 ///
-/// let mut check = EventCheck::default();
-/// check.key = Some(&public_key);
+/// let mut check = EventCheck::with_key(&public_key);
 /// let state = check.commit(&first)?.state;
 /// check.state = Some(&state);
 /// assert!(matches!(check.commit(&third), Err(EventError::OutOfSync(_))));
@@ -55,7 +55,8 @@ use crate::{PublicKey, SignatureError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The account's key is there to be set with the feature `k256` or `p256`.
+/// The account's key is there to be set with the feature `k256` or `p256`
+/// ([`with_key`](Self::with_key)). The default checks no signature.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct EventCheck<'c> {
@@ -145,13 +146,17 @@ pub enum EventError {
     },
 }
 
-/// How a valid message does not follow what is known.
+/// How a message does not follow what is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutOfSync {
     /// The sender left out what there was too much of; only the commit was checked.
     #[error("the message is marked as too big")]
     TooBig,
+    /// The sender does not say which tree the operations begin with, as servers do that know
+    /// nothing of Sync 1.1; only the commit was checked.
+    #[error("the message does not name the tree before")]
+    NoPrevData,
     /// It follows another revision.
     #[error("it follows {}, not revision {known}", named("revision", since.as_ref()))]
     Since {
@@ -260,7 +265,7 @@ pub enum EventFault {
         source: InvalidPath,
     },
     /// An operation has a value that it must not have, or lacks one.
-    #[error("an operation on {path:?} that cannot be a {action:?}")]
+    #[error("the {} of {path:?} must have {}", action.as_str(), shape_of(*action))]
     Shape {
         /// The path.
         path: String,
@@ -287,12 +292,23 @@ pub enum EventFault {
     /// Taken back, the operations lead to another tree than the message names.
     #[error("its operations lead back to the tree {found}, not to {}", or_none(claimed.as_ref()))]
     PrevData {
-        /// The root that the message names. A message without one can only be about the first
-        /// commit of a repository.
+        /// The root that the message names. A message that names neither that nor a revision
+        /// before can only be about the first commit of a repository.
         claimed: Option<Cid>,
         /// The root that the operations lead back to.
         found: Cid,
     },
+    /// What was sent does not show what is at the path that was asked for.
+    #[error("it does not show what is at the path")]
+    Record(#[source] Error),
+}
+
+fn shape_of(action: Action) -> &'static str {
+    match action {
+        Action::Create => "a `cid` and no `prev`",
+        Action::Update => "a `cid` and a `prev`",
+        Action::Delete => "a `prev` and no `cid`",
+    }
 }
 
 fn or_none(root: Option<&Cid>) -> String {
@@ -308,6 +324,17 @@ impl From<EventFault> for EventError {
 impl From<OutOfSync> for EventError {
     fn from(fault: OutOfSync) -> Self {
         Self::OutOfSync(Box::new(fault))
+    }
+}
+
+#[cfg(any(feature = "k256", feature = "p256"))]
+impl<'c> EventCheck<'c> {
+    /// Checks signatures by `key`, and the rest as by default.
+    pub fn with_key(key: &'c PublicKey) -> Self {
+        Self {
+            key: Some(key),
+            ..Self::default()
+        }
     }
 }
 
@@ -350,10 +377,13 @@ impl EventCheck<'_> {
         if event.too_big {
             return Err(OutOfSync::TooBig.into());
         }
+        if event.prev_data.is_none() && event.since.is_some() {
+            return Err(OutOfSync::NoPrevData.into());
+        }
         let operations = check_operations(&event.ops, &blocks)?;
         let found = self.invert(&blocks, &commit.data, &operations)?;
         let empty = mst_node::Node::empty().cid();
-        let first = event.prev_data.is_none() && event.since.is_none();
+        let first = event.prev_data.is_none();
         if event.prev_data != Some(found) && !(first && found == empty) {
             return Err(EventFault::PrevData {
                 claimed: event.prev_data,
@@ -445,6 +475,47 @@ impl EventCheck<'_> {
         self.check_commit(commit, |known, found| found.rev < known.rev)
     }
 
+    /// Checks what a server answers to `com.atproto.sync.getRecord`, a CAR with the commit of the
+    /// account `did` and the nodes that lead to `path`, and returns the record, or `None` if there is
+    /// none: the commit is the account's and no older than what is known, has its signature, and from
+    /// it the nodes lead to the record, or show that there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`]; [`EventFault::Record`] where a block is missing or a node is not one, and for
+    /// what cannot be a path.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_repo::{EventCheck, Repository};
+    /// # let bytes = mst_testkit::SampleRepository::generate(7, 10).car();
+    /// # let car = blockstore_car::CarBlockStore::from_bytes(bytes)?;
+    /// # let commit = *car.root()?;
+    /// # let repository = Repository::open(car, &commit)?;
+    /// # let (did, path) = ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "app.bsky.actor.profile/self");
+    /// // What a server does.
+    /// let mut answer = Vec::new();
+    /// repository.export_range(path..=path)?.write_car(&mut answer)?;
+    ///
+    /// let check = EventCheck::default(); // Here with the account's key.
+    /// let record = check.record(did, path, answer)?.ok_or("there is none")?;
+    /// println!("{}: {} bytes", record.cid(), record.bytes().len());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record(
+        &self,
+        did: &str,
+        path: &str,
+        car: impl Into<Bytes>,
+    ) -> Result<Option<Record>, EventError> {
+        let (blocks, cid, commit) = open(car.into(), did)?;
+        self.check_commit(&commit, |known, found| found.rev < known.rev)?;
+        let nodes = NodeStore::with_options(blocks, untrusted());
+        let record = Repository::from_parts(nodes, commit, cid).get(path);
+        Ok(record.map_err(EventFault::Record)?)
+    }
+
     /// Opens the blocks of a message and checks their commit. What is past, as `is_past` tells of
     /// the state that is known and that of the commit, is said before its signature is checked:
     /// the account's key may have been another then.
@@ -460,13 +531,7 @@ impl EventCheck<'_> {
             let len = blocks.len();
             return Err(EventFault::BlocksTooLarge { len, limit }.into());
         }
-        let blocks = CarBlockStore::from_bytes(blocks.clone()).map_err(EventFault::Car)?;
-        let cid = *blocks.roots().first().ok_or(EventFault::NoRoot)?;
-        checked_link("root", cid).map_err(EventFault::Commit)?;
-        let block = blocks.get(&cid).ok().flatten();
-        let block = block.ok_or(EventFault::MissingCommit(cid))?;
-        let commit = Commit::decode(&block).map_err(EventFault::Commit)?;
-        check_same("repo", did, &commit.did)?;
+        let (blocks, cid, commit) = open(blocks.clone(), did)?;
         check_same("rev", rev, &commit.rev)?;
         let state = self.check_commit(&commit, is_past)?;
         Ok((blocks, cid, commit, state.rev))
@@ -506,10 +571,7 @@ impl EventCheck<'_> {
         root: &Cid,
         operations: &[Operation],
     ) -> Result<Cid, EventError> {
-        let mut options = NodeStoreOptions::uncached();
-        // A few bytes can stand for long keys; no path is longer than this.
-        options.limits.key_len = MAX_PATH_LEN;
-        let nodes = NodeStore::with_options(blocks, options);
+        let nodes = NodeStore::with_options(blocks, untrusted());
         let fault = |error: mst_ops::Error| EventFault::Inversion(error.into());
         let tree = Tree::open(&nodes, root).map_err(fault)?;
         if self.cover {
@@ -519,6 +581,26 @@ impl EventCheck<'_> {
         let root = tree.invert(operations);
         Ok(root.map_err(EventFault::Inversion)?)
     }
+}
+
+/// Opens the blocks of a CAR and reads their commit, which must be one of the account `did`.
+fn open(car: Bytes, did: &str) -> Result<(CarBlockStore, Cid, Commit), EventError> {
+    let blocks = CarBlockStore::from_bytes(car).map_err(EventFault::Car)?;
+    let cid = *blocks.roots().first().ok_or(EventFault::NoRoot)?;
+    checked_link("root", cid).map_err(EventFault::Commit)?;
+    let block = blocks.get(&cid).ok().flatten();
+    let block = block.ok_or(EventFault::MissingCommit(cid))?;
+    let commit = Commit::decode(&block).map_err(EventFault::Commit)?;
+    check_same("repo", did, &commit.did)?;
+    Ok((blocks, cid, commit))
+}
+
+/// How nodes are read that somebody sent.
+fn untrusted() -> NodeStoreOptions {
+    let mut options = NodeStoreOptions::uncached();
+    // A few bytes can stand for long keys; no path is longer than this.
+    options.limits.key_len = MAX_PATH_LEN;
+    options
 }
 
 /// Checks that a field of a message says what the commit says.

@@ -139,7 +139,7 @@ impl Action {
 #[cfg(feature = "car")]
 impl CommitEvent {
     /// Makes the message that announces `new`. `time` is the present time, in the format of
-    /// `datetime` strings in a lexicon.
+    /// `datetime` strings in a lexicon ([`Tid::to_datetime`](crate::Tid::to_datetime)).
     pub fn new(new: &NewCommit, seq: i64, time: impl Into<String>) -> Self {
         let ops = new.operations.iter().map(|operation| RepoOp {
             action: match (operation.old, operation.new) {

@@ -39,8 +39,8 @@ mod writer;
 #[cfg(feature = "async")]
 pub use async_stream::AsyncRepositoryStream;
 #[cfg(feature = "car")]
-pub use blockstore_car::Decoded;
-pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid};
+pub use blockstore_car::{CarBlockStore, CarError, CarOptions, Decoded, Verify};
+pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError};
 pub use check::{Fault, Faults, Place, RepositorySummary};
 pub use commit::{Commit, InvalidCommit};
 pub use data_model::{InvalidRecord, decode_record, encode_record, is_record};
@@ -58,6 +58,10 @@ pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, Repo
 pub use ipld_core::ipld;
 pub use ipld_core::ipld::Ipld;
 pub use json::Json;
+pub use mst_ops::{
+    EntryRef, InvertError, Limits, NodeStore, NodeStoreOptions, NodeWalker, Operation, Tree,
+    WalkerPosition,
+};
 pub use path::{
     InvalidNsid, InvalidPath, InvalidRecordKey, MAX_PATH_LEN, RepoPath, check_nsid,
     check_record_key,

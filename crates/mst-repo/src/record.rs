@@ -63,7 +63,7 @@ impl Record {
     /// ```
     /// # let bytes = mst_testkit::SampleRepository::generate(7, 30).car();
     /// # let car = blockstore_car::CarBlockStore::from_bytes(bytes)?;
-    /// # let commit = car.roots()[0];
+    /// # let commit = *car.root()?;
     /// # let repository = mst_repo::Repository::open(car, &commit)?;
     /// #[derive(serde::Deserialize)]
     /// struct Post<'r> {
@@ -85,6 +85,15 @@ impl Record {
         halves.expect("a record's path was checked, and has a slash")
     }
 }
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        (self.path(), self.entry.value_bytes(), &self.bytes)
+            == (other.path(), other.entry.value_bytes(), &other.bytes)
+    }
+}
+
+impl Eq for Record {}
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

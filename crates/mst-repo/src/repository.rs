@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 
 use blockstore_core::{BlockStore, Bytes, Cid};
-use mst_ops::{NodeStore, NodeStoreOptions, NodeWalker};
+use mst_ops::{EntryRef, NodeStore, NodeStoreOptions, NodeWalker};
 
 use crate::commit::checked_link;
-use crate::{Commit, Error, Records, RepoPath, check_nsid};
+use crate::{Commit, Error, Record, Records, RepoPath, check_nsid};
 
 /// A repository at one commit, over any block store.
 ///
@@ -19,7 +19,7 @@ use crate::{Commit, Error, Records, RepoPath, check_nsid};
 /// # let bytes = mst_testkit::SampleRepository::generate(7, 10).car();
 ///
 /// let car = CarBlockStore::from_bytes(bytes)?;
-/// let commit = car.roots()[0];
+/// let commit = *car.root()?;
 /// let repository = Repository::open(car, &commit)?;
 /// for record in repository.records()? {
 ///     let record = record?;
@@ -126,23 +126,42 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// As for [`get`](Self::get), but for the record.
     pub fn find(&self, path: &str) -> Result<Option<Cid>, Error> {
-        let key = path.as_bytes();
-        RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
-        Ok(self.nodes.get(&self.commit.data, key)?)
+        Ok(self.entry(path)?.map(|entry| entry.value()))
     }
 
-    /// Returns the CID and the block of the record at `path`, or `None` if there is none.
+    /// Returns the record at `path`, or `None` if there is none.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidPath`] if `path` cannot be one, [`Error::MissingBlock`] if a node on
     /// the way or the record is not there, and the errors of the tree.
-    pub fn get(&self, path: &str) -> Result<Option<(Cid, Bytes)>, Error> {
-        let Some(cid) = self.find(path)? else {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let sample = mst_testkit::SampleRepository::generate(7, 10);
+    /// # let store = blockstore_core::MemoryBlockStore::new();
+    /// # blockstore_core::BlockStoreMut::put_many(&store, &sample.blocks())?;
+    /// # let repository = mst_repo::Repository::open(store, &sample.commit.0)?;
+    /// if let Some(record) = repository.get("app.bsky.actor.profile/self")? {
+    ///     println!("{}: {:?}", record.cid(), record.decode::<mst_repo::Ipld>()?);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get(&self, path: &str) -> Result<Option<Record>, Error> {
+        let Some(entry) = self.entry(path)? else {
             return Ok(None);
         };
-        let block = read_block(self.blocks(), &cid)?;
-        Ok(Some((cid, block)))
+        let block = read_block(self.blocks(), &entry.value())?;
+        Ok(Some(Record::new(entry, block)))
+    }
+
+    fn entry(&self, path: &str) -> Result<Option<EntryRef>, Error> {
+        let key = path.as_bytes();
+        RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
+        let mut walker = self.walker()?;
+        let found = walker.find(key)?;
+        Ok(found.and_then(|_| walker.right_entry()))
     }
 
     /// Returns all records, in the order of their paths; with `.rev()` in reverse.
@@ -158,7 +177,7 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPath`] if `collection` is not an NSID, otherwise as for
+    /// [`Error::InvalidCollection`] if `collection` is not an NSID, otherwise as for
     /// [`records`](Self::records).
     pub fn collection(&self, collection: &str) -> Result<Records<'_, S>, Error> {
         self.collection_range::<str>(collection, ..)
@@ -272,7 +291,10 @@ impl<S: BlockStore> Repository<S> {
 /// The range of all keys of `collection`, which must be an NSID.
 pub(crate) fn keys_of(collection: &str) -> Result<Range<Vec<u8>>, Error> {
     let name = collection.as_bytes();
-    check_nsid(name).map_err(|fault| Error::invalid_path(name, fault.into()))?;
+    check_nsid(name).map_err(|fault| Error::InvalidCollection {
+        collection: collection.to_owned(),
+        source: Box::new(fault),
+    })?;
     // '0' is what follows '/', so this ends behind all that begins with the name and '/'.
     Ok([name, b"/"].concat()..[name, b"0"].concat())
 }

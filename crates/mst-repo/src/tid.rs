@@ -82,10 +82,50 @@ impl Tid {
         self.0 >> CLOCK_BITS
     }
 
+    /// Returns the time in the format of `datetime` strings in a lexicon, in UTC: of records, and of
+    /// messages of the firehose.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_repo::Tid;
+    ///
+    /// let tid: Tid = "3jzfcijpj2z2a".parse()?;
+    /// assert_eq!(tid.to_datetime(), "2023-06-30T15:03:01.887007Z");
+    /// # Ok::<(), mst_repo::InvalidTid>(())
+    /// ```
+    pub fn to_datetime(self) -> String {
+        let (seconds, micros) = (self.micros() / 1_000_000, self.micros() % 1_000_000);
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        let (year, month, day) = date(days);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    }
+
     /// Returns the number of the clock, less than 1,024.
     pub fn clock(self) -> u16 {
         u16::try_from(self.0 & ((1 << CLOCK_BITS) - 1)).unwrap_or(0)
     }
+}
+
+/// The year, month and day that begin `days` days after those of 1970.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March here, so that a leap day is the last of its year, and months
+    // follow one another by 30.6 days.
+    const DAYS_BEFORE_1970: u64 = 719_468;
+    const DAYS_IN_400_YEARS: u64 = 146_097;
+    let days = days + DAYS_BEFORE_1970;
+    let (cycle, day) = (days / DAYS_IN_400_YEARS, days % DAYS_IN_400_YEARS);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (400 * cycle + year + carry, month, day)
 }
 
 impl fmt::Display for Tid {
@@ -132,7 +172,7 @@ pub struct InvalidTid;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 mod tests {
-    use super::Tid;
+    use super::{Tid, date};
 
     /// Vectors of `atproto-interop-tests`, `syntax/tid_syntax_*.txt`.
     #[test]
@@ -159,6 +199,30 @@ mod tests {
         ] {
             assert!(text.parse::<Tid>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn every_day_has_its_date() {
+        // Counted on from the first, day by day.
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..220_000 {
+            assert_eq!(date(days), (year, month, day), "{days}");
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let last = match month {
+                2 if leap => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            (year, month, day) = match (month, day == last) {
+                (_, false) => (year, month, day + 1),
+                (12, true) => (year + 1, 1, 1),
+                (_, true) => (year, month + 1, 1),
+            };
+        }
+        assert_eq!(Tid::new(0, 0).to_datetime(), "1970-01-01T00:00:00.000000Z");
+        let last: Tid = "jzzzzzzzzzzzz".parse().unwrap();
+        assert_eq!(last.to_datetime(), "2540-11-07T23:35:09.481983Z");
     }
 
     #[test]

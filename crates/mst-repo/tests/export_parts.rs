@@ -302,7 +302,7 @@ fn a_collection_must_have_a_name() {
     let repository = Repository::open(stored(&sample.blocks()), &sample.commit.0).unwrap();
     for name in ["", "app.bsky.feed.post/", "app"] {
         let error = repository.export_collection(name).unwrap_err();
-        assert!(matches!(error, Error::InvalidPath { .. }), "{name}");
+        assert!(matches!(error, Error::InvalidCollection { .. }), "{name}");
     }
 }
 

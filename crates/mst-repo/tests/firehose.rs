@@ -9,10 +9,10 @@
 )]
 
 use blockstore_car::{CarReader, CarWriter};
-use blockstore_core::{Bytes, MemoryBlockStore, raw_cid};
+use blockstore_core::{BlockStoreMut, Bytes, MemoryBlockStore, raw_cid};
 use mst_repo::{
-    Commit, CommitEvent, Curve, EventCheck, EventError, EventFault, Frame, InvalidFrame, OutOfSync,
-    RepoState, SignError, SigningKey, SyncEvent, Tid, Write, Writer,
+    Commit, CommitEvent, Curve, Error, EventCheck, EventError, EventFault, Frame, InvalidFrame,
+    OutOfSync, RepoState, Repository, SignError, SigningKey, SyncEvent, Tid, Write, Writer,
 };
 use mst_testkit::{Rng, SampleRepository};
 
@@ -113,6 +113,86 @@ fn a_gap_is_out_of_sync_and_not_invalid() {
     event.too_big = true;
     let error = check.commit(&event).unwrap_err();
     assert!(matches!(&error, EventError::OutOfSync(gap) if **gap == OutOfSync::TooBig));
+}
+
+#[test]
+fn a_server_that_names_no_tree_before_is_not_taken_for_a_forger() {
+    let mut event = history(3).pop().unwrap();
+    event.prev_data = None;
+    for op in &mut event.ops {
+        op.prev = None;
+    }
+    let error = EventCheck::default().commit(&event).unwrap_err();
+    assert!(matches!(&error, EventError::OutOfSync(gap) if **gap == OutOfSync::NoPrevData));
+    // Its commit has to be one all the same.
+    event.rev = Tid::new(5, 0).to_string();
+    let error = EventCheck::default().commit(&event).unwrap_err();
+    assert!(matches!(&error, EventError::Invalid(_)), "{error:?}");
+}
+
+#[test]
+fn an_answer_to_get_record_shows_the_record_or_that_there_is_none() {
+    let sample = SampleRepository::generate(11, 300);
+    let (store, commit) = (MemoryBlockStore::new(), sample.commit.0);
+    store.put_many(&sample.blocks()).unwrap();
+    let repository = Repository::open(&store, &commit).unwrap();
+    let did = repository.commit().did.as_str();
+    let answer = |path: &str| {
+        let mut car = Vec::new();
+        let part = repository.export_range(path..=path).unwrap();
+        part.write_car(&mut car).unwrap();
+        car
+    };
+    let check = EventCheck::default();
+    for record in repository.records().unwrap() {
+        let record = record.unwrap();
+        let car = answer(record.path());
+        assert_eq!(check.record(did, record.path(), car).unwrap(), Some(record));
+    }
+    let (there, absent) = ("app.bsky.actor.profile/self", "app.bsky.feed.post/none");
+    assert_eq!(check.record(did, absent, answer(absent)).unwrap(), None);
+
+    let fault = |result: Result<_, EventError>| match result.unwrap_err() {
+        EventError::Invalid(fault) => *fault,
+        error => panic!("{error:?}"),
+    };
+    let other = check.record("did:web:example.com", there, answer(there));
+    assert!(matches!(
+        fault(other),
+        EventFault::Mismatch { field: "repo", .. }
+    ));
+    // Whatever is left out, it is neither the record nor its absence.
+    for path in [there, absent] {
+        let blocks: Vec<_> = CarReader::new(&*answer(path)).unwrap().collect();
+        for gone in &blocks {
+            let gone = gone.as_ref().unwrap().cid;
+            let mut writer = CarWriter::new(Vec::new(), &[commit]).unwrap();
+            for block in &blocks {
+                let block = block.as_ref().unwrap();
+                if block.cid != gone {
+                    writer.write_block(&block.cid, &block.bytes).unwrap();
+                }
+            }
+            let cut = check.record(did, path, writer.finish().unwrap());
+            assert!(
+                matches!(fault(cut), EventFault::Record(Error::MissingBlock(cid)) if cid == gone)
+                    || gone == commit
+            );
+        }
+    }
+    let no_path = check.record(did, "nowhere", answer(there));
+    assert!(matches!(
+        fault(no_path),
+        EventFault::Record(Error::InvalidPath { .. })
+    ));
+    let mut check = EventCheck::default();
+    let known = RepoState {
+        rev: Tid::now(0),
+        data: repository.commit().data,
+    };
+    check.state = Some(&known);
+    let old = check.record(did, there, answer(there)).unwrap_err();
+    assert!(matches!(old, EventError::Stale { .. }));
 }
 
 /// The slice of `event` with nothing but the commit.

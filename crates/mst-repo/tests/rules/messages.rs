@@ -267,8 +267,17 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
             true
         }),
         rule("the tree before is named", "Invalid PrevData", |draft| {
-            draft.event.prev_data = [None, Some(draft.commit.data)][draft.rng.below(2)];
+            draft.event.prev_data = Some(draft.commit.data);
             draft.event.prev_data != Some(draft.before)
+        }),
+        rule("or nobody can tell", "OutOfSync NoPrevData", |draft| {
+            draft.event.prev_data = None;
+            draft.event.since.is_some()
+        }),
+        rule("which no first commit is", "Invalid PrevData", |draft| {
+            draft.event.prev_data = None;
+            draft.event.since = None;
+            draft.before != Node::empty().cid()
         }),
         rule(
             "an empty one needs not be, for the first commit",
