@@ -45,15 +45,10 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         end: Bound<Vec<u8>>,
     ) -> Self {
         walker.go_to_start();
-        let state = match (&start, &end) {
-            (Bound::Unbounded, _) | (_, Bound::Unbounded) => State::New,
-            (Bound::Included(start), Bound::Included(end)) if start <= end => State::New,
-            (
-                Bound::Included(start) | Bound::Excluded(start),
-                Bound::Included(end) | Bound::Excluded(end),
-            ) if start < end => State::New,
-            // There is nothing between, and nothing to read for that.
-            _ => State::Done,
+        let state = if is_empty_range(&start, &end) {
+            State::Done
+        } else {
+            State::New
         };
         Self {
             front: walker,
@@ -112,11 +107,7 @@ impl<'s, S: BlockStore> Entries<'s, S> {
 
     /// Whether no entry right of `key` can be in what is left of the range.
     fn ends_by(&self, key: &[u8]) -> bool {
-        let past_end = match &self.end {
-            Bound::Included(end) | Bound::Excluded(end) => key >= end.as_slice(),
-            Bound::Unbounded => false,
-        };
-        past_end || self.back_key().is_some_and(|given| key >= given)
+        ends_by(&self.end, key) || self.back_key().is_some_and(|given| key >= given)
     }
 
     /// Whether no entry left of `key` can be in what is left of the range.
@@ -149,22 +140,12 @@ impl<'s, S: BlockStore> Entries<'s, S> {
 
     /// Whether `key` is before the end of what is left of the range.
     fn holds_from_back(&self, key: &[u8]) -> bool {
-        let within = match &self.end {
-            Bound::Included(end) => key <= end.as_slice(),
-            Bound::Excluded(end) => key < end.as_slice(),
-            Bound::Unbounded => true,
-        };
-        within && self.back_key().is_none_or(|given| key < given)
+        is_before_end(&self.end, key) && self.back_key().is_none_or(|given| key < given)
     }
 
     /// Whether `key` is behind the start of what is left of the range.
     fn holds_from_front(&self, key: &[u8]) -> bool {
-        let within = match &self.start {
-            Bound::Included(start) => key >= start.as_slice(),
-            Bound::Excluded(start) => key > start.as_slice(),
-            Bound::Unbounded => true,
-        };
-        within && self.front.left_key().is_none_or(|given| key > given)
+        is_behind_start(&self.start, key) && self.front.left_key().is_none_or(|given| key > given)
     }
 }
 
@@ -244,6 +225,44 @@ impl<S: BlockStore> fmt::Debug for Entries<'_, S> {
             .field("front", &self.front)
             .field("state", &self.state)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether there is nothing between the bounds, and nothing to read to know it.
+pub(crate) fn is_empty_range(start: &Bound<Vec<u8>>, end: &Bound<Vec<u8>>) -> bool {
+    match (start, end) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (
+            Bound::Included(start) | Bound::Excluded(start),
+            Bound::Included(end) | Bound::Excluded(end),
+        ) => start >= end,
+    }
+}
+
+/// Whether `key` is no less than what a range starts with.
+pub(crate) fn is_behind_start(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    match start {
+        Bound::Included(start) => key >= start.as_slice(),
+        Bound::Excluded(start) => key > start.as_slice(),
+        Bound::Unbounded => true,
+    }
+}
+
+/// Whether `key` is no greater than what a range ends with.
+pub(crate) fn is_before_end(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    match end {
+        Bound::Included(end) => key <= end.as_slice(),
+        Bound::Excluded(end) => key < end.as_slice(),
+        Bound::Unbounded => true,
+    }
+}
+
+/// Whether no key that is greater than `key` can be before the end of a range.
+pub(crate) fn ends_by(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    match end {
+        Bound::Included(end) | Bound::Excluded(end) => key >= end.as_slice(),
+        Bound::Unbounded => false,
     }
 }
 

@@ -1,12 +1,15 @@
 //! What a tree says about some keys, and the nodes that show it.
 
+mod check;
+
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError};
 use hashbrown::HashSet;
+use mst_node::node_digest;
 
-use crate::entries::prefix_end;
+use crate::entries::{ends_by, is_before_end, is_behind_start, is_empty_range, prefix_end};
 use crate::node_store::DigestKey;
 use crate::{Error, NodeStore, NodeStoreOptions, NodeWalker};
 
@@ -45,7 +48,8 @@ pub struct Proof {
     pub root: Cid,
     /// What is to be proven.
     pub claims: Vec<Claim>,
-    /// Nodes of the tree. There may be more than it takes, and in any order.
+    /// Nodes of the tree. There may be more than it takes, and in any order. What cannot be a node, as
+    /// its CID says, is passed over.
     pub blocks: Vec<(Cid, Bytes)>,
 }
 
@@ -129,83 +133,14 @@ impl Proof {
             });
         }
         let blocks = MemoryBlockStore::new();
-        blocks.put_many(&self.blocks).map_err(ProofError::Block)?;
-        let mut options = NodeStoreOptions::default();
-        // Enough for all of them, decoded, and no more, as making room takes time.
-        let bytes: usize = self.blocks.iter().map(|(_, block)| block.len()).sum();
-        options.cache_bytes = options.cache_bytes.min(256 * bytes as u64);
-        let nodes = NodeStore::with_options(blocks, options);
-        // In key order, by one walker, no node is decoded again for each claim that rests on it:
-        // a small block may stand for long keys, and there may be many claims.
-        let mut claims: Vec<_> = self.claims.iter().enumerate().collect();
-        claims.sort_by(|(_, one), (_, other)| one.start().cmp(other.start()));
-        let mut walker = None;
-        let mut first: Option<(usize, ProofError)> = None;
-        for (index, claim) in claims {
-            if first.as_ref().is_some_and(|(first, _)| *first < index) {
-                continue;
-            }
-            let error = match claim.is_true(&nodes, root, &mut walker) {
-                Ok(true) => continue,
-                Ok(false) => ProofError::Refuted { claim: index },
-                Err(Error::MissingBlock(cid)) => ProofError::Incomplete {
-                    claim: index,
-                    missing: Box::new(cid),
-                },
-                Err(source) => ProofError::Tree {
-                    claim: index,
-                    source,
-                },
-            };
-            first = Some((index, error));
-        }
-        first.map_or(Ok(()), |(_, error)| Err(error))
-    }
-}
-
-impl Claim {
-    /// A key that the answer lies at or behind.
-    fn start(&self) -> &[u8] {
-        match self {
-            Self::Key { key, .. } => key,
-            Self::Range { start, .. } => match start {
-                Bound::Included(start) | Bound::Excluded(start) => start,
-                Bound::Unbounded => &[],
-            },
-        }
-    }
-
-    /// Whether this is what the tree says. It takes time for what was claimed and no more.
-    /// `walker` comes from the claim before.
-    fn is_true<'s, S: BlockStore>(
-        &self,
-        nodes: &'s NodeStore<S>,
-        root: &Cid,
-        walker: &mut Option<NodeWalker<'s, S>>,
-    ) -> Result<bool, Error> {
-        let walker = match walker {
-            Some(walker) => walker,
-            None => walker.insert(NodeWalker::new(nodes, root)?),
-        };
-        match self {
-            Self::Key { key, value } => Ok(walker.find(key)? == *value),
-            Self::Range {
-                start,
-                end,
-                entries,
-            } => {
-                // Where it fails, the range does or does not need to go there.
-                let _ = walker.seek(self.start());
-                let mut found = walker.range::<Vec<u8>>((start.as_ref(), end.as_ref()));
-                for (key, value) in entries {
-                    match found.next().transpose()? {
-                        Some(entry) if entry.key() == key && entry.value() == *value => {}
-                        _ => return Ok(false),
-                    }
-                }
-                Ok(found.next().transpose()?.is_none())
+        for (cid, block) in &self.blocks {
+            if node_digest(cid).is_some() {
+                let put = blocks.put(cid, block.clone());
+                put.map_err(ProofError::Block)?;
             }
         }
+        let nodes = NodeStore::with_options(blocks, NodeStoreOptions::uncached());
+        check::check(&nodes, root, &self.claims)
     }
 }
 
@@ -302,32 +237,11 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     }
 
     fn bounded(&mut self, start: Bound<Vec<u8>>, end: Bound<Vec<u8>>) -> Result<usize, Error> {
-        let mut entries = Vec::new();
-        match &start {
-            Bound::Included(key) | Bound::Excluded(key) => self.walker.seek(key)?,
-            Bound::Unbounded => self.walker.go_to_start(),
-        }
-        // Nodes on this way need not be on the way to any entry.
-        self.collect();
-        loop {
-            let entry = self.walker.next_entry()?;
-            self.collect();
-            let Some(entry) = entry else {
-                break;
-            };
-            let key = entry.key();
-            let within = match &end {
-                Bound::Included(end) => key <= end.as_slice(),
-                Bound::Excluded(end) => key < end.as_slice(),
-                Bound::Unbounded => true,
-            };
-            if !within {
-                break;
-            }
-            if !matches!(&start, Bound::Excluded(start) if start == key) {
-                entries.push((key.to_vec(), entry.value()));
-            }
-        }
+        let entries = if is_empty_range(&start, &end) {
+            Vec::new()
+        } else {
+            self.collect_range(&start, &end)?
+        };
         let len = entries.len();
         self.proof.claims.push(Claim::Range {
             start,
@@ -335,6 +249,32 @@ impl<'s, S: BlockStore> Prover<'s, S> {
             entries,
         });
         Ok(len)
+    }
+
+    /// Adds the nodes that show what is in a range, and returns what is.
+    fn collect_range(
+        &mut self,
+        start: &Bound<Vec<u8>>,
+        end: &Bound<Vec<u8>>,
+    ) -> Result<Vec<(Vec<u8>, Cid)>, Error> {
+        let mut entries = Vec::new();
+        match start {
+            Bound::Included(key) | Bound::Excluded(key) => self.walker.seek(key)?,
+            Bound::Unbounded => self.walker.go_to_start(),
+        }
+        // Nodes on this way need not be on the way to any entry.
+        self.collect();
+        while self.walker.left_key().is_none_or(|key| !ends_by(end, key)) {
+            let entry = self.walker.next_entry()?;
+            self.collect();
+            let Some(entry) = entry.filter(|entry| is_before_end(end, entry.key())) else {
+                break;
+            };
+            if is_behind_start(start, entry.key()) {
+                entries.push((entry.key().to_vec(), entry.value()));
+            }
+        }
+        Ok(entries)
     }
 
     /// Adds the nodes that lead to the entries beside where the walker stands, which is at a key

@@ -493,6 +493,16 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Those of [`go_down`](Self::go_down); the walker then stands before the subtree that
     /// it could not enter, in which the answer lies.
     pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        if self
+            .at
+            .right
+            .as_ref()
+            .is_some_and(|right| right.key() <= key)
+        {
+            // All of the walker's tree comes before `key`.
+            self.go_to_end();
+            return Ok(());
+        }
         // As far as the way there is the way that the walker has come, it stays on it.
         let mut depth = 0;
         let mut found = self.frame(depth).node.find(key);
@@ -532,6 +542,10 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     ///
     /// Those of [`go_down`](Self::go_down) for a node that the answer depends on.
     pub fn find(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
+        if self.at.left.as_ref().is_some_and(|left| key <= left.key()) {
+            self.go_to_start();
+            return Ok(None);
+        }
         match self.seek(key) {
             Ok(()) => {}
             // Finding a key never takes its height; only proving it absent may.
@@ -639,7 +653,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
                 Some(_) => Err(place::invalid(&top.node, TreeFault::BelowBottom)),
             };
         }
-        if !self.nodes.bad().is_empty()
+        if !self.at.trusted
+            && !self.nodes.bad().is_empty()
             && let Some(digest) = top.node.subtree_digest(top.slot)
         {
             self.nodes.bad().check(digest, &self.site())?;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, Mutex};
 
 use blockstore_core::{
-    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid, raw_cid,
 };
 use mst_ops::{
     Claim, Diff, Error, InvertError, NodeStore, NodeStoreOptions, Operation, Proof, ProofError,
@@ -401,6 +401,55 @@ fn distortions(claim: &Claim) -> Vec<Claim> {
             wrong
         }
     }
+}
+
+/// A range is proven again from the blocks that prove it, and from no others: whoever has the one
+/// can be asked for the other.
+#[test]
+fn what_proves_a_range_is_all_that_proving_it_takes() {
+    let input = Input::new(
+        (0..200)
+            .map(|n| (format!("c/{n:03}"), value(n % 9)))
+            .collect(),
+    );
+    let root = &input.tree.root;
+    for at in 0..200 {
+        let key = format!("c/{at:03}");
+        let mut prover = Prover::new(&input.nodes, root).unwrap();
+        let found = prover.range(key.as_str()..=key.as_str());
+        assert_eq!(found.unwrap(), 1);
+        let proof = prover.finish();
+
+        let part = MemoryBlockStore::new();
+        part.put_many(&proof.blocks).unwrap();
+        let nodes = NodeStore::new(part);
+        let mut prover = Prover::new(&nodes, root).unwrap();
+        prover.range(key.as_str()..=key.as_str()).unwrap();
+        assert_eq!(prover.finish(), proof);
+        for (gone, _) in &proof.blocks {
+            let mut less = proof.clone();
+            less.blocks.retain(|(cid, _)| cid != gone);
+            let error = less.verify(root).unwrap_err();
+            assert!(matches!(error, ProofError::Incomplete { missing, .. } if *missing == *gone));
+        }
+    }
+    // For what is in none it takes nothing.
+    let mut prover = Prover::new(&input.nodes, root).unwrap();
+    assert_eq!(prover.range("d".."c").unwrap(), 0);
+    assert_eq!(prover.finish().blocks.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_a_node_is_passed_over_in_a_proof() {
+    let one = &EXHAUSTIVE[0b111_1111];
+    let mut proof = Prover::new(&one.nodes, &one.tree.root).unwrap().finish();
+    let record = (raw_cid(b"a record"), Bytes::from_static(b"a record"));
+    // One whose hash nobody can compute: "hello world", itself in place of a hash.
+    let identity: Cid = "bafkqaddimvwgy3zao5xxe3debi".parse().unwrap();
+    proof
+        .blocks
+        .extend([record, (identity, Bytes::from_static(b"hello world\n"))]);
+    proof.verify(&one.tree.root).unwrap();
 }
 
 #[test]

@@ -839,6 +839,21 @@ fn assert_refused(blocks: &MemoryBlockStore, root: Cid, error: &str, keys: &[&st
         let nodes = NodeStore::with_options(blocks, trusting(trusted));
         assert_eq!(verify(&nodes, &root).unwrap_err().to_string(), error);
     }
+    // Who trusts gets the same before and after somebody has checked.
+    let nodes = NodeStore::with_options(blocks, trusting(true));
+    let listed = |checked: bool| -> Vec<Result<Vec<u8>, String>> {
+        let mut walker = NodeWalker::new(&nodes, &root).unwrap();
+        if checked {
+            walker = walker.checked().unwrap();
+        }
+        let items = walker.entries().take(100);
+        items
+            .map(|item| item.map(|entry| entry.key().to_vec()))
+            .map(|item| item.map_err(|error| error.to_string()))
+            .collect()
+    };
+    let (before, _) = (listed(false), listed(true));
+    assert_eq!(listed(false), before);
     let nodes = NodeStore::new(blocks);
     let mut walker = NodeWalker::new(&nodes, &root).unwrap();
     for reverse in [false, true] {

@@ -527,6 +527,48 @@ proptest! {
 }
 
 #[test]
+fn a_walker_of_a_subtree_reads_nothing_for_keys_outside_it() {
+    let tree = build_tree(&map_of(POOL.iter().cloned()));
+    let whole = NodeStore::new(stored(&tree, &BTreeSet::new()));
+    let mut top = NodeWalker::new(&whole, &tree.root).unwrap();
+    loop {
+        if let (Some(cid), Some(subtree)) = (top.subtree(), top.subtree_walker().unwrap()) {
+            let (left, right) = (top.left_key(), top.right_key());
+            let (left, right) = (left.map(<[u8]>::to_vec), right.map(<[u8]>::to_vec));
+            // Of the subtree there is the first node alone.
+            let missing = tree.nodes.iter().map(|(cid, _)| *cid);
+            let kept = BTreeSet::from([tree.root, cid]);
+            let missing = missing.filter(|cid| !kept.contains(cid)).collect();
+            let part = NodeStore::new(stored(&tree, &missing));
+            let mut walker = NodeWalker::new(&part, &tree.root).unwrap();
+            while walker.slot() < top.slot() {
+                assert!(walker.go_right());
+            }
+            let mut walker = walker.subtree_walker().unwrap().unwrap();
+            assert_eq!(walker.node().cid(), subtree.node().cid());
+            for key in [left.clone(), Some(Vec::new())].into_iter().flatten() {
+                if left.is_some() {
+                    assert_eq!(walker.find(&key).unwrap(), None);
+                    assert_eq!(walker.range(..=key.as_slice()).count(), 0);
+                }
+            }
+            if let Some(right) = right {
+                for key in [right.clone(), [&*right, b"\x01"].concat()] {
+                    assert_eq!(walker.find(&key).unwrap(), None);
+                    assert_eq!(walker.range(key.as_slice()..).count(), 0);
+                    walker.seek(&key).unwrap();
+                    assert_eq!(walker.right_key(), Some(&*right));
+                    assert_eq!(walker.range(key.as_slice()..).rev().count(), 0);
+                }
+            }
+        }
+        if !top.go_right() {
+            break;
+        }
+    }
+}
+
+#[test]
 fn skipping_subtrees_after_an_error_loses_no_node_beside_it() {
     let tree = build_tree(&map_of(POOL.iter().cloned()));
     for gap in 1..tree.nodes.len() {
