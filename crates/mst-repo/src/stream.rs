@@ -18,9 +18,13 @@ use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, S
 /// In a CAR in the streamable order, as [`Repository::export`](crate::Repository::export) writes
 /// it, each block is the one that is wanted next. In another order, what comes too early is laid
 /// aside. And as a CAR may have but once what two paths refer to, the records given last are kept.
-/// Both together take no more memory than [`StreamOptions::memory_bytes`]. For a large CAR in
-/// random order, or with such a record far from its first path, that may not do, and the error
-/// says so; there is [`CarBlockStore`](blockstore_car::CarBlockStore) for these.
+/// Both together take no more memory than [`StreamOptions::memory_bytes`].
+///
+/// Many servers send another order, such as that of the blocks' CIDs. Then nearly all of the CAR is
+/// laid aside before the first record, and a large one, by default of more than some 35 MB, ends with
+/// [`StreamError::TooMuchAside`]; so may one with a record far from its first path. What comes from
+/// anywhere should go into a file first: [`CarBlockStore`](blockstore_car::CarBlockStore) reads any
+/// order.
 ///
 /// Source: <https://atproto.com/specs/repository#car-file-serialization>, "Streamable CAR Block
 /// Ordering"

@@ -22,7 +22,8 @@ pub enum StreamError {
     /// Too much came before it was wanted: the CAR is in another order.
     #[error(
         "blocks that came before they were wanted take more than {limit} bytes: the CAR is not in \
-         streamable order, and must be read with a higher limit or from a file or memory"
+         streamable order, and must be read with more `StreamOptions::memory_bytes`, or as a \
+         `CarBlockStore` from a file or memory"
     )]
     TooMuchAside {
         /// [`StreamOptions::memory_bytes`](crate::StreamOptions::memory_bytes).

@@ -14,8 +14,9 @@ pub struct StreamOptions {
     /// than a path, whatever the limits say.
     pub nodes: NodeStoreOptions,
     /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
-    /// records that may be wanted again; 16 MiB by default. As long as the CAR is in the
-    /// streamable order, a sixteenth of it is used, and what the last large record takes.
+    /// records that may be wanted again; 64 MiB by default. A block counts with 256 bytes more than it
+    /// has, so that in no order at all a CAR of small records may be some 35 MB long. As long as it is
+    /// in the streamable order, a sixteenth is used, up to 1 MiB, and what the last large record takes.
     ///
     /// To this comes what a [`CarDecoder`](blockstore_car::CarDecoder) keeps, and a copy of the block
     /// that comes next: where a stranger has the longest of sections come, some four times
@@ -29,7 +30,7 @@ impl Default for StreamOptions {
         Self {
             car: CarOptions::default(),
             nodes: NodeStoreOptions::uncached(),
-            memory_bytes: 16 << 20,
+            memory_bytes: 64 << 20,
         }
     }
 }

@@ -251,7 +251,8 @@ impl State {
         if self.out_of_order {
             room.saturating_sub(self.aside_len + self.large_len())
         } else {
-            room / 16
+            // Enough for records that lie side by side, as those of two paths mostly do.
+            (room / 16).min(1 << 20)
         }
     }
 
