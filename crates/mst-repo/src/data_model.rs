@@ -17,7 +17,8 @@ use crate::dag_cbor_error::{decode_fault, encode_fault};
 /// Enums are to be tagged from inside, `#[serde(tag = "$type")]`, as the unions of lexicons are. Of
 /// those tagged from outside, as serde does by itself, the decoder beneath (`serde_ipld_dagcbor` 0.7)
 /// takes some maps for variants that they are not. Fields that hold links are of the type
-/// [`Cid`](crate::Cid).
+/// [`Cid`](crate::Cid), which types for JSON alone, such as `serde_json::Value`, do not know: for
+/// JSON there is [`Json`](crate::Json).
 ///
 /// # Errors
 ///
@@ -50,9 +51,10 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 /// [`dag_cbor_cid`](blockstore_core::dag_cbor_cid) of it. Fields of a `struct` may stand in any order;
 /// of bytes, `serde_bytes` makes what the data model calls so.
 ///
-/// A value that came as JSON is read as [`Json`](crate::Json), and the `Ipld` in that is encoded. A
-/// `Json` itself would become the maps that stand for links and bytes in JSON; so a map with the key
-/// `$link` or `$bytes` is refused.
+/// A value that came as JSON is read as [`Json`](crate::Json), which can be encoded. A
+/// `serde_json::Value` would become the maps that stand for links and bytes in JSON; so a map with the
+/// key `$link` or `$bytes` is refused. A field that is `None` is encoded as null, which few lexicons
+/// allow, unless it is left out: `#[serde(skip_serializing_if = "Option::is_none")]`.
 ///
 /// # Errors
 ///

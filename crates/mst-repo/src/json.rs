@@ -9,10 +9,11 @@ use ipld_core::ipld::Ipld;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess};
 use serde::ser::{self, Serialize, Serializer};
 
-/// A value in the form that it has in the JSON of atproto: links as `{"$link": "cid"}`, bytes as
-/// `{"$bytes": "base64"}`, and no numbers but integers. For `serde_json` and the like.
+/// A value that has in JSON the form of atproto: links as `{"$link": "cid"}`, bytes as
+/// `{"$bytes": "base64"}`, and no numbers but integers. In DAG-CBOR it is the value itself, so that
+/// this turns the one into the other.
 ///
-/// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
+/// JSON is for serde what says that it can be read by humans, as `serde_json` does. Both ways are strict: what cannot come back as it was is an error, such as a map with one of
 /// these two keys, or a key that stands twice. Reading also refuses what the data model does, and what
 /// is written all the same, so that it can be looked at: a `$type` that is empty or no text, a `blob`
 /// without all that makes one. It takes base64 with and without padding, and for an integer a number
@@ -26,9 +27,10 @@ use serde::ser::{self, Serialize, Serializer};
 /// use mst_repo::{Json, decode_record, encode_record};
 ///
 /// let text = r#"{"$type":"com.example.note","raw":{"$bytes":"+/8"}}"#;
-/// let Json(value) = serde_json::from_str(text)?;
-/// let block = encode_record(&value)?;
-/// let record = Json(decode_record(&block)?);
+/// let record: Json = serde_json::from_str(text)?;
+/// let block = encode_record(&record)?;
+/// assert_eq!(block[..6], *b"\xa2\x63raw\x42");
+/// let record: Json = decode_record(&block)?;
 /// assert_eq!(serde_json::to_string(&record)?, text);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -37,11 +39,15 @@ pub struct Json(pub Ipld);
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Part(&self.0).serialize(serializer)
+        if serializer.is_human_readable() {
+            Part(&self.0).serialize(serializer)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
-/// A part of a value.
+/// A part of a value, as JSON.
 struct Part<'v>(&'v Ipld);
 
 impl Serialize for Part<'_> {
@@ -75,10 +81,15 @@ const BYTES: &str = "$bytes";
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Visitor)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Visitor)
+        } else {
+            Ipld::deserialize(deserializer).map(Self)
+        }
     }
 }
 
+/// Takes JSON.
 struct Visitor;
 
 impl<'de> de::Visitor<'de> for Visitor {

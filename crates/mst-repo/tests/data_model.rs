@@ -171,13 +171,27 @@ fn what_is_far_too_much_is_refused_behind_whatever_it_stands() {
 #[test]
 fn json_is_not_taken_for_what_it_stands_for() {
     let json =
-        r#"{"a": [{"$link": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"}]}"#;
-    let record: Json = serde_json::from_str(json).unwrap();
-    assert_eq!(encode_record(&record), Err(InvalidRecord::ReservedKey));
+        r#"{"a":[{"$link":"bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"}]}"#;
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(encode_record(&value), Err(InvalidRecord::ReservedKey));
     let value: serde_json::Value = serde_json::from_str(r#"{"a": {"$bytes": ""}}"#).unwrap();
     assert_eq!(encode_record(&value), Err(InvalidRecord::ReservedKey));
-    let Json(value) = record;
-    assert!(is_record(&encode_record(&value).unwrap()));
+
+    let record: Json = serde_json::from_str(json).unwrap();
+    let block = encode_record(&record).unwrap();
+    assert!(is_record(&block));
+    assert_eq!(block, encode_record(&record.0).unwrap());
+    let decoded: Json = decode_record(&block).unwrap();
+    assert_eq!(decoded, record);
+    assert_eq!(serde_json::to_string(&decoded).unwrap(), json);
+    // Part of a type of one's own too.
+    #[derive(Debug, serde::Serialize, Deserialize, PartialEq)]
+    struct Around {
+        a: Json,
+    }
+    let around: Around = decode_record(&block).unwrap();
+    assert_eq!(serde_json::to_string(&around).unwrap(), json);
+    assert_eq!(encode_record(&around).unwrap(), block);
 }
 
 #[test]
