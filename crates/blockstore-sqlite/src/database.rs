@@ -205,6 +205,15 @@ impl Database {
         self.change(&self.sql.delete_head, [name])
     }
 
+    /// Drops all tables of the store, or none.
+    pub(crate) fn drop_tables(&self) -> Result<(), StoreError> {
+        let scope = Scope::write(self)?;
+        for table in self.schema.tables() {
+            self.execute(&format!("DROP TABLE {}", quoted(table)), [])?;
+        }
+        scope.commit()
+    }
+
     /// Runs `work` on what is there at one moment.
     pub(crate) fn snapshot<T, E: From<StoreError>>(
         &self,

@@ -80,7 +80,8 @@ pub enum SqliteError {
     /// The operating system failed to read, write or lock the file.
     #[error("the database could not be read or written")]
     Io(#[source] rusqlite::Error),
-    /// The database has no such table, and was opened so that none is made.
+    /// The database has no such table, and was opened so that none is made; or somebody has dropped
+    /// it since.
     #[error("the database has no table {table:?}")]
     MissingTable {
         /// The name of the table.
@@ -156,6 +157,10 @@ impl SqliteError {
 
 impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
+        if let Some(table) = missing_table(&error) {
+            let table = table.to_owned();
+            return Self::MissingTable { table };
+        }
         let Some(&ffi::Error {
             code,
             extended_code,
@@ -189,6 +194,16 @@ impl From<rusqlite::Error> for SqliteError {
             _ => Self::Other(error),
         }
     }
+}
+
+/// The table that SQLite says is missing, of which it has no code of its own.
+fn missing_table(error: &rusqlite::Error) -> Option<&str> {
+    let message = match error {
+        rusqlite::Error::SqliteFailure(_, message) => message.as_deref()?,
+        rusqlite::Error::SqlInputError { msg, .. } => msg,
+        _ => return None,
+    };
+    message.strip_prefix("no such table: main.")
 }
 
 impl From<SqliteError> for StoreError {

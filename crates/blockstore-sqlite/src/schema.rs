@@ -71,6 +71,11 @@ impl Schema {
         })
     }
 
+    /// The names of all tables.
+    pub(crate) fn tables(&self) -> [&str; 3] {
+        [&self.blocks, &self.heads, &self.meta]
+    }
+
     /// Returns whether the tables are there, all of them, in a version that can be read.
     ///
     /// # Errors

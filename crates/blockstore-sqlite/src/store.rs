@@ -172,6 +172,33 @@ impl SqliteBlockStore {
         }
     }
 
+    /// Drops the tables of the store, with all that is in them: what is done with an account that goes,
+    /// where each has a store of its own in one database. The pages are free for others then; the file
+    /// becomes no shorter.
+    ///
+    /// Other stores on these tables, here or in other processes, find them missing
+    /// ([`SqliteError::MissingTable`]).
+    ///
+    /// # Errors
+    ///
+    /// As for [`transaction`](Self::transaction), and nothing has changed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_sqlite::{SqliteBlockStore, SqliteOptions};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("accounts.sqlite");
+    /// let mut options = SqliteOptions::default();
+    /// options.table = "did:web:example.com".to_owned();
+    /// SqliteBlockStore::open_with(&path, &options)?.drop_tables()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn drop_tables(self) -> Result<(), StoreError> {
+        self.shared.hold(Database::drop_tables)
+    }
+
     /// Returns the connection.
     pub fn into_connection(self) -> Connection {
         let database = self.shared.into_inner();

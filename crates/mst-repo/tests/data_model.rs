@@ -170,8 +170,7 @@ fn what_is_far_too_much_is_refused_behind_whatever_it_stands() {
 /// The JSON of a record is no record, though nothing keeps serde from encoding it.
 #[test]
 fn json_is_not_taken_for_what_it_stands_for() {
-    let json =
-        r#"{"a":[{"$link":"bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"}]}"#;
+    let json = r#"{"a":[{"$link":"bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"}]}"#;
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
     assert_eq!(encode_record(&value), Err(InvalidRecord::ReservedKey));
     let value: serde_json::Value = serde_json::from_str(r#"{"a": {"$bytes": ""}}"#).unwrap();

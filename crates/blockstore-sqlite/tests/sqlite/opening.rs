@@ -8,7 +8,8 @@ use std::time::Duration;
 use blockstore_core::dag_cbor_cid;
 use blockstore_sqlite::rusqlite::{Connection, OpenFlags};
 use blockstore_sqlite::{
-    Access, BlockStore, BlockStoreMut, SqliteBlockStore, SqliteError, SqliteOptions, Synchronous,
+    Access, BlockStore, BlockStoreMut, SqliteBlockStore, SqliteError, SqliteOptions, StoreError,
+    Synchronous,
 };
 
 use crate::support::{Folder, SqliteFault, assert_holds, blocks, fault};
@@ -398,4 +399,50 @@ fn a_connection_for_reading_gives_a_store_for_reading() {
         "ReadOnly"
     );
     assert!(!store.has(&cid).unwrap());
+}
+
+#[test]
+fn dropped_tables_are_missing_for_other_stores_and_nothing_else_is_touched() {
+    let folder = Folder::new();
+    let (kept, dropped) = (folder.open(), "quo\"ted");
+    let mut options = SqliteOptions::default();
+    options.table = dropped.to_owned();
+    let blocks = blocks(3, 20);
+    kept.put_many(&blocks).unwrap();
+    let one = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
+    let other = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
+    one.put_many(&blocks).unwrap();
+    one.set_head("did:web:example.com", &blocks[0].0).unwrap();
+    assert_holds(&other, &blocks);
+
+    one.drop_tables().unwrap();
+    assert_holds(&kept, &blocks);
+    let is_missing = |error: StoreError| {
+        let error = SqliteError::find(&error);
+        matches!(error, Some(SqliteError::MissingTable { table }) if table.starts_with(dropped))
+    };
+    assert!(is_missing(other.get(&blocks[0].0).unwrap_err()));
+    assert!(is_missing(other.put_many(&blocks).unwrap_err()));
+    assert!(is_missing(other.heads().unwrap_err()));
+    assert!(is_missing(other.drop_tables().unwrap_err()));
+    let left = kept.with_connection(|connection| {
+        let count = "SELECT count(*) FROM sqlite_schema";
+        connection
+            .query_row(count, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    });
+    assert_eq!(left, 3);
+    // And made anew they are empty.
+    let anew = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
+    assert!(anew.is_empty().unwrap() && anew.heads().unwrap().is_empty());
+
+    // Inside a snapshot, or by who may only read, they are not.
+    options.access = Access::ReadOnly;
+    let reader = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
+    let error = reader.drop_tables().unwrap_err();
+    assert!(matches!(
+        SqliteError::find(&error),
+        Some(SqliteError::ReadOnly(_))
+    ));
+    assert!(anew.is_empty().unwrap());
 }
