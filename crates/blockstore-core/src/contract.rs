@@ -28,6 +28,7 @@ use crate::{
 ///
 /// At the first promise that the store does not keep.
 pub fn read_write<S: BlockStoreMut>(new: impl Fn() -> S) {
+    each_store_is_new(&new);
     what_was_put_is_there(&new());
     what_was_not_put_is_not(&new());
     putting_twice_changes_nothing(&new());
@@ -66,6 +67,18 @@ pub fn read_only<S: BlockStore>(store: &S, blocks: &[(Cid, Bytes)]) {
         found == [expected.as_slice(), &expected].concat(),
         "get_many answers as often as it is asked"
     );
+}
+
+/// Without which the rest would say nothing.
+fn each_store_is_new<S: BlockStoreMut>(new: impl Fn() -> S) {
+    let (cid, block) = (dag_cbor_cid(b"\xf5"), Bytes::from_static(b"\xf5"));
+    let before = new();
+    expect(before.put(&cid, block), "put");
+    let found = expect(
+        new().get(&cid),
+        "get of what is not there, which is `Ok(None)`,",
+    );
+    assert_eq!(found, None, "each call of `new` must give an empty store");
 }
 
 fn what_was_put_is_there(store: &impl BlockStoreMut) {
@@ -205,6 +218,11 @@ fn codecs_are_told_apart(store: &impl BlockStoreMut) {
     let block = Bytes::from_static(b"\xa0");
     let (dag_cbor, raw) = (dag_cbor_cid(&block), raw_cid(&block));
     expect(store.put(&raw, block.clone()), "put");
+    let found = expect(store.get(&dag_cbor), "get");
+    assert_eq!(
+        found, None,
+        "the codec is a part of the CID, not the digest alone"
+    );
     assert_lacks(store, &dag_cbor);
     expect(store.put(&dag_cbor, block.clone()), "put");
     expect(store.delete(&raw), "delete");
@@ -259,7 +277,10 @@ fn assert_holds(store: &impl BlockStore, cid: &Cid, block: &Bytes) {
 }
 
 fn assert_lacks(store: &impl BlockStore, cid: &Cid) {
-    let found = expect(store.get(cid), "get");
+    let found = expect(
+        store.get(cid),
+        "get of what is not there, which is `Ok(None)`,",
+    );
     assert_eq!(found, None, "get gives None for {cid}, which is not there");
     assert!(
         !expect(store.has(cid), "has"),

@@ -28,7 +28,13 @@ pub(crate) fn read(path: &Path, form: Form) -> Result<(Cid, Bytes), Failure> {
 
 fn block_of(given: Vec<u8>, form: Form) -> Result<Vec<u8>, String> {
     let block = match form {
-        Form::Json => block_of_json(&given).map_err(|error| error.to_string())?,
+        Form::Json => {
+            let block = block_of_json(&given).map_err(|error| error.to_string())?;
+            if type_of(&block) == Err(Oddity::NoObject) {
+                return Err("a record is an object".to_owned());
+            }
+            block
+        }
         Form::DagCbor => {
             ReadableRecord::new(&given).map_err(|unreadable| unreadable.to_string())?;
             given

@@ -172,8 +172,8 @@ fn a_record_that_is_none_is_refused_and_nothing_written() {
 fn a_record_too_large_for_any_car_is_refused() {
     let folder = Folder::new();
     folder.write("in.car", SampleRepository::generate(25, 10).car());
-    // With the quotes, exactly as many bytes as a section may have; its CID is too many.
-    let text = format!("\"{}\"", "x".repeat(32 << 20));
+    // Exactly as many bytes as a section may have; its CID is too many.
+    let text = format!("{{\"a\": \"{}\"}}", "x".repeat((32 << 20) - 8));
     let run = put(&folder, NOTE, text.as_bytes());
     assert_eq!((run.code, folder.names()), (1, vec!["in.car".to_owned()]));
     assert!(run.err.contains("which no CAR can hold"), "{}", run.err);
@@ -244,7 +244,6 @@ fn a_record_unlike_all_others_is_put_with_a_note() {
     folder.write("in.car", SampleRepository::generate(28, 10).car());
     for (json, note) in [
         ("{}", "note: the record has no `$type` that is text"),
-        ("[1]", "note: the record is not an object"),
         (
             r#"{"$type": "com.example.other"}"#,
             "note: the record's `$type` is com.example.other, its collection is com.example.note",
@@ -253,6 +252,11 @@ fn a_record_unlike_all_others_is_put_with_a_note() {
         let run = put(&folder, NOTE, json.as_bytes());
         assert_eq!((run.code, run.err.lines().count()), (0, 3));
         assert!(run.err.starts_with(&format!("cartool: {note}\n")));
+    }
+    for json in ["[1]", "\"text\"", "null"] {
+        let run = put(&folder, NOTE, json.as_bytes());
+        let expected = "cartool: standard input: a record is an object\n";
+        assert_eq!((run.code, run.err.as_str()), (1, expected));
     }
 }
 

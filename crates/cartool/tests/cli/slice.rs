@@ -198,7 +198,7 @@ fn a_message_that_its_receiver_must_refuse_is_invalid() {
                 event.ops[0].action = Action::Update;
                 event.ops[0].prev = None;
             }),
-            "invalid: an operation on ",
+            "invalid: the update of ",
         ),
         (
             changed(&|event| {
