@@ -37,7 +37,25 @@ fuzz_target!(|car: &[u8]| {
             assert_eq!(written(memory.roots(), &blocks), car);
         }
     }
+    read_as_damaged(car);
 });
+
+/// What can be read before something is wrong can be read of a damaged CAR too.
+fn read_as_damaged(car: &[u8]) {
+    let (damaged, faults) = CarBlockStore::from_damaged_bytes(car.to_vec());
+    let Ok(reader) = CarReader::new(car) else {
+        assert!(!faults.is_empty());
+        return;
+    };
+    assert_eq!(damaged.roots(), reader.roots());
+    let read: Vec<_> = reader.collect();
+    if read.iter().flatten().all(|block| block.verified) {
+        for block in read.iter().flatten() {
+            assert_eq!(damaged.get(&block.cid).unwrap().as_ref(), Some(&block.bytes));
+        }
+        assert_eq!(faults.is_empty(), read.iter().all(Result::is_ok));
+    }
+}
 
 fn in_pieces(car: &[u8], most: usize, options: CarOptions) -> Result<(), CarError> {
     let mut decoder = CarDecoder::with_options(options);

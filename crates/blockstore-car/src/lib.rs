@@ -2,6 +2,7 @@
 
 #[cfg(feature = "async")]
 mod async_io;
+mod damaged;
 mod decoder;
 mod error;
 mod file;

@@ -12,6 +12,7 @@ use blockstore_core::{
     BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
 };
 
+use crate::damaged::{Part, Sections};
 use crate::file::{self, PositionedFile};
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
 use crate::place::{Asked, Place, Places};
@@ -120,6 +121,78 @@ impl CarBlockStore {
             places: Places::default(),
         };
         Self::finish(Source::Memory(car), roots, sections, verify, options)
+    }
+
+    /// Opens what is left of a damaged CAR, and says what is wrong, from its start to its end.
+    ///
+    /// Where it cannot be told any more where a section begins, it goes on at the next that has a
+    /// length, a CID and a block that belong together. So a byte that is wrong costs the section that
+    /// it is in, and no other. A CAR that was cut off is what comes before; and of one whose header is
+    /// damaged, the [`roots`](Self::roots) are not known. A block that is not what its CID names is an
+    /// error when it is asked for. In a CAR that was made to take long, it gives up somewhere.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_car::{BlockStore, CarBlockStore, CarWriter};
+    /// use blockstore_core::raw_cid;
+    ///
+    /// let blocks = [b"one".as_slice(), b"two", b"three"];
+    /// let mut writer = CarWriter::new(Vec::new(), &blocks.map(raw_cid))?;
+    /// for block in blocks {
+    ///     writer.write_block(&raw_cid(block), block)?;
+    /// }
+    /// let mut car = writer.finish()?;
+    /// // The length of the last section but one.
+    /// let at = car.len() - 2 * 40 - 2;
+    /// car[at] ^= 0x40;
+    ///
+    /// assert!(CarBlockStore::from_bytes(car.clone()).is_err());
+    /// let (car, faults) = CarBlockStore::from_damaged_bytes(car);
+    /// assert_eq!((car.len(), faults.len()), (2, 1));
+    /// assert_eq!(car.get(&raw_cid(b"three"))?.as_deref(), Some(b"three".as_slice()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_damaged_bytes(car: impl Into<Bytes>) -> (Self, Vec<CarError>) {
+        let (car, mut options) = (car.into(), CarOptions::default());
+        options.verify = Some(Verify::OnRead);
+        let mut faults = Vec::new();
+        let mut parts = Sections::new(&car, options.section_len);
+        let (roots, mut next) = match header_of(&car, options.header_len) {
+            Ok((roots, at)) => (roots, at),
+            Err(fault) => {
+                faults.push(fault);
+                (Vec::new(), parts.find(0))
+            }
+        };
+        let mut sections = Indexer::default();
+        // Behind all others, so that of a CID the block counts that is right.
+        let mut bad_blocks = Vec::new();
+        while let Some((part, behind)) = parts.part(next) {
+            let rest = car.get(next..).unwrap_or_default();
+            let offset = next as u64;
+            match part {
+                Part::Section(section) => sections.push(section.cid(rest), offset),
+                Part::BadBlock(section, fault) => {
+                    bad_blocks.push((offset, section.cid(rest)));
+                    faults.push(fault);
+                }
+                Part::Fault(fault) => faults.push(fault),
+            }
+            next = behind;
+            if next as u64 >= OFFSET_LIMIT {
+                break;
+            }
+        }
+        for (offset, cid) in bad_blocks {
+            sections.push(cid, offset);
+        }
+        let source = Source::Memory(CarBytes {
+            car: car.clone(),
+            places: Places::default(),
+        });
+        let store = Self::finish(source, roots, sections, Verify::OnRead, options);
+        (store.expect("what is in memory stays as it is"), faults)
     }
 
     /// Opens a CAR file.

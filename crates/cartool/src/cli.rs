@@ -620,7 +620,8 @@ pub(crate) struct CommitArgs {
 /// is reported, with the keys that are lost for it, exit code 1. If nothing is lost, the commit
 /// stays as it was.
 ///
-/// Of a CAR that was cut off, or whose framing is damaged somewhere, what comes before is used.
+/// Of a CAR that was cut off, or has wrong bytes in it, what is whole is used: one wrong byte costs
+/// one block.
 /// Records under keys that are not repository paths are lost. What no node leads to any more, in
 /// a part of the tree whose top is missing, is not looked for.
 #[derive(Debug, Args)]

@@ -98,8 +98,8 @@ pub(crate) fn open_blocks(source: &Source) -> Result<Opened, Failure> {
     })
 }
 
-/// Opens the repository that `source` names, also if the CAR is wrong or ends somewhere: then
-/// what comes before is used, and the rest reported. It is read into memory for that.
+/// Opens the repository that `source` names, also if the CAR is wrong somewhere or was cut off: then
+/// what is left of it is used, and what is wrong reported. It is read into memory for that.
 pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repository, Failure> {
     let input = |error: std::io::Error| Failure::Input(error.into());
     let is_file =
@@ -112,9 +112,17 @@ pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repos
     }
     refuse_choice(source)?;
     let bytes = Bytes::from(read_whole(&source.file).map_err(input)?);
-    let car = open_start(&bytes, report)?;
-    let none = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
-    let commit = car.roots().first().copied().ok_or_else(none)?;
+    let (car, faults) = CarBlockStore::from_damaged_bytes(bytes);
+    let Some(commit) = car.roots().first().copied() else {
+        let error = faults.into_iter().next();
+        return Err(error.unwrap_or(CarError::NoRoot).into());
+    };
+    for fault in faults {
+        // Of a bad block it is said in its place what it was.
+        if !is_bad_block(&fault) {
+            report.fault(&format_args!("{fault}; what can be read beside it is used"));
+        }
+    }
     Ok(open_at(Blocks::Car(car), &commit)?)
 }
 
@@ -128,24 +136,14 @@ pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a CAR, or as much from its start as is in order.
-fn open_start(bytes: &Bytes, report: &mut Report) -> Result<CarBlockStore, Failure> {
-    let (mut len, mut is_first) = (bytes.len(), true);
-    loop {
-        let error = match CarBlockStore::from_bytes_with(bytes.slice(..len), car_options()) {
-            Ok(car) => return Ok(car),
-            Err(error) => error,
-        };
-        match error {
-            CarError::Invalid { offset, .. } if (1..len as u64).contains(&offset) => {
-                if std::mem::take(&mut is_first) {
-                    report.fault(&format_args!("{error}; what comes before is used"));
-                }
-                len = usize::try_from(offset).unwrap_or(0);
-            }
-            error => return Err(error.into()),
+fn is_bad_block(fault: &CarError) -> bool {
+    matches!(
+        fault,
+        CarError::Invalid {
+            fault: CarFault::HashMismatch(_),
+            ..
         }
-    }
+    )
 }
 
 fn refuse_choice(source: &Source) -> Result<(), Failure> {
@@ -216,9 +214,7 @@ fn cut_off(error: CarError) -> Failure {
         CarError::Invalid {
             fault: CarFault::CutOff { .. } | CarFault::LengthCutOff,
             ..
-        } => Failure::Invalid(format!(
-            "{error}; `cartool salvage` takes what comes before"
-        )),
+        } => Failure::Invalid(format!("{error}; `cartool salvage` takes what is there")),
         error => error.into(),
     }
 }

@@ -170,6 +170,10 @@ fn what_is_far_too_much_is_refused_behind_whatever_it_stands() {
 /// The JSON of a record is no record, though nothing keeps serde from encoding it.
 #[test]
 fn json_is_not_taken_for_what_it_stands_for() {
+    #[derive(Debug, serde::Serialize, Deserialize, PartialEq)]
+    struct Around {
+        a: Json,
+    }
     let json = r#"{"a":[{"$link":"bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"}]}"#;
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
     assert_eq!(encode_record(&value), Err(InvalidRecord::ReservedKey));
@@ -184,10 +188,6 @@ fn json_is_not_taken_for_what_it_stands_for() {
     assert_eq!(decoded, record);
     assert_eq!(serde_json::to_string(&decoded).unwrap(), json);
     // Part of a type of one's own too.
-    #[derive(Debug, serde::Serialize, Deserialize, PartialEq)]
-    struct Around {
-        a: Json,
-    }
     let around: Around = decode_record(&block).unwrap();
     assert_eq!(serde_json::to_string(&around).unwrap(), json);
     assert_eq!(encode_record(&around).unwrap(), block);

@@ -82,6 +82,35 @@ fn a_car_that_was_cut_off_is_used_up_to_there() {
 }
 
 #[test]
+fn a_wrong_length_costs_one_record() {
+    let sample = SampleRepository::generate(93, 300);
+    let (car, folder) = (sample.car(), Folder::new());
+    let out = folder.path("out.car");
+    // Where the sections of some records in the middle begin.
+    for (path, cid) in sample.paths.iter().skip(100).take(5) {
+        let cid = cid.to_bytes();
+        let at = car
+            .windows(cid.len())
+            .rposition(|bytes| bytes == cid)
+            .unwrap();
+        let mut damaged = car.clone();
+        damaged[at - 2] ^= 0x10;
+        let run = folder.run(&["salvage", "-", "-o", &out], &damaged);
+        let expected = "cartool: saved 299 records; those that the faults concern are lost\n";
+        assert!(run.code == 1 && run.err.contains(expected), "{}", run.err);
+        assert!(
+            run.err.contains(&format!("(key \"{path}\")")),
+            "{}",
+            run.err
+        );
+        let mut left = sample.clone();
+        left.paths.remove(path);
+        let new = commit_of(&folder.read("out.car"));
+        assert_eq!(folder.read("out.car"), rebuilt(&left, &new).car());
+    }
+}
+
+#[test]
 fn nothing_to_save_is_nothing_written() {
     let sample = SampleRepository::generate(94, 100);
     let folder = Folder::new();

@@ -1,0 +1,163 @@
+//! The danger: a wrong byte in a CAR that costs more than the block it is in, since from there on nobody
+//! knows where a section begins; or that makes a block out of what is none.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a helper of a test is the report"
+)]
+
+use blockstore_car::{BlockStore, Bytes, CarBlockStore, CarWriter, Cid};
+use blockstore_core::{dag_cbor_cid, raw_cid};
+use mst_testkit::{Rng, SampleRepository};
+
+/// A CAR, and its sections: where each begins and ends, its CID and its block.
+struct Car {
+    bytes: Vec<u8>,
+    header_len: usize,
+    sections: Vec<(usize, usize, Cid, Bytes)>,
+}
+
+impl Car {
+    fn new(blocks: &[(Cid, Bytes)]) -> Self {
+        let root = blocks[0].0;
+        let len_of = |count: usize| {
+            let mut writer = CarWriter::new(Vec::new(), &[root]).unwrap();
+            for (cid, block) in &blocks[..count] {
+                writer.write_block(cid, block).unwrap();
+            }
+            writer.finish().unwrap()
+        };
+        let ends: Vec<usize> = (0..=blocks.len())
+            .map(|count| len_of(count).len())
+            .collect();
+        let sections = blocks.iter().zip(ends.windows(2));
+        Self {
+            bytes: len_of(blocks.len()),
+            header_len: ends[0],
+            sections: sections
+                .map(|((cid, block), ends)| (ends[0], ends[1], *cid, block.clone()))
+                .collect(),
+        }
+    }
+
+    /// Asserts that of `damaged` all blocks are there but those of sections in which `lost` says that
+    /// something is wrong, and that none is there that is not right. Returns whether one is not there,
+    /// though nothing is said to be wrong.
+    fn check(&self, damaged: Vec<u8>, lost: impl Fn(usize, usize) -> bool, what: &str) -> bool {
+        let (car, faults) = CarBlockStore::from_damaged_bytes(damaged);
+        let mut is_lost = false;
+        for (start, end, cid, block) in &self.sections {
+            if let Ok(Some(found)) = car.get(cid) {
+                assert_eq!(found, block, "{what}");
+            } else {
+                assert!(lost(*start, *end), "{what}: {start} to {end}");
+                is_lost = true;
+            }
+        }
+        is_lost && faults.is_empty()
+    }
+}
+
+/// Of all lengths that a length can have, with one that looks like sections inside.
+fn small() -> Car {
+    let inner = Car::new(&[(raw_cid(b"inside"), Bytes::from_static(b"inside"))]);
+    let mut blocks: Vec<(Cid, Bytes)> = [0_usize, 1, 90, 91, 92, 300]
+        .into_iter()
+        .map(|len| Bytes::from(vec![len.to_le_bytes()[0] ^ 0x5a; len]))
+        .map(|block| (dag_cbor_cid(&block), block))
+        .collect();
+    let inner = Bytes::from(inner.bytes);
+    blocks.insert(3, (raw_cid(&inner), inner));
+    Car::new(&blocks)
+}
+
+#[test]
+fn a_wrong_bit_costs_the_section_that_it_is_in_and_no_other() {
+    let car = small();
+    for at in 0..car.bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = car.bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let lost = |start, end| (start..end).contains(&at);
+            let silent = car.check(damaged, lost, &format!("bit {bit} of byte {at}"));
+            // Another codec with the same hash, or another hash function, is no fault.
+            let hit = car.sections.iter().rev().find(|section| section.0 <= at);
+            let in_cid = hit.is_some_and(|(start, ..)| (start + 1..start + 6).contains(&at));
+            assert!(!silent || in_cid, "bit {bit} of byte {at}");
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_out_or_put_in_costs_what_it_touches() {
+    let car = small();
+    let mut rng = Rng::new(9);
+    for _ in 0..20_000 {
+        let (one, other) = (
+            rng.below(car.bytes.len() + 1),
+            rng.below(car.bytes.len() + 1),
+        );
+        let (from, to) = (one.min(other), one.max(other));
+        let mut cut = car.bytes.clone();
+        cut.drain(from..to);
+        let touched = |start: usize, end: usize| start < to && end > from;
+        car.check(cut, touched, &format!("without {from}..{to}"));
+
+        let noise: Vec<u8> = (0..rng.below(200))
+            .map(|_| rng.next_u64().to_le_bytes()[0])
+            .collect();
+        let mut longer = car.bytes.clone();
+        longer.splice(from..from, noise);
+        let touched = |start: usize, end: usize| start < from && end > from;
+        car.check(longer, touched, &format!("noise at {from}"));
+
+        let mut zeroed = car.bytes.clone();
+        zeroed[from..to].fill(0);
+        let touched = |start: usize, end: usize| start < to && end > from;
+        car.check(zeroed, touched, &format!("zeros in {from}..{to}"));
+    }
+}
+
+#[test]
+fn a_car_that_is_whole_is_opened_whole() {
+    let sample = SampleRepository::generate(3, 500);
+    let (car, faults) = CarBlockStore::from_damaged_bytes(sample.car());
+    assert!(faults.is_empty());
+    let whole = CarBlockStore::from_bytes(sample.car()).unwrap();
+    assert_eq!((car.roots(), car.len()), (whole.roots(), whole.len()));
+    for (cid, block) in sample.blocks() {
+        assert_eq!(car.get(&cid).unwrap(), Some(block));
+    }
+    // Without its header it is the same but for the roots.
+    let header_len = small().header_len;
+    let (car, faults) = CarBlockStore::from_damaged_bytes(sample.car()[header_len..].to_vec());
+    assert_eq!(
+        (faults.len(), car.roots(), car.len()),
+        (1, &[][..], whole.len())
+    );
+}
+
+#[test]
+fn of_a_block_that_is_there_twice_the_right_one_counts() {
+    let (cid, block) = (raw_cid(b"block"), Bytes::from_static(b"block"));
+    let car = Car::new(&[(cid, block.clone()), (cid, block.clone())]);
+    let mut damaged = car.bytes.clone();
+    *damaged.get_mut(car.sections[0].1 - 1).unwrap() ^= 1;
+    let (car, faults) = CarBlockStore::from_damaged_bytes(damaged);
+    assert_eq!((car.get(&cid).unwrap(), faults.len()), (Some(block), 1));
+}
+
+/// Sections of the greatest length, one in every few bytes, each of which has to be hashed.
+#[test]
+fn a_car_made_to_be_searched_for_long_is_given_up() {
+    let mut car = small().bytes;
+    let trap = [&[0xff, 0xff, 0x3f][..], &raw_cid(b"").to_bytes()].concat();
+    for _ in 0..60_000 {
+        car.extend_from_slice(&trap);
+    }
+    // Some megabytes were hashed, where all would take 60 GB.
+    let (car, faults) = CarBlockStore::from_damaged_bytes(car);
+    assert!(car.section_count() < small().sections.len() + 20);
+    assert!((1..20).contains(&faults.len()));
+}
