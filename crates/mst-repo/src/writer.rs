@@ -361,7 +361,8 @@ impl<S: BlockStore> Writer<S> {
         self.cid
     }
 
-    /// Returns the tree at that commit.
+    /// Returns the tree at that commit. It says which record is at a path now, for who writes only if
+    /// that is a certain one: `writer.tree().get(path.as_bytes())`.
     pub fn tree(&self) -> &Tree<Arc<NodeStore<S>>> {
         &self.tree
     }

@@ -21,7 +21,8 @@ impl<S: BlockStore> Repository<S> {
     /// `old_root` is the root of a tree, a commit's [`data`](crate::Commit::data). `old` may be
     /// the store of this repository, [`nodes`](Self::nodes), or another that has the old tree. Its
     /// records are not needed. The protocol's `since` is a revision: who answers it keeps which root
-    /// each revision had. Where the nodes of the old tree were swept away meanwhile, that is
+    /// each revision had, as heads of a SQLite store, say, from which [`reachable`](crate::reachable)
+    /// then starts too. Where the nodes of the old tree were swept away meanwhile, that is
     /// [`mst_ops::Error::MissingBlock`], and [`export`](Self::export) the answer.
     ///
     /// A record that was put where another was comes also if the old tree had it elsewhere. A
