@@ -16,7 +16,7 @@ pub(crate) struct Sections<'c> {
     /// Where the section begins that was found last to be certain; [`NOWHERE`] if there is none.
     certain: usize,
     /// How many bytes may still be hashed: what may be sections overlaps, and a CAR can be made of
-    /// nothing else.
+    /// nothing else. Then nothing is looked for any more, and lengths are taken for right.
     budget: usize,
 }
 
@@ -41,12 +41,13 @@ impl<'c> Sections<'c> {
             car,
             limit,
             certain: 0,
-            budget: car.len().saturating_mul(HASHED_TIMES),
+            // Not used up by the CAR itself.
+            budget: car.len().saturating_mul(HASHED_TIMES) + 1,
         }
     }
 
-    /// Returns what is at `at`, and where to go on; `None` if nothing is there, or it has taken too
-    /// long. It must be asked in the order of places.
+    /// Returns what is at `at`, and where to go on; `None` if nothing is there. It must be asked in the
+    /// order of places.
     pub(crate) fn part(&mut self, at: usize) -> Option<(Part, usize)> {
         let rest = self.car.get(at..)?;
         let section = match section::split(rest, self.limit) {
@@ -56,17 +57,20 @@ impl<'c> Sections<'c> {
             Err((inside, fault)) => return Some(self.fault(at, inside, fault)),
         };
         let next = at + section.end;
-        if section.verifiable && self.is_good(&section, rest)? {
+        if section.verifiable && self.is_good(&section, rest) {
             return Some((Part::Section(section), next));
         }
         // This may be no section at all, and one that is may begin inside.
-        let next = self.certain_behind(at).min(next);
-        if !section.verifiable {
+        let certain = self.certain_behind(at).min(next);
+        if self.budget == 0 {
             return Some((Part::Section(section), next));
+        }
+        if !section.verifiable {
+            return Some((Part::Section(section), certain));
         }
         let cid = Cid::try_from(section.cid(rest)).expect("the section was split behind a CID");
         let fault = CarError::at(at as u64, CarFault::HashMismatch(cid));
-        Some((Part::BadBlock(section, fault), next))
+        Some((Part::BadBlock(section, fault), certain))
     }
 
     fn fault(&mut self, at: usize, inside: usize, fault: CarFault) -> (Part, usize) {
@@ -106,14 +110,14 @@ impl<'c> Sections<'c> {
         let Ok(Split::Section(section)) = section::split(rest, self.limit) else {
             return false;
         };
-        section.verifiable && self.is_good(&section, rest) == Some(true)
+        section.verifiable && self.is_good(&section, rest)
     }
 
-    /// Whether the block of a section, with which `bytes` begin, is what its CID names; `None` if it
-    /// has taken too long to tell.
-    fn is_good(&mut self, section: &Section, bytes: &[u8]) -> Option<bool> {
+    /// Whether the block of a section, with which `bytes` begin, is what its CID names. Once it has
+    /// taken too long, it is not looked at.
+    fn is_good(&mut self, section: &Section, bytes: &[u8]) -> bool {
         let block = section.block(bytes);
-        self.budget = self.budget.checked_sub(block.len())?;
-        Some(section.cid(bytes).ends_with(&sha2_256(block)))
+        self.budget = self.budget.saturating_sub(block.len());
+        self.budget > 0 && section.cid(bytes).ends_with(&sha2_256(block))
     }
 }

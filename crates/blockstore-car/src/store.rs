@@ -22,7 +22,8 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 /// A CAR v1 as a read-only block store, over bytes in memory or over a file.
 ///
 /// Opening it reads the CAR once, refuses one whose framing is wrong anywhere, and keeps an
-/// index of 20 bytes or fewer for each block.
+/// index of 20 bytes or fewer for each block. What is left of a damaged one,
+/// [`from_damaged_bytes`](Self::from_damaged_bytes) finds.
 ///
 /// - [`from_bytes`](Self::from_bytes): a block is a slice of the CAR's own bytes, never
 ///   copied. Blocks are checked against their CIDs on opening.
@@ -129,7 +130,8 @@ impl CarBlockStore {
     /// length, a CID and a block that belong together. So a byte that is wrong costs the section that
     /// it is in, and no other. A CAR that was cut off is what comes before; and of one whose header is
     /// damaged, the [`roots`](Self::roots) are not known. A block that is not what its CID names is an
-    /// error when it is asked for. In a CAR that was made to take long, it gives up somewhere.
+    /// error when it is asked for. In a CAR that was made for it to take long, it stops looking, and goes
+    /// by the lengths.
     ///
     /// # Examples
     ///

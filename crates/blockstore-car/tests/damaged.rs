@@ -156,8 +156,29 @@ fn a_car_made_to_be_searched_for_long_is_given_up() {
     for _ in 0..60_000 {
         car.extend_from_slice(&trap);
     }
-    // Some megabytes were hashed, where all would take 60 GB.
+    // Some megabytes are hashed, where all would take 60 GB.
     let (car, faults) = CarBlockStore::from_damaged_bytes(car);
     assert!(car.section_count() < small().sections.len() + 20);
     assert!((1..20).contains(&faults.len()));
+}
+
+/// The same in a block of another hash function, of which nobody can tell whether it is one.
+#[test]
+fn a_whole_car_is_read_whole_whatever_it_is_made_of() {
+    let trap = [&[0xff, 0xff, 0x3f][..], &raw_cid(b"").to_bytes()].concat();
+    let traps = Bytes::from(trap.repeat(3_000));
+    let sha2_512 = [&[1, 0x55, 0x13, 64][..], &[7; 64]].concat();
+    let large = Bytes::from(vec![7; 1 << 20]);
+    let blocks = [
+        (Cid::try_from(&*sha2_512).unwrap(), traps),
+        (raw_cid(&large), large),
+        (raw_cid(b"last"), Bytes::from_static(b"last")),
+    ];
+    let car = Car::new(&blocks);
+    let (store, faults) = CarBlockStore::from_damaged_bytes(car.bytes);
+    assert!(faults.is_empty());
+    for (cid, block) in &blocks[1..] {
+        assert_eq!(store.get(cid).unwrap().as_ref(), Some(block));
+    }
+    assert!(store.get(&blocks[0].0).is_err());
 }

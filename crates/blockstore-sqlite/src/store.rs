@@ -196,7 +196,7 @@ impl SqliteBlockStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drop_tables(self) -> Result<(), StoreError> {
-        self.shared.hold(Database::drop_tables)
+        self.shared.with(Database::drop_tables)
     }
 
     /// Returns the connection.

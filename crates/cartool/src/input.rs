@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, Cid, NodeStoreOptions,
-    SqliteBlockStore, StoreError, Verify, mst_repo,
+    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, CarReader, Cid,
+    NodeStoreOptions, SqliteBlockStore, StoreError, Verify, mst_repo,
 };
 
 use crate::cli::Source;
@@ -112,10 +112,10 @@ pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repos
     }
     refuse_choice(source)?;
     let bytes = Bytes::from(read_whole(&source.file).map_err(input)?);
-    let (car, faults) = CarBlockStore::from_damaged_bytes(bytes);
+    let header = CarReader::new(&*bytes).map(drop);
+    let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());
     let Some(commit) = car.roots().first().copied() else {
-        let error = faults.into_iter().next();
-        return Err(error.unwrap_or(CarError::NoRoot).into());
+        return Err(header.err().unwrap_or(CarError::NoRoot).into());
     };
     for fault in faults {
         // Of a bad block it is said in its place what it was.

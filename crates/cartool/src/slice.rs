@@ -61,11 +61,13 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
         (Ok(ok), Some(key)) => out.line(format_args!("ok: {ok}; signed by {key}"))?,
         (Err(error), _) => {
             report.count_fault();
-            let what = match &error {
-                EventError::Invalid(fault) => chain(fault),
-                error => chain(error),
-            };
-            out.line(format_args!("invalid: {what}"))?;
+            match &error {
+                EventError::Invalid(fault) => {
+                    out.line(format_args!("invalid: {}", chain(fault)))?;
+                }
+                // More of it could not be checked than its commit.
+                error => out.line(format_args!("{}", chain(error)))?,
+            }
         }
     }
     tell_unchecked(key, out, report)

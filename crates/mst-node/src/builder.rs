@@ -92,7 +92,8 @@ impl NodeBuilder {
     pub fn finish(self) -> Node {
         let values_start = position(self.keys.len());
         let rights_start = values_start + position(self.values.len());
-        let parts_len = rights_start as usize + self.rights.len() + DIGEST_LEN;
+        let left_len = self.left.map_or(0, |left| left.len());
+        let parts_len = rights_start as usize + self.rights.len() + left_len;
         let mut data = Vec::with_capacity(rows_len(self.spans.len()) + parts_len);
         for span in &self.spans {
             let (value, right) = (values_start + span.value, rights_start + span.right);

@@ -240,7 +240,7 @@ pub(crate) fn is_empty_range(start: &Bound<Vec<u8>>, end: &Bound<Vec<u8>>) -> bo
     }
 }
 
-/// Whether `key` is no less than what a range starts with.
+/// Whether the start of a range lets `key` in.
 pub(crate) fn is_behind_start(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match start {
         Bound::Included(start) => key >= start.as_slice(),
@@ -249,7 +249,7 @@ pub(crate) fn is_behind_start(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     }
 }
 
-/// Whether `key` is no greater than what a range ends with.
+/// Whether the end of a range lets `key` in.
 pub(crate) fn is_before_end(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match end {
         Bound::Included(end) => key <= end.as_slice(),

@@ -483,7 +483,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     }
 
     /// Goes to where `key` is or would be: afterwards [`right_key`](Self::right_key) is the
-    /// least key that is not less than `key`, and [`next_entry`](Self::next_entry) gives it.
+    /// least key that is not less than `key`, and [`next_entry`](Self::next_entry) gives it. For a key
+    /// behind all that a walker of a subtree can have, that is the end.
     ///
     /// Only nodes on the way there are read, and none below the one that holds `key`. One walker
     /// that seeks many keys is faster than many walkers, above all if they are near each other.

@@ -20,8 +20,8 @@ use crate::{PublicKey, SignatureError};
 /// It does no I/O: the account's key, what is known of the repository so far, and the time come
 /// from the caller, and what is left out is not checked.
 ///
-/// A message may be *invalid*: no honest server would have sent it. Or it may be valid and *out
-/// of sync*: messages were missed, and the repository has to be fetched as a whole.
+/// A message may be *invalid*: no honest server would have sent it. Or it may be *out of sync*:
+/// messages were missed, or it does not say enough, and the repository has to be fetched as a whole.
 ///
 /// Source: <https://atproto.com/specs/sync#commit-validation>
 ///

@@ -11,9 +11,10 @@ use serde::ser::{self, Serialize, Serializer};
 
 /// A value that has in JSON the form of atproto: links as `{"$link": "cid"}`, bytes as
 /// `{"$bytes": "base64"}`, and no numbers but integers. In DAG-CBOR it is the value itself, so that
-/// this turns the one into the other.
+/// this turns the one into the other. Which of the two it is, the format says, as `serde_json` does
+/// that it is for humans.
 ///
-/// JSON is for serde what says that it can be read by humans, as `serde_json` does. Both ways are strict: what cannot come back as it was is an error, such as a map with one of
+/// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
 /// these two keys, or a key that stands twice. Reading also refuses what the data model does, and what
 /// is written all the same, so that it can be looked at: a `$type` that is empty or no text, a `blob`
 /// without all that makes one. It takes base64 with and without padding, and for an integer a number
@@ -140,6 +141,18 @@ impl<'de> de::Visitor<'de> for Visitor {
         Ok(Json(Ipld::String(text.to_owned())))
     }
 
+    /// Of another format, where serde has kept a value to see what becomes of it, as it does for enums
+    /// with a tag and for the rest of a map (`flatten`): it tells what it kept for JSON.
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Json, E> {
+        Ok(Json(Ipld::Bytes(bytes.to_vec())))
+    }
+
+    /// Likewise: a link.
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, link: D) -> Result<Json, D::Error> {
+        let link = link.deserialize_bytes(LinkVisitor)?;
+        Ok(Json(Ipld::Link(link)))
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
         let mut items = Vec::new();
         while let Some(Json(item)) = list.next_element()? {
@@ -164,6 +177,21 @@ impl<'de> de::Visitor<'de> for Visitor {
             fields.insert(key, value);
         }
         of_fields(fields).map(Json).map_err(de::Error::custom)
+    }
+}
+
+/// Takes the binary form of a CID.
+struct LinkVisitor;
+
+impl de::Visitor<'_> for LinkVisitor {
+    type Value = Cid;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a CID")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Cid, E> {
+        Cid::try_from(bytes).map_err(E::custom)
     }
 }
 

@@ -193,6 +193,36 @@ fn json_is_not_taken_for_what_it_stands_for() {
     assert_eq!(encode_record(&around).unwrap(), block);
 }
 
+/// Serde keeps such values before it knows what becomes of them, and then says that they are JSON.
+#[test]
+fn json_can_be_part_of_what_serde_looks_at_twice() {
+    #[derive(Debug, serde::Serialize, Deserialize, PartialEq)]
+    struct Flat {
+        kind: String,
+        #[serde(flatten)]
+        rest: BTreeMap<String, Json>,
+    }
+    #[derive(Debug, serde::Serialize, Deserialize, PartialEq)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        Note { raw: Json, link: Json, list: Json },
+    }
+    let link = Ipld::Link(dag_cbor_cid(b"\xa0"));
+    let block = encode_record(&ipld!({
+        "kind": "Note",
+        "raw": Ipld::Bytes(vec![1, 2]),
+        "link": link.clone(),
+        "list": [1, null, { "a": link.clone() }],
+    }));
+    let block = block.unwrap();
+    let flat: Flat = decode_record(&block).unwrap();
+    assert_eq!(flat.rest["link"], Json(link.clone()));
+    assert_eq!(flat.rest["raw"], Json(Ipld::Bytes(vec![1, 2])));
+    assert_eq!(encode_record(&flat).unwrap(), block);
+    let Tagged::Note { list, .. } = decode_record(&block).unwrap();
+    assert_eq!(list, Json(ipld!([1, null, { "a": link }])));
+}
+
 #[test]
 fn records_are_128_levels_deep_at_most() {
     let nested = |depth: usize| [b"\xa1\x61a".as_slice(), &vec![0x81; depth - 2], b"\x80"].concat();

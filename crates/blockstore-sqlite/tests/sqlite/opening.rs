@@ -436,7 +436,7 @@ fn dropped_tables_are_missing_for_other_stores_and_nothing_else_is_touched() {
     let anew = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     assert!(anew.is_empty().unwrap() && anew.heads().unwrap().is_empty());
 
-    // Inside a snapshot, or by who may only read, they are not.
+    // Who may only read drops none.
     options.access = Access::ReadOnly;
     let reader = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     let error = reader.drop_tables().unwrap_err();

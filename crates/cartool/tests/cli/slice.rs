@@ -191,7 +191,7 @@ fn a_message_that_its_receiver_must_refuse_is_invalid() {
         ),
         (
             changed(&|event| event.too_big = true),
-            "invalid: out of sync: ",
+            "out of sync: the message is marked as too big",
         ),
         (
             changed(&|event| {

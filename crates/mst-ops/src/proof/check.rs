@@ -91,8 +91,8 @@ impl<'c, S: BlockStore> Sweep<'c, '_, S> {
         }
     }
 
-    /// The same where the walker has just come over `entry`, and before that is no key that is not
-    /// before the start of the claim.
+    /// The same where the walker has just come over `entry`, the first that is not before the start of
+    /// the claim.
     fn begin_by(&mut self, entry: &EntryRef, index: usize, claim: &'c Claim) {
         match claim {
             Claim::Key { key, value } => {
