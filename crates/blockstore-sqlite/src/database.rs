@@ -95,7 +95,7 @@ impl Database {
             .iter()
             .map(|(cid, block)| (CidBytes::from(cid), block))
             .collect();
-        // In the order of the table, many blocks take half as long.
+        // In the order of the index, many blocks take half as long.
         rows.sort_unstable_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
         let scope = Scope::write(self)?;
         let mut put = self.prepare(&self.sql.put)?;

@@ -3,7 +3,7 @@
 //! Version 1, for a table named `blocks`:
 //!
 //! ```text
-//! blocks        cid    BLOB  the CID in its binary form; the key, and so the order of the rows
+//! blocks        cid    BLOB  the CID in its binary form; the key
 //!               bytes  BLOB  the block
 //! blocks_heads  name   TEXT  whatever the caller calls it: the key
 //!               cid    BLOB  a CID in its binary form
@@ -11,12 +11,16 @@
 //!               value  ANY   1
 //! ```
 //!
-//! All three are `WITHOUT ROWID`, so that there is no index beside the table, and `STRICT`, so that
-//! a blob is a blob. What that costs: a search reads all of each row that it compares with, so
-//! those of large blocks slow down their neighbours. The version stands in a table of its own and
-//! not in SQLite's `user_version`, of which a database has one and which is the caller's. That
-//! table keeps its shape in all versions; the others may change, and a later version will bring
-//! them up to date in [`Schema::create`]'s place, in one transaction.
+//! All three are `STRICT`, so that a blob is a blob. The blocks have row numbers, and an index of
+//! CIDs beside them: in a table `WITHOUT ROWID` a search reads all of each row that it compares with,
+//! so that among records of a megabyte, which are allowed, to look for a small block took a thousand
+//! times as long. (Such a table of blocks, of before, is read and written all the same.) Rows of
+//! heads are short, and have none.
+//!
+//! The version stands in a table of its own and not in SQLite's `user_version`, of which a database
+//! has one and which is the caller's. That table keeps its shape in all versions; the others may
+//! change, and a later version will bring them up to date in [`Schema::create`]'s place, in one
+//! transaction.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -167,8 +171,7 @@ impl Schema {
             quoted(&self.meta),
         );
         connection.execute_batch(&format!(
-            "CREATE TABLE {blocks} (cid BLOB NOT NULL PRIMARY KEY, bytes BLOB NOT NULL)
-                STRICT, WITHOUT ROWID;
+            "CREATE TABLE {blocks} (cid BLOB NOT NULL PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
              CREATE TABLE {heads} (name TEXT NOT NULL PRIMARY KEY, cid BLOB NOT NULL)
                 STRICT, WITHOUT ROWID;
              CREATE TABLE {meta} (name TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL)
@@ -195,7 +198,7 @@ fn look(connection: &Connection, table: &str, columns: &[Column]) -> Result<Foun
     let main = Some("main");
     let mut found = Found::Nothing;
     connection.pragma(main, "table_list", table, |row| {
-        let ours = row.get_ref("type")?.as_str()? == "table" && row.get("wr")?;
+        let ours = row.get_ref("type")?.as_str()? == "table";
         found = if ours { Found::Ours } else { Found::Foreign };
         Ok(())
     })?;

@@ -282,8 +282,8 @@ fn a_damaged_database_is_called_that() {
     fs::write(folder.database(), damaged).unwrap();
     let refused = SqliteBlockStore::open(folder.database()).unwrap_err();
     assert_eq!(SqliteFault::of(&refused), "Corrupt");
-    // All but those in which the tables begin.
-    let damaged = [&content[..4 * 4096], &vec![0xff; content.len() - 4 * 4096]].concat();
+    // All but those in which the tables and the index begin.
+    let damaged = [&content[..5 * 4096], &vec![0xff; content.len() - 5 * 4096]].concat();
     fs::write(folder.database(), damaged).unwrap();
     let store = folder.open();
     let corrupt = blocks
@@ -316,6 +316,21 @@ fn foreign_tables_are_refused_and_left_as_they_are() {
         }
         assert!(fs::read(folder.database()).unwrap() == before, "{sql}");
     }
+}
+
+#[test]
+fn a_table_without_row_numbers_is_one_too() {
+    let folder = Folder::new();
+    let connection = folder.open().into_connection();
+    let sql = "DROP TABLE blocks;
+        CREATE TABLE blocks (cid BLOB NOT NULL PRIMARY KEY, bytes BLOB NOT NULL)
+            STRICT, WITHOUT ROWID";
+    connection.execute_batch(sql).unwrap();
+    drop(connection);
+    let (store, blocks) = (folder.open(), blocks(7, 50));
+    store.put_many(&blocks).unwrap();
+    assert_holds(&store, &blocks);
+    assert_eq!(store.cids().count(), store.retain(|_| false).unwrap());
 }
 
 #[test]
@@ -431,7 +446,8 @@ fn dropped_tables_are_missing_for_other_stores_and_nothing_else_is_touched() {
             .query_row(count, [], |row| row.get::<_, i64>(0))
             .unwrap()
     });
-    assert_eq!(left, 3);
+    // Three tables and an index.
+    assert_eq!(left, 4);
     // And made anew they are empty.
     let anew = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     assert!(anew.is_empty().unwrap() && anew.heads().unwrap().is_empty());
