@@ -68,6 +68,9 @@ pub(super) struct Gathered {
     heights: Vec<u8>,
     /// The tree of the measured entries has no larger node.
     largest: Size,
+    /// How many of the first entries were measured again, many together, and how large a node they
+    /// can make.
+    again: (usize, Size),
     /// The tree, and its root, once somebody has asked for them.
     made: OnceLock<Arc<Branch>>,
     root: OnceLock<Cid>,
@@ -121,6 +124,16 @@ pub(super) struct Over;
 struct Size {
     entries: usize,
     keys_len: usize,
+}
+
+impl Size {
+    /// The most that a node can have of two sets of entries.
+    fn plus(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            keys_len: self.keys_len + other.keys_len,
+        }
+    }
 }
 
 impl Gathered {
@@ -182,13 +195,14 @@ impl Gathered {
     /// than the largest of each set, added up.
     fn has_room(&mut self, key_len: usize, limits: &Limits) -> bool {
         let fits = |gathered: &Self| {
-            let (largest, others) = (gathered.largest, gathered.unmeasured());
-            let entries = largest.entries + others.entries + 1;
-            let keys_len = largest.keys_len + others.keys_len + key_len;
-            check_size(entries, keys_len, limits).is_ok()
+            let most = gathered.largest.plus(gathered.unmeasured());
+            check_size(most.entries + 1, most.keys_len + key_len, limits).is_ok()
         };
         if !fits(self) {
             self.measure();
+        }
+        if !fits(self) {
+            self.measure_again();
         }
         fits(self)
     }
@@ -202,13 +216,26 @@ impl Gathered {
         }
     }
 
-    /// Measures the nodes that the entries would make which came since this was done last.
+    /// Measures the entries that came since this was done last.
     fn measure(&mut self) {
         let from = self.heights.len();
         for index in (0..).take(self.entries.len()).skip(from) {
             let height = height_of(self.key(index));
             self.heights.push(height);
         }
+        self.largest = self.largest.plus(self.largest_node(from));
+    }
+
+    /// Measures all together that came since this was done last. Of many sets, the largest nodes added
+    /// up are far more than any node has.
+    fn measure_again(&mut self) {
+        let (from, before) = self.again;
+        self.largest = before.plus(self.largest_node(from));
+        self.again = (self.entries.len(), self.largest);
+    }
+
+    /// The largest node that the entries from `from` on would make, which have heights.
+    fn largest_node(&self, from: usize) -> Size {
         let mut largest = Size::default();
         // On each level the node that the keys come to next.
         let mut nodes = [Size::default(); MAX_HEIGHT + 1];
@@ -223,8 +250,7 @@ impl Gathered {
                 largest.keys_len = largest.keys_len.max(node.keys_len);
             }
         }
-        self.largest.entries += largest.entries;
-        self.largest.keys_len += largest.keys_len;
+        largest
     }
 
     /// The top node of the tree of all entries, which is made the first time.
