@@ -1,6 +1,8 @@
 //! A repository read once, from a stream of [`tokio`], which needs no runtime of that name.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use blockstore_car::{CarError, Decoded};
 use blockstore_core::{Bytes, Cid};
@@ -12,10 +14,10 @@ use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, S
 /// [`RepositoryStream`](crate::RepositoryStream) is over a [`Read`](std::io::Read). (Feature
 /// `async`.)
 ///
-/// It waits for the stream, and for nothing else. Between two waits it decodes and hashes what has
-/// come, up to 64 KiB, which takes a fraction of a millisecond; a block that is longer takes as long as
-/// its hash, 20 ms for 32 MiB ([`CarOptions::section_len`](blockstore_car::CarOptions::section_len)
-/// bounds it).
+/// It waits for the stream, and for nothing else. After each 64 KiB or so that it has read or given it
+/// lets other tasks have their turn, also where it need not wait: to decode and hash as much takes a
+/// fraction of a millisecond. A block that is longer takes as long as its hash, 20 ms for 32 MiB
+/// ([`CarOptions::section_len`](blockstore_car::CarOptions::section_len) bounds it).
 ///
 /// If a future of [`next_record`](Self::next_record) or [`next_block`](Self::next_block) is dropped
 /// before it is ready, nothing is lost. With one of [`open`](Self::open), what was read is dropped.
@@ -48,9 +50,11 @@ pub struct AsyncRepositoryStream<R> {
     /// Where bytes are read to.
     piece: Box<[u8]>,
     decoder: RepositoryDecoder,
+    /// How many bytes were read and given since other tasks had their turn.
+    worked: usize,
 }
 
-/// How many bytes are asked of the stream at a time.
+/// How many bytes are asked of the stream at a time, and go through this in one turn.
 const PIECE_LEN: usize = 64 << 10;
 
 impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
@@ -73,8 +77,10 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
             input: car,
             piece: vec![0; PIECE_LEN].into(),
             decoder: RepositoryDecoder::with_options(options),
+            worked: 0,
         };
         while stream.decoder.commit()?.is_none() {
+            stream.take_turns().await;
             stream.read_on().await?;
         }
         Ok(stream)
@@ -98,7 +104,8 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
     ///
     /// [`StreamError`], and from then on [`StreamError::AfterError`].
     pub async fn next_record(&mut self) -> Result<Option<Record>, StreamError> {
-        self.next(RepositoryDecoder::next_record).await
+        self.next(RepositoryDecoder::next_record, Record::bytes)
+            .await
     }
 
     /// Reads the next block, of the commit, the nodes and the records, in the streamable order;
@@ -115,17 +122,23 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
     ///
     /// [`StreamError`], and from then on [`StreamError::AfterError`].
     pub async fn next_block(&mut self) -> Result<Option<(Cid, Bytes)>, StreamError> {
-        self.next(RepositoryDecoder::next_block).await
+        self.next(RepositoryDecoder::next_block, |(_, block)| block)
+            .await
     }
 
     /// The next item, which `decode` finds as soon as there are bytes enough.
     async fn next<T>(
         &mut self,
         decode: impl Fn(&mut RepositoryDecoder) -> Result<Decoded<T>, StreamError>,
+        bytes: impl Fn(&T) -> &Bytes,
     ) -> Result<Option<T>, StreamError> {
         loop {
+            self.take_turns().await;
             match decode(&mut self.decoder)? {
-                Decoded::Item(item) => return Ok(Some(item)),
+                Decoded::Item(item) => {
+                    self.worked += bytes(&item).len() + ITEM_LEN;
+                    return Ok(Some(item));
+                }
                 Decoded::NeedsBytes => {
                     let read = self.read_on().await;
                     read.inspect_err(|_| self.decoder.fail())?;
@@ -142,9 +155,31 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
             None | Some([]) => self.decoder.end(),
             Some(piece) => self.decoder.push(piece),
         }
+        self.worked += len;
         Ok(())
     }
+
+    /// Lets other tasks have their turn, if it is time.
+    async fn take_turns(&mut self) {
+        if self.worked < PIECE_LEN {
+            return;
+        }
+        self.worked = 0;
+        let mut was_asked = false;
+        poll_fn(|context| {
+            if was_asked {
+                return Poll::Ready(());
+            }
+            was_asked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
 }
+
+/// What an item takes beside its bytes, as if it were so many more.
+const ITEM_LEN: usize = 128;
 
 impl<R> AsyncRepositoryStream<R> {
     /// Returns the commit. Its signature is not checked.

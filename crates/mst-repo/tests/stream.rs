@@ -9,7 +9,11 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io::{self, Read};
+use std::pin::pin;
+use std::task::{Context, Waker};
 
 use blockstore_car::{CarBlockStore, CarError, CarFault};
 use blockstore_core::{
@@ -87,6 +91,30 @@ fn reading_may_go_on_in_another_thread() {
         check(&repository).await;
         repository.next_record().await.unwrap();
     });
+}
+
+/// A stream that never makes it wait, and a CAR of which nothing can be given before all of it is
+/// there: other tasks have their turn all the same.
+#[test]
+fn other_tasks_have_their_turn_whatever_comes() {
+    let sample = SampleRepository::generate(12, 6_000);
+    for car in [sample.car(), sample.shuffled_car(3)] {
+        let (turn, given) = (Cell::new(0), RefCell::new(vec![0]));
+        let mut reading = pin!(async {
+            let mut repository = AsyncRepositoryStream::open(car.as_slice()).await.unwrap();
+            while let Some(record) = repository.next_record().await.unwrap() {
+                given.borrow_mut()[turn.get()] += record.bytes().len();
+            }
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        while reading.as_mut().poll(&mut context).is_pending() {
+            turn.set(turn.get() + 1);
+            given.borrow_mut().push(0);
+        }
+        let given = given.borrow();
+        assert!(given.iter().all(|bytes| *bytes < 70_000), "{given:?}");
+        assert!(given.len() > car.len() / 70_000, "{given:?}");
+    }
 }
 
 /// What a decoder gives that is handed a CAR in pieces of all lengths, and what ends it.
