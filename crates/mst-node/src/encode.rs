@@ -76,11 +76,6 @@ impl Node {
         (keys_len + values_len + rights_len) as usize + DIGEST_LEN + entries.len() * MAX_ENTRY_LEN
     }
 
-    /// Where the parts of entry `index` begin.
-    fn span_before(&self, index: usize) -> Span {
-        self.before(index).unwrap_or_else(|| self.sections())
-    }
-
     /// Puts entries, the first of them behind one of the key `previous`, which becomes the key of
     /// the last. `link` gets the slot on the right of each and the digest there, and says which to
     /// write.

@@ -153,12 +153,12 @@ impl Node {
     /// # Ok::<(), mst_node::BuildError>(())
     /// ```
     pub fn set_value(&mut self, index: usize, value: &Cid) {
-        let (Some(start), Some(end)) = (self.value_start(index), self.span(index)) else {
+        let Some(end) = self.span(index) else {
             return;
         };
         let mut bytes = Vec::with_capacity(cid_len(value));
         push_cid(&mut bytes, value);
-        let place = self.place(start, end.value);
+        let place = self.place(self.span_before(index).value, end.value);
         let old_len = place.len();
         if bytes.len() == old_len {
             if let Some(place) = self.data.get_mut(place) {

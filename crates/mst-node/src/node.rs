@@ -103,8 +103,9 @@ impl Node {
     /// Returns the key of entry `index`, counted from 0.
     #[inline]
     pub fn key(&self, index: usize) -> Option<&[u8]> {
+        let end = self.span(index)?.key;
         let start = self.before(index).map_or(0, |span| span.key);
-        Some(self.part(start, self.span(index)?.key))
+        Some(self.part(start, end))
     }
 
     /// Returns the value of entry `index`: the CID that its key maps to.
@@ -117,7 +118,8 @@ impl Node {
     /// Returns the value of entry `index` as the binary CID that the block holds.
     #[inline]
     pub fn value_bytes(&self, index: usize) -> Option<&[u8]> {
-        Some(self.part(self.value_start(index)?, self.span(index)?.value))
+        let end = self.span(index)?.value;
+        Some(self.part(self.span_before(index).value, end))
     }
 
     /// Returns the CID of the subtree in slot `slot`, which is left of entry `slot` and
@@ -172,10 +174,7 @@ impl Node {
     #[inline]
     pub(crate) fn link_bounds(&self, slot: usize) -> (u32, u32) {
         if let Some(index) = slot.checked_sub(1) {
-            let start = match self.before(index) {
-                Some(span) => span.right,
-                None => self.sections().right,
-            };
+            let start = self.span_before(index).right;
             (start, self.span(index).map_or(start, |span| span.right))
         } else {
             let start = self.last_span().map_or(0, |span| span.right);
@@ -343,13 +342,10 @@ impl Node {
         position(self.data.len() - rows_len(self.len()))
     }
 
-    /// Where the value of entry `index` begins.
+    /// Where the parts of entry `index` begin.
     #[inline]
-    pub(crate) fn value_start(&self, index: usize) -> Option<u32> {
-        match self.before(index) {
-            Some(span) => Some(span.value),
-            None => Some(self.last_span()?.key),
-        }
+    pub(crate) fn span_before(&self, index: usize) -> Span {
+        self.before(index).unwrap_or_else(|| self.sections())
     }
 
     #[inline]

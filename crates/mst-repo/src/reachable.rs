@@ -78,7 +78,8 @@ pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, 
 
 /// The blocks that are in use, from [`reachable`].
 ///
-/// It keeps the digests of their CIDs, about 40 to 80 bytes of memory a block.
+/// It keeps the digests of their CIDs, about 40 to 80 bytes of memory a block, and up to
+/// 110 while they become more.
 #[derive(Clone, Default)]
 pub struct Reachable {
     /// The nodes. Their subtrees are known too, which is why a value must not be taken for a

@@ -29,6 +29,7 @@ pub(super) fn check<S: BlockStore>(
         ranges: Ranges::default(),
     };
     let mut claims: Vec<_> = claims.iter().enumerate().collect();
+    claims.retain(|(index, claim)| !sweep.ranges.settle_empty(*index, claim));
     claims.sort_by(|(_, one), (_, other)| one.start().cmp(other.start()));
     let mut claims = claims.into_iter().peekable();
     loop {
@@ -77,12 +78,8 @@ impl<'c, S: BlockStore> Sweep<'c, '_, S> {
                 let found = self.walker.find(key);
                 found.map(|found| self.ranges.expect(index, found == *value))
             }
-            Claim::Range { start, end, .. } => {
-                let gone = if is_empty_range(start, end) {
-                    Ok(())
-                } else {
-                    self.walker.seek(claim.start())
-                };
+            Claim::Range { .. } => {
+                let gone = self.walker.seek(claim.start());
                 gone.map(|()| self.ranges.open(index, claim))
             }
         };
@@ -159,7 +156,22 @@ enum Standing {
 }
 
 impl<'c> Ranges<'c> {
-    /// Holds a range against what comes, unless nothing can be in it.
+    /// Whether a claim is about a range in which nothing can be: then nothing has to be read.
+    fn settle_empty(&mut self, index: usize, claim: &Claim) -> bool {
+        let Claim::Range {
+            start,
+            end,
+            entries,
+        } = claim
+        else {
+            return false;
+        };
+        let is_empty = is_empty_range(start, end);
+        self.expect(index, !is_empty || entries.is_empty());
+        is_empty
+    }
+
+    /// Holds a range against what comes.
     fn open(&mut self, index: usize, claim: &'c Claim) {
         if let Claim::Range {
             start,
@@ -167,17 +179,12 @@ impl<'c> Ranges<'c> {
             entries,
         } = claim
         {
-            let claimed = entries.iter();
-            if is_empty_range(start, end) {
-                self.expect(index, claimed.len() == 0);
-            } else {
-                self.open.push(Range {
-                    index,
-                    start,
-                    end,
-                    claimed,
-                });
-            }
+            self.open.push(Range {
+                index,
+                start,
+                end,
+                claimed: entries.iter(),
+            });
         }
     }
 

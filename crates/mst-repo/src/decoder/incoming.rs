@@ -45,6 +45,8 @@ pub(super) struct State {
     /// What came before it was wanted.
     aside: HashMap<Box<[u8]>, Aside>,
     aside_len: usize,
+    /// The most that was. The table does not become smaller, and what is taken out leaves holes.
+    most_aside: usize,
     /// Whether any block came that was not the one wanted.
     out_of_order: bool,
     given: Given,
@@ -80,6 +82,7 @@ impl Incoming {
             options,
             aside: HashMap::new(),
             aside_len: 0,
+            most_aside: 0,
             out_of_order: false,
             given: Given::default(),
             large: None,
@@ -249,7 +252,7 @@ impl State {
     fn room_for_given(&self) -> usize {
         let room = self.options.memory_bytes;
         if self.out_of_order {
-            room.saturating_sub(self.aside_len + self.large_len())
+            room.saturating_sub(self.most_aside + self.large_len())
         } else {
             // Enough for records that lie side by side, as those of two paths mostly do.
             (room / 16).min(1 << 20)
@@ -262,7 +265,7 @@ impl State {
 
     /// Drops of the records that were given what there is no room for.
     fn make_room(&mut self) {
-        if self.aside_len + self.large_len() > self.options.memory_bytes {
+        if self.most_aside + self.large_len() > self.options.memory_bytes {
             self.large = None;
         }
         let room = self.room_for_given();
@@ -278,6 +281,7 @@ impl State {
         // Of a CID that comes twice the first block counts.
         if let Entry::Vacant(place) = self.aside.entry(cid) {
             self.aside_len += block.memory_len();
+            self.most_aside = self.most_aside.max(self.aside_len);
             place.insert(block);
         }
         let limit = self.options.memory_bytes;
