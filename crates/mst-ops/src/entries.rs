@@ -45,7 +45,11 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         end: Bound<Vec<u8>>,
     ) -> Self {
         walker.go_to_start();
-        let state = if is_empty_range(&start, &end) {
+        // What is beside all that a walker of a subtree can have needs no look at it either.
+        let (left, right) = walker.root_bounds();
+        let ends_before = left.is_some_and(|left| ends_by(&end, left));
+        let starts_behind = right.is_some_and(|right| starts_by(&start, right));
+        let state = if is_empty_range(&start, &end) || ends_before || starts_behind {
             State::Done
         } else {
             State::New
@@ -112,11 +116,7 @@ impl<'s, S: BlockStore> Entries<'s, S> {
 
     /// Whether no entry left of `key` can be in what is left of the range.
     fn starts_by(&self, key: &[u8]) -> bool {
-        let past_start = match &self.start {
-            Bound::Included(start) | Bound::Excluded(start) => key <= start.as_slice(),
-            Bound::Unbounded => false,
-        };
-        past_start || self.front.left_key().is_some_and(|given| key <= given)
+        starts_by(&self.start, key) || self.front.left_key().is_some_and(|given| key <= given)
     }
 
     /// The entry given from the back last.
@@ -262,6 +262,14 @@ pub(crate) fn is_before_end(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
 pub(crate) fn ends_by(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match end {
         Bound::Included(end) | Bound::Excluded(end) => key >= end.as_slice(),
+        Bound::Unbounded => false,
+    }
+}
+
+/// Whether no key that is less than `key` can be behind the start of a range.
+fn starts_by(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    match start {
+        Bound::Included(start) | Bound::Excluded(start) => key <= start.as_slice(),
         Bound::Unbounded => false,
     }
 }

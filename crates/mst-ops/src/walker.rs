@@ -442,6 +442,12 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             && self.at.stack.iter().zip(&other.at.stack).all(same_slot)
     }
 
+    /// The keys that enclose the walker's root, in a tree above it.
+    pub(crate) fn root_bounds(&self) -> (Option<&[u8]>, Option<&[u8]>) {
+        let (left, right) = (self.at.left.as_ref(), self.at.right.as_ref());
+        (left.map(EntryRef::key), right.map(EntryRef::key))
+    }
+
     /// The nodes from the walker's root to the one it stands in.
     pub(crate) fn path(&self) -> impl Iterator<Item = &Arc<TreeNode>> {
         self.at.stack.iter().map(|frame| &frame.node)
@@ -494,12 +500,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Those of [`go_down`](Self::go_down); the walker then stands before the subtree that
     /// it could not enter, in which the answer lies.
     pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        if self
-            .at
-            .right
-            .as_ref()
-            .is_some_and(|right| right.key() <= key)
-        {
+        if matches!(self.root_bounds(), (_, Some(right)) if right <= key) {
             // All of the walker's tree comes before `key`.
             self.go_to_end();
             return Ok(());
@@ -543,7 +544,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     ///
     /// Those of [`go_down`](Self::go_down) for a node that the answer depends on.
     pub fn find(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
-        if self.at.left.as_ref().is_some_and(|left| key <= left.key()) {
+        if matches!(self.root_bounds(), (Some(left), _) if key <= left) {
             self.go_to_start();
             return Ok(None);
         }

@@ -550,6 +550,10 @@ fn a_walker_of_a_subtree_reads_nothing_for_keys_outside_it() {
                 if left.is_some() {
                     assert_eq!(walker.find(&key).unwrap(), None);
                     assert_eq!(walker.range(..=key.as_slice()).count(), 0);
+                    assert_eq!(walker.range(..=key.as_slice()).rev().count(), 0);
+                    let start = Bound::Included(b"".as_slice());
+                    let range = walker.range::<[u8]>((start, Bound::Included(key.as_slice())));
+                    assert_eq!(range.count(), 0);
                 }
             }
             if let Some(right) = right {
