@@ -51,7 +51,10 @@ fn read_as_damaged(car: &[u8]) {
     let read: Vec<_> = reader.collect();
     if read.iter().flatten().all(|block| block.verified) {
         for block in read.iter().flatten() {
-            assert_eq!(damaged.get(&block.cid).unwrap().as_ref(), Some(&block.bytes));
+            assert_eq!(
+                damaged.get(&block.cid).unwrap().as_ref(),
+                Some(&block.bytes)
+            );
         }
         assert_eq!(faults.is_empty(), read.iter().all(Result::is_ok));
     }
