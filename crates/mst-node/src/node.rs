@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
 
+use cid::Cid;
+
 use crate::link::{cid_from_bytes, cid_of_block, node_cid};
 use crate::span::{Row, Span, head, position, rows_len};
 use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
-use cid::Cid;
 
 /// One node of a Merkle Search Tree, immutable.
 ///
