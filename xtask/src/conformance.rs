@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use atproto_mst::mst_repo::{check_nsid, check_record_key, is_did, is_tid};
 use atproto_mst::{
-    BlockStore, CarBlockStore, Cid, NodeStore, height_of, shared_prefix_len, verify_tree,
+    BlockStore, CarBlockStore, NodeStore, height_of, shared_prefix_len, verify_tree,
 };
 use clap::Args;
 use serde::Deserialize;
@@ -212,7 +212,7 @@ fn exhaustive_trees(suite: &Suite, report: &mut Report) -> Result<()> {
 
 fn check_tree(path: &Path) -> Result<()> {
     let car = CarBlockStore::open(path)?;
-    let root: Cid = *car.roots().first().ok_or("no root")?;
+    let root = *car.root()?;
     let nodes = NodeStore::new(&car);
     let summary = verify_tree(&nodes, &root)?;
     if car.has(&root)? && summary.nodes == car.len() as u64 {

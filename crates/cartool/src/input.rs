@@ -112,9 +112,10 @@ pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repos
     }
     refuse_choice(source)?;
     let bytes = Bytes::from(read_whole(&source.file).map_err(input)?);
-    let header = CarReader::new(&*bytes).map(drop);
     let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());
     let Some(commit) = car.roots().first().copied() else {
+        // There is none, or the header is damaged.
+        let header = CarReader::new(&*bytes);
         return Err(header.err().unwrap_or(CarError::NoRoot).into());
     };
     for fault in faults {

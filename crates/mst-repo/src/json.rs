@@ -149,8 +149,11 @@ impl<'de> de::Visitor<'de> for Visitor {
 
     /// Likewise: a link.
     fn visit_newtype_struct<D: Deserializer<'de>>(self, link: D) -> Result<Json, D::Error> {
-        let link = link.deserialize_bytes(LinkVisitor)?;
-        Ok(Json(Ipld::Link(link)))
+        let Ipld::Bytes(bytes) = Ipld::deserialize(link)? else {
+            return Err(de::Error::custom("a link that is not bytes"));
+        };
+        let cid = Cid::try_from(bytes).map_err(de::Error::custom)?;
+        Ok(Json(Ipld::Link(cid)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
@@ -177,21 +180,6 @@ impl<'de> de::Visitor<'de> for Visitor {
             fields.insert(key, value);
         }
         of_fields(fields).map(Json).map_err(de::Error::custom)
-    }
-}
-
-/// Takes the binary form of a CID.
-struct LinkVisitor;
-
-impl de::Visitor<'_> for LinkVisitor {
-    type Value = Cid;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a CID")
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Cid, E> {
-        Cid::try_from(bytes).map_err(E::custom)
     }
 }
 
