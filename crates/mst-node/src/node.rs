@@ -210,6 +210,7 @@ impl Node {
     /// ```
     #[inline]
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        const FEW: usize = 32;
         let prefix = self.part(0, self.prefix_len);
         let (start, rest) = key.split_at_checked(prefix.len()).unwrap_or((key, &[]));
         match start.cmp(prefix) {
@@ -218,19 +219,34 @@ impl Node {
             Ordering::Greater => return Err(self.len()),
         }
         let head = head(rest);
-        // Mostly one key has this head, or none. But keys may be such that many have.
-        let rows = self.rows();
-        let mut low = rows.partition_point(|row| Span::from_row(row).head < head);
-        let mut high = rows.partition_point(|row| Span::from_row(row).head <= head);
-        while low < high {
+        // A few keys one after the other: the processor guesses how that goes on, and reads what it
+        // takes to go down from there meanwhile. Where they are halved it waits for each.
+        let (mut low, mut high) = (0, self.len());
+        while high - low > FEW {
             let middle = usize::midpoint(low, high);
-            match self.key(middle).unwrap_or_default().cmp(key) {
+            match self.compare_key(middle, head, key) {
                 Ordering::Less => low = middle + 1,
                 Ordering::Equal => return Ok(middle),
                 Ordering::Greater => high = middle,
             }
         }
-        Err(low)
+        for index in low..high {
+            match self.compare_key(index, head, key) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(index),
+                Ordering::Greater => return Err(index),
+            }
+        }
+        Err(high)
+    }
+
+    /// How the key of entry `index` compares with `key`, which begins as all keys here do and has
+    /// `head` behind that.
+    #[inline]
+    fn compare_key(&self, index: usize, head: u32, key: &[u8]) -> Ordering {
+        let found = self.span(index).map_or(0, |span| span.head);
+        let in_full = || self.key(index).unwrap_or_default().cmp(key);
+        found.cmp(&head).then_with(in_full)
     }
 
     /// Returns the height that all keys of this node have, or `None` if it has no keys.

@@ -10,6 +10,7 @@ mod save;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use blockstore_core::Cid;
@@ -161,6 +162,9 @@ impl<N: NodeSource> Tree<N> {
             Top::Gathered(gathered) => return Ok(gathered.get(key)),
         };
         loop {
+            // Far down most of this is not near the processor: what is next is read along with the
+            // keys that decide about it, not after them.
+            black_box(branch.loaded(0).is_some());
             match branch.node.find(key) {
                 Ok(index) => return Ok(branch.node.value(index)),
                 Err(slot) => match branch.loaded(slot) {
