@@ -190,7 +190,7 @@ impl Database {
         let mut rows = heads.query([]).map_err(failed)?;
         let mut heads = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {
-            let name = row.get(0).map_err(failed)?;
+            let name = row.get(0).map_err(SqliteError::Corrupt)?;
             heads.push((name, read_cid(row, 1, &self.schema.heads)?));
         }
         Ok(heads)
@@ -343,10 +343,12 @@ impl Sql {
         Self {
             get: format!("SELECT bytes FROM {blocks} WHERE cid = ?1"),
             has: format!("SELECT 1 FROM {blocks} WHERE cid = ?1"),
-            // The bytes were checked, so if they differ, those in the table have rotted.
+            // The bytes were checked, so if they differ, those in the table have rotted. Or the index
+            // has, and led to the row of another block, which NOT NULL keeps from being overwritten.
             put: format!(
                 "INSERT INTO {blocks} (cid, bytes) VALUES (?1, ?2) ON CONFLICT (cid) \
-                 DO UPDATE SET bytes = excluded.bytes WHERE bytes <> excluded.bytes"
+                 DO UPDATE SET bytes = iif({blocks}.cid = excluded.cid, excluded.bytes, NULL) \
+                 WHERE bytes <> excluded.bytes OR {blocks}.cid <> excluded.cid"
             ),
             delete: format!("DELETE FROM {blocks} WHERE cid = ?1"),
             len: format!("SELECT count(*) FROM {blocks}"),

@@ -177,8 +177,10 @@ impl From<rusqlite::Error> for SqliteError {
             | ffi::SQLITE_READONLY_CANTLOCK
             | ffi::SQLITE_READONLY_RECOVERY
             | ffi::SQLITE_READONLY_ROLLBACK => return Self::CannotOpen(error),
-            // The file is shorter than it says.
-            ffi::SQLITE_IOERR_SHORT_READ => return Self::Corrupt(error),
+            // The file is shorter than it says; or an index leads to rows that are not of its keys.
+            ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_CONSTRAINT_NOTNULL => {
+                return Self::Corrupt(error);
+            }
             _ => {}
         }
         match code {
@@ -240,6 +242,7 @@ mod tests {
             (ffi::SQLITE_READONLY_CANTINIT, "CannotOpen"),
             (ffi::SQLITE_READONLY_ROLLBACK, "CannotOpen"),
             (ffi::SQLITE_IOERR_SHORT_READ, "Corrupt"),
+            (ffi::SQLITE_CONSTRAINT_NOTNULL, "Corrupt"),
             (ffi::SQLITE_CANTOPEN, "CannotOpen"),
             (ffi::SQLITE_CANTOPEN_ISDIR, "CannotOpen"),
             (ffi::SQLITE_NOTADB, "NotADatabase"),

@@ -66,7 +66,8 @@ pub enum Access {
     ReadWrite,
     /// It is read, and must be there with its tables. Unless somebody else has it open already, that
     /// takes a folder in which files can be made, for the log: where there is none, see
-    /// [`Immutable`](Self::Immutable).
+    /// [`Immutable`](Self::Immutable). Those files belong to the user who reads, and keep one from writing
+    /// who may not write to them, also if the database is his.
     ReadOnly,
     /// It is read, must be there with its tables, and is changed by nobody as long as it is open: a
     /// file on a disk that cannot be written to, or a copy. Nothing is locked, and no log is looked

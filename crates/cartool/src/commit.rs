@@ -89,12 +89,14 @@ fn in_place(
 ) -> Result<(NewCommit, Slice), Failure> {
     let database = database::open(&args.source.file)?;
     database.transaction(|transaction| {
-        let heads = transaction.heads()?;
-        let (name, head) = database::choose(&heads, args.source.repo.as_deref())?;
-        let mut writer = Writer::open(transaction, head)?;
+        let (name, head) = database::choose(transaction, args.source.repo.as_deref())?;
+        let mut writer = Writer::open(transaction, &head)?;
+        database::check_name(&name, &writer.commit().did)?;
         let new = write(&mut writer, writes, key)?;
         transaction.put_many(&new.new_blocks)?;
-        transaction.set_head(name, &new.cid)?;
+        transaction.set_head(&name, &new.cid)?;
+        let new_cids = new.new_blocks.iter().map(|(cid, _)| cid);
+        database::check_there(transaction, &name, &new.cid, new_cids)?;
         // What of it can fail, fails before the commit is there.
         let slice = Slice::prepare(args, &new)?;
         Ok::<_, Failure>((new, slice))

@@ -78,10 +78,10 @@ fn compact_database(
     report.show(Progress::of_silent_work(None));
     let progress = report.progress();
     let dropped = database.transaction(|transaction| {
+        database::check_sound(transaction)?;
         if repository.is_some() {
-            let heads = transaction.heads()?;
-            let (name, _) = database::choose(&heads, repository)?;
-            transaction.delete_head(name)?;
+            let (name, _) = database::choose(transaction, repository)?;
+            transaction.delete_head(&name)?;
         }
         let heads = transaction.heads()?;
         let heads: Vec<Cid> = heads.into_iter().map(|(_, cid)| cid).collect();

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use atproto_mst::blockstore_sqlite::rusqlite::{Connection, OpenFlags};
-use atproto_mst::{Access, Cid, SqliteBlockStore, SqliteError, SqliteOptions, StoreError};
+use atproto_mst::{
+    Access, BlockStore, Cid, Commit, SqliteBlockStore, SqliteError, SqliteOptions, SqliteSnapshot,
+    SqliteTransaction, StoreError,
+};
 
 use crate::cli::Source;
 use crate::failure::Failure;
+use crate::quote::Harmless;
 
 /// Whether there is a database at `path`, rather than a CAR or a stream.
 pub(crate) fn is_at(path: &Path) -> Result<bool, Failure> {
@@ -30,28 +34,36 @@ pub(crate) fn is_one(file: &File) -> io::Result<bool> {
 /// Opens a database and finds the head of the repository that `source` names, or of the only
 /// one there is, as [`open_all_for_reading`] does.
 pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid), Failure> {
-    let (database, heads) = open_all_for_reading(&source.file)?;
-    let chosen = choose(&heads, source.repo.as_deref());
-    let (_, head) = chosen.map_err(|failure| failure.of(&source.file))?;
-    Ok((database, *head))
+    let database = open_all_for_reading(&source.file)?;
+    let about_file = |failure: Failure| failure.of(&source.file);
+    let chosen = database.snapshot(|snapshot| choose(snapshot, source.repo.as_deref()));
+    let (name, head) = chosen.map_err(about_file)?;
+    // What else can be wrong with the commit is said by who opens the repository.
+    let block = database.get(&head).ok().flatten();
+    if let Some(commit) = block.and_then(|block| Commit::decode(&block).ok()) {
+        check_name(&name, &commit.did).map_err(about_file)?;
+    }
+    Ok((database, head))
 }
 
-/// Opens a database and finds the heads of all repositories. All that is read is of one moment,
-/// whatever others write meanwhile; but where one may not write, and nobody has it open now, it is read
-/// without a lock.
-pub(crate) fn open_all_for_reading(
-    path: &Path,
-) -> Result<(SqliteBlockStore, Vec<(String, Cid)>), Failure> {
-    let database = match open_as(path, Access::ReadOnly) {
-        // We may not make the files here that it takes to read it while others write.
+/// Opens a database. All that is read is of one moment, whatever others write meanwhile; but where one
+/// may not write, and nobody has it open now, it is read without a lock.
+pub(crate) fn open_all_for_reading(path: &Path) -> Result<SqliteBlockStore, Failure> {
+    // The files that it takes to read it while others write would be ours, and keep them from writing.
+    let database = if is_alone(path) && !may_write(path) {
+        open_as(path, Access::Immutable)
+    } else {
+        open_as(path, Access::ReadOnly)
+    };
+    let database = match database {
+        // We may not make those files here.
         Err(SqliteError::CannotOpen(_)) if is_alone(path) => open_as(path, Access::Immutable),
         opened => opened,
     };
     let database = database.map_err(failure)?;
     let begun = database.with_connection(|connection| connection.execute_batch("BEGIN"));
     begun.map_err(|error| failure(SqliteError::from(error)))?;
-    let heads = database.heads()?;
-    Ok((database, heads))
+    Ok(database)
 }
 
 /// Opens the database at `path` to be changed.
@@ -72,7 +84,7 @@ pub(crate) fn open_or_create(path: &Path) -> Result<SqliteBlockStore, Failure> {
     }
     // Unless they are ours by now, made by another process.
     open_as(path, Access::ReadWrite).map_err(|error| match error {
-        SqliteError::MissingTable { .. } => {
+        SqliteError::MissingTable { table } if table == SqliteOptions::default().table => {
             let what = "the database is something else's: none of its tables are ours";
             Failure::Invalid(what.to_owned())
         }
@@ -114,15 +126,29 @@ fn is_alone(path: &Path) -> bool {
     })
 }
 
+/// Whether we may write to the file at `path`, which none of our databases is yet.
+fn may_write(path: &Path) -> bool {
+    !File::options()
+        .write(true)
+        .open(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// Refuses to write a file in the place of a database, or of one of the files beside it.
 pub(crate) fn check_none_at(output: &Path) -> Result<(), Failure> {
     // What is not there yet, or cannot be looked at, is none.
     let is_one = |path: &Path| is_at(path).unwrap_or(false);
     // Those beside a database come and go.
     let path = fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
-    let of_database = path.to_str().is_some_and(|path| {
-        let mut database = BESIDE.iter().filter_map(|end| path.strip_suffix(end));
-        database.any(|database| is_one(Path::new(database)))
+    let of_database = BESIDE.iter().any(|end| match path.to_str() {
+        Some(path) => path
+            .strip_suffix(end)
+            .is_some_and(|database| is_one(Path::new(database))),
+        // Whether there is one cannot be seen, as such a name cannot be taken apart.
+        None => path
+            .as_os_str()
+            .as_encoded_bytes()
+            .ends_with(end.as_bytes()),
     });
     if of_database || is_one(&path) {
         let what = "the output would take the place of a database";
@@ -157,30 +183,80 @@ pub(crate) fn shrink(database: &SqliteBlockStore) -> Result<(), Failure> {
     shrunk.map_err(|error| failure(error.into()))
 }
 
-/// The head whose name is `wanted`, or the only one there is.
-pub(crate) fn choose<'h>(
-    heads: &'h [(String, Cid)],
+/// The head whose name is `wanted`, or the only one there is, with its name. Other heads may be wrong.
+pub(crate) fn choose(
+    database: &SqliteSnapshot<'_>,
     wanted: Option<&str>,
-) -> Result<&'h (String, Cid), Failure> {
-    let found = match (wanted, heads) {
-        (_, []) => return Err(none()),
-        (None, [head]) => Some(head),
+) -> Result<(String, Cid), Failure> {
+    if let Some(wanted) = wanted
+        && let Some(head) = database.head(wanted)?
+    {
+        return Ok((wanted.to_owned(), head));
+    }
+    let heads = database.heads()?;
+    match (wanted, &heads[..]) {
+        (_, []) => Err(none()),
+        (None, [head]) => Ok(head.clone()),
         (None, _) => {
             let count = heads.len();
-            return Err(Failure::Usage(format!(
+            Err(Failure::Usage(format!(
                 "the database holds {count} repositories; say which with --repo:{}",
-                list(heads)
-            )));
+                list(&heads)
+            )))
         }
-        (Some(wanted), _) => heads.iter().find(|(name, _)| name == wanted),
-    };
-    found.ok_or_else(|| {
-        let wanted = wanted.unwrap_or_default();
-        let there = list(heads);
-        Failure::NotFound(format!(
-            "no repository of {wanted} in the database, only:{there}"
-        ))
-    })
+        (Some(wanted), _) => {
+            let there = list(&heads);
+            Err(Failure::NotFound(format!(
+                "no repository of {wanted} in the database, only:{there}"
+            )))
+        }
+    }
+}
+
+/// Refuses a head that is the commit of another repository than it is named for.
+pub(crate) fn check_name(name: &str, did: &str) -> Result<(), Failure> {
+    if name == did {
+        return Ok(());
+    }
+    let (name, did) = (Harmless(name), Harmless(did));
+    Err(Failure::Invalid(format!(
+        "the head of {name} is a commit of {did}"
+    )))
+}
+
+/// Refuses a database in which blocks that were just put, or a head, cannot be found: a damaged one may
+/// take what it does not give again.
+pub(crate) fn check_there<'c>(
+    transaction: &SqliteTransaction<'_>,
+    name: &str,
+    head: &Cid,
+    blocks: impl IntoIterator<Item = &'c Cid>,
+) -> Result<(), Failure> {
+    let mut is_there = transaction.head(name)? == Some(*head);
+    for cid in blocks {
+        is_there &= transaction.get(cid)?.is_some();
+    }
+    if is_there {
+        return Ok(());
+    }
+    let what = "the database does not keep what it is given; it is damaged, or has triggers";
+    Err(Failure::Input(what.into()))
+}
+
+/// Refuses a database whose tables and indices do not agree: what is to be dropped could not be told
+/// from what is needed.
+pub(crate) fn check_sound(transaction: &SqliteTransaction<'_>) -> Result<(), Failure> {
+    const CHECK: &str = "PRAGMA integrity_check(1)";
+    let connection = transaction.connection();
+    let found = connection.query_row(CHECK, [], |row| row.get::<_, String>(0));
+    let found = found.map_err(|error| failure(error.into()))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let found = Harmless(&found);
+    Err(Failure::Input(
+        format!("the database is damaged, so nothing is dropped from it: {found}").into(),
+    ))
 }
 
 pub(crate) fn none() -> Failure {

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Res
             file: file.to_owned(),
             repo: args.repo.clone().filter(|_| is_database),
         };
-        open(&source, side, &last, report).map_err(|failure| failure.of(file))
+        open(&source, is_database, side, &last, report).map_err(|failure| failure.of(file))
     };
     let old = open(Side::Old, &args.old, old_is_database)?;
     let new = open(Side::New, &args.new, new_is_database)?;
@@ -71,11 +71,12 @@ pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Res
 
 fn open(
     source: &Source,
+    is_database: bool,
     side: Side,
     last: &Rc<Cell<Side>>,
     report: &Report,
 ) -> Result<Repository<Asked>, Failure> {
-    let opened = input::open_blocks(source)?;
+    let opened = input::open_blocks_of(source, is_database)?;
     let commit = opened.commit()?;
     let (blocks, progress) = (opened.blocks, report.progress());
     let blocks = Asked {

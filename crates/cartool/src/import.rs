@@ -53,7 +53,9 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
         }
         // Also if it is there: so what is damaged is mended.
         copy(&repository, transaction, args)?;
-        transaction.set_head(&repository.commit().did, &commit)?;
+        let Commit { did, data, .. } = repository.commit();
+        transaction.set_head(did, &commit)?;
+        database::check_there(transaction, did, &commit, [&commit, data])?;
         Ok(before)
     });
     let before = before.map_err(about_database)?;
@@ -100,6 +102,7 @@ fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
         let copied = repository.copy_since_to(&root, transaction);
         let copied = copied.map_err(of_source)?;
         transaction.set_head(&commit.did, &new)?;
+        database::check_there(transaction, &commit.did, &new, [&new, &commit.data])?;
         Ok::<_, Failure>((commit, copied, before))
     });
     let (commit, copied, before) = updated.map_err(about_database)?;

@@ -73,14 +73,25 @@ impl Opened {
 
 /// Opens the repository that `source` names.
 pub(crate) fn open(source: &Source) -> Result<Repository, Failure> {
-    let opened = open_blocks(source)?;
+    open_of(source, database::is_at(&source.file)?)
+}
+
+/// The same, of which it is known whether it is in a database; see [`open_blocks_of`].
+pub(crate) fn open_of(source: &Source, is_database: bool) -> Result<Repository, Failure> {
+    let opened = open_blocks_of(source, is_database)?;
     let commit = opened.commit()?;
     Ok(open_at(opened.blocks, &commit)?)
 }
 
 /// Opens the CAR or the database that `source` names, or the CAR on standard input.
 pub(crate) fn open_blocks(source: &Source) -> Result<Opened, Failure> {
-    if database::is_at(&source.file)? {
+    open_blocks_of(source, database::is_at(&source.file)?)
+}
+
+/// The same, of which it is known whether it is a database. To look costs the locks on one that is open
+/// already.
+pub(crate) fn open_blocks_of(source: &Source, is_database: bool) -> Result<Opened, Failure> {
+    if is_database {
         let (database, head) = database::open_for_reading(source)?;
         let size = database::size(&database)?;
         return Ok(Opened {

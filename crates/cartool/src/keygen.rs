@@ -6,9 +6,9 @@ use atproto_mst::{Curve, SigningKey};
 
 use crate::cli::{KeyCurve, KeygenArgs};
 use crate::failure::{Failure, chain};
-use crate::key_file;
 use crate::output::Output;
 use crate::report::Report;
+use crate::{database, key_file};
 
 pub(crate) fn run(args: &KeygenArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
     let key = if args.public {
@@ -19,6 +19,7 @@ pub(crate) fn run(args: &KeygenArgs, out: &mut Output, report: &mut Report) -> R
             let what = "a private key goes into a file, not to standard output";
             return Err(Failure::Usage(what.to_owned()));
         }
+        database::check_none_at(&args.file)?;
         let key = new_key(args.curve)?;
         key_file::create(&args.file, &key)?;
         key

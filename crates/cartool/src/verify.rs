@@ -49,7 +49,8 @@ fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Resul
         let what = "--all is for a database, and this is not one".to_owned();
         return Err(Failure::Usage(what));
     }
-    let (database, heads) = database::open_all_for_reading(file)?;
+    let database = database::open_all_for_reading(file)?;
+    let heads = database.heads()?;
     if heads.is_empty() {
         return Err(database::none());
     }

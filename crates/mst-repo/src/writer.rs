@@ -96,7 +96,8 @@ pub struct NewCommit {
     /// What the store has to gain: new nodes and records, and the commit.
     pub new_blocks: Vec<(Cid, Bytes)>,
     /// What the repository no longer uses: nodes, and the commit before. A store that holds
-    /// nothing else can drop them; one with other repositories cannot, as two that are empty
+    /// nothing else can drop them together with this commit, not later: the next may use them again.
+    /// One with other repositories cannot, as two that are empty
     /// share a node already, and is swept now and then ([`reachable`](crate::reachable)).
     ///
     /// No record is among them, as a [`Writer`] takes no node and no commit for a record. Where a
@@ -110,7 +111,8 @@ pub struct NewCommit {
     pub slice: Bytes,
 }
 
-/// Why a commit was not made. Nothing has changed then.
+/// Why a commit was not made. Nothing has changed then, but for what a store may have done before it
+/// failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -250,6 +252,8 @@ pub struct Writer<S> {
     cid: Cid,
     /// What tells this writer's revisions from those of another clock.
     clock: u16,
+    /// Whether the store failed last time. It may have kept the commit all the same.
+    in_doubt: bool,
 }
 
 impl<S: BlockStoreMut> Writer<S> {
@@ -302,6 +306,7 @@ impl<S: BlockStore> Writer<S> {
             commit,
             cid,
             clock: Tid::random_clock(),
+            in_doubt: false,
         })
     }
 
@@ -347,6 +352,7 @@ impl<S: BlockStore> Writer<S> {
             commit,
             cid,
             clock,
+            in_doubt: false,
         };
         Ok((writer, new))
     }
@@ -375,11 +381,16 @@ impl<S: BlockStore> Writer<S> {
     /// Makes a commit of `writes`, and lets `store` keep it: in one transaction with whatever
     /// else has to be true together with it, such as which commit is the last.
     ///
-    /// If anything fails, `store` too, the writer is where it was.
+    /// If anything fails, `store` too, the writer is where it was, and the same can be tried again. But
+    /// the answer of a database may be lost, so that `store` fails although the commit is there. Who
+    /// cannot know that it is not opens a new writer at the commit that the store names as the last.
+    /// This one would make another beside it; where `store` also dropped what was no longer used, it
+    /// finds that missing.
     ///
     /// # Errors
     ///
-    /// [`WriteError`].
+    /// [`WriteError`]; [`Error::MissingBlock`] if the tree of this writer's commit was dropped by a `store`
+    /// that failed.
     pub fn write_with(
         &mut self,
         writes: &[Write],
@@ -387,6 +398,11 @@ impl<S: BlockStore> Writer<S> {
         store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
     ) -> Result<NewCommit, WriteError> {
         check(writes)?;
+        // In memory the nodes are there, whatever became of their blocks.
+        let root = self.commit.data;
+        if self.in_doubt && !self.blocks().has(&root)? {
+            return Err(Error::MissingBlock(root).into());
+        }
         let mut tree = self.tree.clone();
         let mut operations = Vec::with_capacity(writes.len());
         let (mut records, mut sent) = (Vec::new(), HashSet::new());
@@ -457,7 +473,9 @@ impl<S: BlockStore> Writer<S> {
             removed,
             commit,
         };
-        store(self.blocks(), &new)?;
+        let stored = store(self.blocks(), &new);
+        self.in_doubt = stored.is_err();
+        stored?;
         self.tree = tree;
         self.commit = new.commit.clone();
         self.cid = cid;

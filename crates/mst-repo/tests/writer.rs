@@ -13,8 +13,8 @@ use blockstore_core::{
 };
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
-    Error, MAX_OPERATIONS, MAX_RECORD_LEN, NewCommit, SignError, Write, WriteError, Writer,
-    is_record,
+    Error, MAX_OPERATIONS, MAX_RECORD_LEN, NewCommit, Repository, SignError, Write, WriteError,
+    Writer, is_record,
 };
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
@@ -139,6 +139,38 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
     writer.write(&many, &sign).unwrap();
     let nobody = Writer::create(&store, "no did", &sign);
     assert!(matches!(nobody, Err(WriteError::InvalidDid { .. })));
+}
+
+/// A database whose answer was lost, and which has kept the commit and dropped what it replaces.
+#[test]
+fn a_writer_does_not_go_on_beside_a_commit_that_was_kept_after_all() {
+    let store = MemoryBlockStore::new();
+    let (mut writer, _) = Writer::create(&store, DID, &sign).unwrap();
+    let writes: Vec<Write> = (1..30).map(create).collect();
+    let before = writer.write(&writes, &sign).unwrap();
+
+    let mut kept = None;
+    let lost = writer.write_with(&[create(40)], &sign, |blocks, new| {
+        blocks.put_many(&new.new_blocks)?;
+        blocks.delete_many(&new.removed)?;
+        kept = Some(new.cid);
+        Err(StoreError::backend("the connection was lost"))
+    });
+    assert!(matches!(lost, Err(WriteError::Store(_))));
+    let root = before.commit.data;
+    for _ in 0..2 {
+        let error = writer.write(&[create(41)], &sign).unwrap_err();
+        let is_missing = matches!(
+            error,
+            WriteError::Repository(Error::MissingBlock(cid)) if cid == root
+        );
+        assert!(is_missing, "{error}");
+    }
+
+    let mut writer = Writer::open(&store, &kept.unwrap()).unwrap();
+    let new = writer.write(&[create(41)], &sign).unwrap();
+    let repository = Repository::open(&store, &new.cid).unwrap();
+    assert_eq!(repository.verify().unwrap().records, 31);
 }
 
 /// What a commit no longer uses may be dropped: so no record may be one of the tree's own blocks,

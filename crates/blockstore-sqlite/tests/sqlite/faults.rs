@@ -3,6 +3,7 @@
 //! again" is told where trying does not help.
 
 use std::error::Error;
+use std::fs;
 
 use blockstore_core::{CidBytes, dag_cbor_cid, raw_cid};
 use blockstore_sqlite::rusqlite::{Connection, params};
@@ -76,6 +77,43 @@ fn putting_a_block_again_mends_it() {
         assert_holds(&store, &blocks);
     }
     assert_eq!(store.len().unwrap(), 20);
+}
+
+/// Makes the index lead to the last of three rows where it should lead to the second.
+fn mislead(folder: &Folder, second: &Cid) {
+    let mut file = fs::read(folder.database()).unwrap();
+    // An entry of the index: the length of its header, the types of its values (36 bytes, a small
+    // number), the key, the number of the row.
+    // Source: <https://www.sqlite.org/fileformat.html#record_format>
+    let mut entry = vec![3, 2 * 36 + 12, 1];
+    entry.extend(second.to_bytes());
+    entry.push(2);
+    let found = file.windows(entry.len()).position(|part| part == entry);
+    let row = found.unwrap() + entry.len() - 1;
+    file[row] = 3;
+    fs::write(folder.database(), file).unwrap();
+}
+
+#[test]
+fn an_index_that_rotted_costs_no_other_block() {
+    let folder = Folder::new();
+    let blocks = blocks(4, 3);
+    let [first, second, third] = &blocks[..] else {
+        panic!("three were made");
+    };
+    let store = folder.open();
+    for (cid, block) in &blocks {
+        store.put(cid, block.clone()).unwrap();
+    }
+    drop(store);
+    mislead(&folder, &second.0);
+
+    let store = folder.open();
+    assert!(store.get(&second.0).is_err());
+    let put = store.put(&second.0, second.1.clone());
+    assert_eq!(fault(put), "Corrupt");
+    assert_eq!(fault(store.put_many(&blocks)), "Corrupt");
+    assert_holds(&store, &[first.clone(), third.clone()]);
 }
 
 #[test]

@@ -91,12 +91,16 @@ pub(super) fn since(
     }
     check_kept(target, &source.file, "the whole repository")?;
     check_kept(target, old, "the old repository")?;
+    let of_old = |failure: Failure| failure.of(old);
+    let commit = old.to_str().and_then(|old| Cid::try_from(old).ok());
+    // Before the other is opened, which may be the same.
+    let is_database = commit.is_none() && database::is_at(old).map_err(of_old)?;
     let repository = input::open(source)?;
     let other;
-    let (nodes, root) = if let Some(Ok(cid)) = old.to_str().map(Cid::try_from) {
+    let (nodes, root) = if let Some(cid) = commit {
         (repository.nodes(), tree_of(&repository, &cid)?)
     } else {
-        other = open_old(source, old).map_err(|failure| failure.of(old))?;
+        other = open_old(source, old, is_database).map_err(of_old)?;
         let (old, new) = (&other.commit().did, &repository.commit().did);
         if old != new {
             report.note(&format_args!("note: of two repositories, {old} and {new}"));
@@ -145,15 +149,12 @@ pub(super) fn since(
 }
 
 /// Opens the older repository at `old`: if that is a database, the one of the same choice.
-fn open_old(source: &Source, old: &Path) -> Result<Repository, Failure> {
-    let mut source = Source {
+fn open_old(source: &Source, old: &Path, is_database: bool) -> Result<Repository, Failure> {
+    let source = Source {
         file: old.to_owned(),
-        repo: source.repo.clone(),
+        repo: source.repo.clone().filter(|_| is_database),
     };
-    if !database::is_at(old)? {
-        source.repo = None;
-    }
-    input::open(&source)
+    input::open_of(&source, is_database)
 }
 
 /// The root of the tree that `cid` stands for: that of a commit, or itself.

@@ -2,6 +2,9 @@
 //! nobody can check; a database that names a commit which is not there, or a slice of a commit that
 //! never was.
 
+use std::fs;
+
+use atproto_mst::blockstore_sqlite::rusqlite::Connection;
 use atproto_mst::{CarBlockStore, NewCommit, Repository, dag_cbor_cid};
 use mst_testkit::SampleRepository;
 
@@ -166,6 +169,58 @@ fn several_writes_are_one_signed_commit_in_a_copy_and_in_a_database() {
     let expected = format!("cartool: db: there is a record at {NOTE:?}\n");
     assert_eq!((again.code, again.err), (1, expected));
     assert_eq!(place.in_database(), car);
+}
+
+#[test]
+fn what_a_damaged_database_does_not_keep_is_not_said_to_be_there() {
+    let place = Place::new(404);
+    let whole = place.folder.read("db");
+    let mut refused = 0;
+    for cut in (0..40).map(|n| n * 300 + 40) {
+        fs::write(&place.database, &whole[..whole.len() - cut]).unwrap();
+        let run = place.commit(&place.database, &[]);
+        if run.code == 0 {
+            let found = place.folder.run(&["get", &place.database, NOTE], b"");
+            assert_eq!(found.code, 0, "{cut}: {}", found.err);
+        } else {
+            refused += 1;
+        }
+        for end in ["-wal", "-shm"] {
+            // They are of this file, and the next is another.
+            let _ = fs::remove_file(format!("{}{end}", place.database));
+        }
+    }
+    assert!(refused > 0);
+
+    fs::write(&place.database, &whole).unwrap();
+    let ignore = "CREATE TRIGGER ignore BEFORE INSERT ON blocks BEGIN SELECT raise(IGNORE); END";
+    let connection = Connection::open(&place.database).unwrap();
+    connection.execute_batch(ignore).unwrap();
+    drop(connection);
+    let run = place.commit(&place.database, &[]);
+    let expected = "cartool: db: the database does not keep what it is given; it is damaged, or has \
+                    triggers\n";
+    assert_eq!((run.code, &*run.err), (3, expected));
+    assert_eq!(place.in_database(), place.sample.car());
+}
+
+#[test]
+fn no_commit_is_made_of_another_repository_than_is_named() {
+    let place = Place::new(405);
+    let connection = Connection::open(&place.database).unwrap();
+    let moved = connection.execute("UPDATE blocks_heads SET name = 'did:plc:other'", []);
+    assert_eq!(moved.unwrap(), 1);
+    drop(connection);
+    let expected = format!(
+        "cartool: db: the head of did:plc:other is a commit of {}\n",
+        commit_of(&place.sample.car()).did
+    );
+    let run = place.commit(&place.database, &["--repo", "did:plc:other"]);
+    assert_eq!((run.code, &run.err), (1, &expected));
+    for command in ["verify", "list", "dump"] {
+        let run = place.folder.run(&[command, &place.database], b"");
+        assert_eq!((run.code, &run.err), (1, &expected), "{command}");
+    }
 }
 
 #[test]

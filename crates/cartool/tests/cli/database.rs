@@ -1,5 +1,7 @@
 //! Repositories that go into a database and come out of it, whole or not at all.
 
+use std::fs;
+
 use atproto_mst::SqliteBlockStore;
 use atproto_mst::blockstore_sqlite::rusqlite::Connection;
 use atproto_mst::{BlockStoreMut, raw_cid};
@@ -281,6 +283,53 @@ fn compacting_a_database_drops_what_no_repository_needs() {
     }
     let run = folder.run(&["compact", &database, "-o", &folder.path("out.car")], b"");
     assert_eq!(run.code, 2);
+}
+
+#[test]
+fn nothing_is_dropped_from_a_database_whose_index_is_damaged() {
+    let sample = SampleRepository::generate(73, 100);
+    let folder = Folder::new();
+    let database = folder.path("database");
+    import(&folder, &database, &[&sample]);
+    let mut file = folder.read("database");
+    let (path, record) = sample.paths.iter().nth(50).unwrap();
+    // An entry of the index: the length of its header, the types of the key and of the number of the
+    // row, and those two.
+    let key = record.to_bytes();
+    let in_index =
+        |at: &usize| file[*at..].starts_with(&key) && matches!(file[at - 3..*at], [3, 84, 1..=9]);
+    // All of them, as what was moved is still where it was, too.
+    let places: Vec<usize> = (3..file.len()).filter(in_index).collect();
+    for at in places {
+        file[at + key.len() - 1] ^= 1;
+    }
+    fs::write(&database, &file).unwrap();
+
+    assert_eq!(folder.run(&["get", &database, path], b"").code, 1);
+    let run = folder.run(&["compact", &database], b"");
+    let start = "cartool: database: the database is damaged, so nothing is dropped from it: ";
+    assert!(run.code == 3 && run.err.starts_with(start), "{}", run.err);
+    let connection = Connection::open(&database).unwrap();
+    connection.execute_batch("REINDEX").unwrap();
+    drop(connection);
+    assert_eq!(folder.run(&["get", &database, path], b"").code, 0);
+    assert_eq!(folder.run(&["compact", &database], b"").code, 0);
+    assert_eq!(folder.run(&["verify", &database], b"").code, 0);
+}
+
+#[test]
+fn a_head_that_is_none_costs_no_other_repository() {
+    let sample = SampleRepository::generate(74, 30);
+    let folder = Folder::new();
+    let database = folder.path("database");
+    import(&folder, &database, &[&sample]);
+    let connection = Connection::open(&database).unwrap();
+    let bad = "INSERT INTO blocks_heads (name, cid) VALUES ('did:plc:bad', x'00')";
+    connection.execute_batch(bad).unwrap();
+    drop(connection);
+    assert_eq!(folder.run(&["verify", &database], b"").code, 3);
+    let run = folder.run(&["export", &database, "--repo", DID, "-o", "-"], b"");
+    assert_eq!((run.code, run.raw_out), (0, sample.car()), "{}", run.err);
 }
 
 #[test]
