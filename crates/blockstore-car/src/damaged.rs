@@ -13,7 +13,8 @@ use crate::{CarError, CarFault};
 pub(crate) struct Sections<'c> {
     car: &'c [u8],
     limit: u32,
-    /// Where the section begins that was found last to be certain; [`NOWHERE`] if there is none.
+    /// Where the section begins that was found last to be certain: 0 before one was looked for,
+    /// [`NOWHERE`] where there is none.
     certain: usize,
     /// How many bytes may still be hashed: what may be sections overlaps, and a CAR can be made of
     /// nothing else. Then nothing is looked for any more, and lengths are taken for right.
@@ -27,7 +28,7 @@ const NOWHERE: usize = usize::MAX;
 pub(crate) enum Part {
     /// A section whose block is what its CID names, as far as that can be told.
     Section(Section),
-    /// One whose block is not.
+    /// One whose block is not, or that reaches over another whose block is.
     BadBlock(Section, CarError),
     /// What is no section.
     Fault(CarError),
@@ -65,11 +66,17 @@ impl<'c> Sections<'c> {
         if self.budget == 0 {
             return Some((Part::Section(section), next));
         }
-        if !section.verifiable {
-            return Some((Part::Section(section), certain));
+        if !section.verifiable && certain == next {
+            return Some((Part::Section(section), next));
         }
-        let cid = Cid::try_from(section.cid(rest)).expect("the section was split behind a CID");
-        let fault = CarError::at(at as u64, CarFault::HashMismatch(cid));
+        let fault = if section.verifiable {
+            let cid = Cid::try_from(section.cid(rest));
+            CarFault::HashMismatch(cid.expect("the section was split behind a CID"))
+        } else {
+            let next = certain as u64;
+            CarFault::Overlap { next }
+        };
+        let fault = CarError::at(at as u64, fault);
         Some((Part::BadBlock(section, fault), certain))
     }
 

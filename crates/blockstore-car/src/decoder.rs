@@ -1,5 +1,6 @@
 //! A CAR as bytes that are handed over as they come.
 
+use std::fmt;
 use std::io::{self, Read};
 
 use blockstore_core::{Cid, sha2_256};
@@ -51,7 +52,7 @@ use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 /// assert_eq!(blocks, 1);
 /// # Ok::<(), blockstore_car::CarError>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CarDecoder {
     buffer: Buffer,
     options: CarOptions,
@@ -225,8 +226,19 @@ impl CarDecoder {
     }
 }
 
+impl fmt::Debug for CarDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CarDecoder")
+            .field("roots", &self.roots)
+            .field("offset", &(self.buffer.base + self.buffer.start as u64))
+            .field("buffered", &(self.buffer.end - self.buffer.start))
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The part of a CAR that is there but was not taken.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
     /// What is there and was not taken begins here in `bytes`,
@@ -242,12 +254,9 @@ struct Buffer {
 impl Buffer {
     /// Takes the header: the roots. `None` if it is not there as a whole.
     fn header(&mut self, limit: u32) -> Result<Option<Vec<Cid>>, CarError> {
-        let body = section::body(self.rest(), limit);
-        let cut_off = match body.map_err(|(at, fault)| self.error(at, fault))? {
-            Ok((start, end)) => {
-                let header = self.rest().get(start..end).unwrap_or_default();
-                let roots = header::decode(header);
-                let roots = roots.map_err(|(at, fault)| self.error(start + at, fault))?;
+        let header = header::split(self.rest(), limit);
+        let cut_off = match header.map_err(|(at, fault)| self.error(at, fault))? {
+            Ok((roots, end)) => {
                 self.start += end;
                 return Ok(Some(roots));
             }

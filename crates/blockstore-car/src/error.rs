@@ -22,8 +22,8 @@ pub enum CarError {
     /// The header names no root, so no commit.
     #[error("the CAR names no root")]
     NoRoot,
-    /// Reading went on behind an error, where nothing can be read.
-    #[error("there was an error before, and nothing can be read behind it")]
+    /// Reading or writing went on behind an error, where nothing can be read or written.
+    #[error("there was an error before, and nothing follows it")]
     AfterError,
 }
 
@@ -51,7 +51,7 @@ pub enum CarFault {
     #[error("a length that is not in its shortest form")]
     LengthNotMinimal,
     /// The CAR ends inside the header or inside a section.
-    #[error("the CAR ends inside a part of {len} bytes, of which {missing} are missing")]
+    #[error("the CAR ends inside a header or section of {len} bytes; bytes missing: {missing}")]
     CutOff {
         /// How long the header or section says it is, in bytes.
         len: u64,
@@ -59,7 +59,7 @@ pub enum CarFault {
         missing: u64,
     },
     /// The header or a section is longer than the caller's limit.
-    #[error("a part of {len} bytes, more than the limit of {limit}")]
+    #[error("a header or section of {len} bytes, more than the limit of {limit}")]
     TooLong {
         /// How long it says it is, in bytes.
         len: u64,
@@ -79,7 +79,7 @@ pub enum CarFault {
         found: u64,
     },
     /// The header is not a map of `roots` and `version` in canonical DAG-CBOR.
-    #[error("the header is not canonical: {wanted} should stand here")]
+    #[error("the header is not that of a CAR: {wanted} should stand here")]
     Header {
         /// What should stand there.
         wanted: &'static str,
@@ -90,7 +90,15 @@ pub enum CarFault {
         /// The length of the section in bytes.
         len: u64,
     },
-    /// A section does not begin with a CID, or with one of more than 64 bytes of digest.
+    /// A section reaches over the place where another begins, which is right. Only what is left of a
+    /// damaged CAR is looked at so ([`from_damaged_bytes`](crate::CarBlockStore::from_damaged_bytes)).
+    #[error("a section that reaches beyond byte {next}, where another begins")]
+    Overlap {
+        /// Where the other begins, in bytes.
+        next: u64,
+    },
+    /// A section does not begin with a CID, or with one of more than 64 bytes of digest, or with a codec
+    /// or hash function of 2^63 or more.
     #[error("a section that does not begin with a valid CID")]
     InvalidCid,
     /// A block does not hash to its CID.

@@ -121,7 +121,7 @@ impl PositionedFile {
     }
 
     /// As [`with_cid`](Self::with_cid), of sections in their order: much is read at once, so that
-    /// all of them take no more than reading the file once more.
+    /// all of them take no more than reading the file once more, if nothing else is read between.
     pub(crate) fn with_cid_ahead<T>(
         &self,
         offset: u64,

@@ -4,7 +4,8 @@
 
 use blockstore_core::{Cid, CidBytes};
 
-use crate::CarFault;
+use crate::section::{self, CutOff};
+use crate::{CarFault, varint};
 
 const ROOTS: &[u8] = b"\xa2\x65roots";
 const VERSION: &[u8] = b"\x67version";
@@ -33,16 +34,45 @@ pub(crate) fn encode(roots: &[Cid]) -> Vec<u8> {
     header
 }
 
+/// The roots that a header names, and where it ends.
+type Header = (Vec<Cid>, usize);
+
+/// Takes the header off the front of `bytes`, or says what of it is not there yet. An error comes with
+/// its place in `bytes`.
+pub(crate) fn split(bytes: &[u8], limit: u32) -> Result<Result<Header, CutOff>, (usize, CarFault)> {
+    let cut_off = match section::body(bytes, limit)? {
+        Ok((start, end)) => {
+            let roots = decode(bytes.get(start..end).unwrap_or_default());
+            let roots = roots.map_err(|(at, fault)| (start + at, fault))?;
+            return Ok(Ok((roots, end)));
+        }
+        Err(cut_off) => cut_off,
+    };
+    // Of something else, a server's error message perhaps, the first byte is no length.
+    if let Ok((_, start)) = varint::decode(bytes)
+        && let Some(there) = bytes.get(start..)
+        && !(ROOTS.starts_with(there)
+            || there.starts_with(ROOTS)
+            || CAR_V2_PRAGMA.starts_with(there))
+    {
+        return Err((start, CarFault::Header { wanted: MAP }));
+    }
+    Ok(Err(cut_off))
+}
+
+/// What a header is.
+const MAP: &str = "a map of `roots` and `version`";
+
 /// Decodes the header: the roots, or at which of its bytes it goes wrong and how.
 ///
 /// The parser reads numbers in any form; that each was in its shortest is checked at the
 /// end, by encoding the same header again.
-pub(crate) fn decode(header: &[u8]) -> Result<Vec<Cid>, (usize, CarFault)> {
+fn decode(header: &[u8]) -> Result<Vec<Cid>, (usize, CarFault)> {
     if header == CAR_V2_PRAGMA {
         return Err((0, CarFault::Version { found: 2 }));
     }
     let mut parser = Parser { header, at: 0 };
-    parser.literal(ROOTS, "a map of `roots` and `version`")?;
+    parser.literal(ROOTS, MAP)?;
     let count = parser.head(ARRAY, "the array of roots")?;
     let mut roots = Vec::new();
     for _ in 0..count {
@@ -81,8 +111,13 @@ impl<'h> Parser<'h> {
         let len = self.head(BYTES, WANTED)?;
         let len = usize::try_from(len).map_err(|_| wrong(()))?;
         let bytes = self.take(len, WANTED)?;
-        let cid = bytes.strip_prefix(&[0]).ok_or_else(|| wrong(()))?;
-        Cid::try_from(cid).map_err(|_| wrong(()))
+        let bytes = bytes.strip_prefix(&[0]).ok_or_else(|| wrong(()))?;
+        let cid = Cid::try_from(bytes).map_err(|_| wrong(()))?;
+        // With something behind it, or in another spelling.
+        if CidBytes::from(&cid).as_ref() != bytes {
+            return Err(wrong(()));
+        }
+        Ok(cid)
     }
 
     fn literal(&mut self, literal: &[u8], wanted: &'static str) -> Result<(), (usize, CarFault)> {

@@ -11,10 +11,10 @@ use hashbrown::DefaultHashBuilder;
 ///
 /// It holds no CIDs: a CAR has each of them at the head of its section, so the table keeps
 /// only the place and some bits of the CID's hash, eight bytes in all, and whoever looks
-/// compares the CID that stands there. At least two fifths of it are in use, so an entry
-/// takes 20 bytes at the most, and all entries of a repository of a hundred thousand blocks
-/// fit a processor's cache. The hash is keyed at random, so nobody can choose CIDs that
-/// collide.
+/// compares the CID that stands there. It has slots for two and a half times as many sections as there
+/// are at the most, so each takes 20 bytes or fewer, and all of a repository of a hundred thousand
+/// blocks fit a processor's cache. The hash is keyed, differently in each table, and most CIDs are
+/// hashes themselves: so it would take much to choose CIDs that collide.
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     slots: Box<[Slot]>,
@@ -22,14 +22,19 @@ pub(crate) struct Index {
     hasher: DefaultHashBuilder,
 }
 
-/// The offset of a section in its low bits and a part of the CID's hash in its high bits;
-/// 0 where there is no entry, for no section begins at the start of a CAR.
+/// The offset of a section in its low bits and a part of the CID's hash in its high bits, or
+/// [`EMPTY`].
 type Slot = u64;
+
+/// No section begins so far behind the start.
+const EMPTY: Slot = u64::MAX;
 
 const OFFSET_BITS: u32 = 40;
 
-/// The first offset that a slot cannot hold: 1 TiB.
-pub(crate) const OFFSET_LIMIT: u64 = 1 << OFFSET_BITS;
+const OFFSET_MASK: u64 = (1 << OFFSET_BITS) - 1;
+
+/// The first offset that a slot cannot hold: all but 1 TiB.
+pub(crate) const OFFSET_LIMIT: u64 = OFFSET_MASK;
 
 /// The sections of a CAR as they are found, before there is a table of them.
 #[derive(Debug, Default)]
@@ -62,7 +67,7 @@ impl Indexer {
         // Never more than four fifths full, so that looking for what is not there ends soon.
         let capacity = (self.sections.len() * 5 / 4 + 1).next_power_of_two();
         let mut index = Index {
-            slots: vec![0; capacity].into_boxed_slice(),
+            slots: vec![EMPTY; capacity].into_boxed_slice(),
             len: 0,
             hasher: self.hasher,
         };
@@ -83,6 +88,14 @@ impl Index {
     /// Returns the number of blocks, each counted once.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Returns the offsets of all sections that it has, in their order.
+    pub(crate) fn offsets(&self) -> Vec<u64> {
+        let entries = self.slots.iter().filter(|entry| **entry != EMPTY);
+        let mut offsets: Vec<u64> = entries.map(|entry| entry & OFFSET_MASK).collect();
+        offsets.sort_unstable();
+        offsets
     }
 
     /// Returns the offset of the section whose CID is `cid`. `holds_cid` says whether the
@@ -133,11 +146,11 @@ impl Index {
         let wanted = tag(hash);
         let mut slot = self.first_slot(hash);
         loop {
-            let entry = self.slots.get(slot).copied().unwrap_or(0);
-            if entry == 0 {
+            let entry = self.slots.get(slot).copied().unwrap_or(EMPTY);
+            if entry == EMPTY {
                 return Ok((slot, None));
             }
-            let offset = entry % OFFSET_LIMIT;
+            let offset = entry & OFFSET_MASK;
             if entry - offset == wanted && is_it(offset)? {
                 return Ok((slot, Some(offset)));
             }
@@ -153,5 +166,5 @@ fn tag(hash: u64) -> u64 {
 
 /// The low bits of the hash, which choose the slot; the tag has the others.
 fn low_bits(hash: u64) -> usize {
-    usize::try_from(hash % OFFSET_LIMIT).unwrap_or(usize::MAX)
+    usize::try_from(hash & OFFSET_MASK).unwrap_or(usize::MAX)
 }

@@ -18,7 +18,7 @@ mod writer;
 
 #[cfg(feature = "async")]
 pub use async_io::{AsyncCarReader, AsyncCarWriter};
-pub use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
+pub use blockstore_core::{BlockStore, Bytes, Cid, StoreError, check_block, dag_cbor_cid, raw_cid};
 pub use decoder::{CarDecoder, Decoded};
 pub use error::{CarError, CarFault};
 pub use options::{CarOptions, Verify};

@@ -7,7 +7,7 @@ pub enum Verify {
     OnOpen,
     /// Each time that a block is taken out of a store, which then gives an error for a bad
     /// one and all others as if nothing were wrong. A [`CarReader`](crate::CarReader)
-    /// takes a block out as it reads it.
+    /// takes a block out as it reads it, and ends at a bad one either way.
     OnRead,
     /// Never: for bytes that the caller vouches for.
     Never,
@@ -27,7 +27,7 @@ pub enum Verify {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CarOptions {
-    /// When blocks are checked. The default, `None`, checks each block once between the
+    /// When blocks are checked. The default, `None`, is not [`Verify::Never`]: it checks each block once between the
     /// bytes and the caller: bytes in memory when they are opened, for they stay what they
     /// are; a file when a block is read from it, for it may change.
     pub verify: Option<Verify>,

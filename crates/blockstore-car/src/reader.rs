@@ -1,5 +1,6 @@
 //! A CAR as a stream of blocks.
 
+use std::fmt;
 use std::io::Read;
 
 use blockstore_core::{Bytes, Cid};
@@ -36,7 +37,28 @@ use crate::{CarDecoder, CarError, CarOptions, Decoded};
 /// }
 /// # Ok::<(), blockstore_car::CarError>(())
 /// ```
-#[derive(Debug)]
+///
+/// All of a CAR into a store; of what cannot be checked, most stores take nothing:
+///
+/// ```
+/// # use blockstore_car::{CarWriter, dag_cbor_cid};
+/// use blockstore_car::{CarReader, StoreError};
+/// use blockstore_core::{MemoryBlockStore, put_all};
+///
+/// # let cid = dag_cbor_cid(b"\xa0");
+/// # let mut writer = CarWriter::new(Vec::new(), &[cid])?;
+/// # writer.write_block(&cid, b"\xa0")?;
+/// # let car = writer.finish()?;
+/// let store = MemoryBlockStore::new();
+/// let blocks = CarReader::new(car.as_slice())?
+///     .filter(|block| !block.as_ref().is_ok_and(|block| !block.verified))
+///     .map(|block| match block {
+///         Ok(block) => Ok((block.cid, block.bytes)),
+///         Err(error) => Err(StoreError::backend(error)),
+///     });
+/// put_all(blocks, &store)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct CarReader<R> {
     input: R,
     decoder: CarDecoder,
@@ -183,6 +205,14 @@ impl<R: Read> CarReader<R> {
     fn read_on(&mut self) -> Result<(), CarError> {
         let read = self.decoder.read_from(&mut self.input);
         Ok(read.inspect_err(|_| self.decoder.fail())?)
+    }
+}
+
+impl<R> fmt::Debug for CarReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CarReader")
+            .field("decoder", &self.decoder)
+            .finish_non_exhaustive()
     }
 }
 

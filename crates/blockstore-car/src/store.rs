@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::fmt;
 use std::fs::File;
 use std::hint::black_box;
 use std::io;
@@ -22,11 +23,12 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 /// A CAR v1 as a read-only block store, over bytes in memory or over a file.
 ///
 /// Opening it reads the CAR once, refuses one whose framing is wrong anywhere, and keeps an
-/// index of 20 bytes or fewer for each block. What is left of a damaged one,
-/// [`from_damaged_bytes`](Self::from_damaged_bytes) finds.
+/// index of 20 bytes or fewer for each section (while it is made, some 50). What is left of a damaged
+/// one, [`from_damaged_bytes`](Self::from_damaged_bytes) finds.
 ///
 /// - [`from_bytes`](Self::from_bytes): a block is a slice of the CAR's own bytes, never
-///   copied. Blocks are checked against their CIDs on opening.
+///   copied. Blocks are checked against their CIDs on opening. A block that is kept keeps all of the
+///   CAR in memory: copy those that are to outlive it ([`Bytes::copy_from_slice`]).
 /// - [`open`](Self::open): blocks are read from the file when they are asked for, so memory
 ///   is bounded by the index. Each block is checked when it is read.
 ///
@@ -52,7 +54,6 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 /// assert_eq!(car.get(&cid)?.as_deref(), Some(b"\xa0".as_slice()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct CarBlockStore {
     source: Source,
     index: Index,
@@ -62,14 +63,12 @@ pub struct CarBlockStore {
     limit: u32,
 }
 
-#[derive(Debug)]
 enum Source {
     Memory(CarBytes),
     File(PositionedFile),
 }
 
 /// A CAR in memory.
-#[derive(Debug)]
 struct CarBytes {
     car: Bytes,
     places: Places<SharedPlace>,
@@ -127,8 +126,9 @@ impl CarBlockStore {
     /// Opens what is left of a damaged CAR, and says what is wrong, from its start to its end.
     ///
     /// Where it cannot be told any more where a section begins, it goes on at the next that has a
-    /// length, a CID and a block that belong together. So a byte that is wrong costs the section that
-    /// it is in, and no other. A CAR that was cut off is what comes before; and of one whose header is
+    /// length, a CID and a block that belong together; the CID as atproto has them (version 1, a codec of
+    /// one byte, sha2-256). So among such sections a byte that is wrong costs the one that
+    /// it is in, and no other. Sections are held to the length of [`CarOptions::default`]. A CAR that was cut off is what comes before; and of one whose header is
     /// damaged, the [`roots`](Self::roots) are not known. A block that is not what its CID names is an
     /// error when it is asked for. In a CAR that was made for it to take long, it stops looking, and goes
     /// by the lengths.
@@ -284,6 +284,37 @@ impl CarBlockStore {
         self.roots.first().ok_or(CarError::NoRoot)
     }
 
+    /// Returns the CIDs of all blocks, each once, in the order in which they stand in the CAR.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Backend`] where the file cannot be read, or has changed since it was opened. The
+    /// iterator goes on behind it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_car::{CarBlockStore, CarWriter, Cid, StoreError, raw_cid};
+    ///
+    /// let cids = [b"one".as_slice(), b"two"].map(raw_cid);
+    /// let mut writer = CarWriter::new(Vec::new(), &[])?;
+    /// writer.write_block(&cids[0], b"one")?;
+    /// writer.write_block(&cids[1], b"two")?;
+    ///
+    /// let car = CarBlockStore::from_bytes(writer.finish()?)?;
+    /// assert_eq!(car.cids().collect::<Result<Vec<Cid>, StoreError>>()?, cids);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cids(&self) -> impl Iterator<Item = Result<Cid, StoreError>> {
+        let cid_at = |offset| {
+            let cid = |bytes: &[u8]| Cid::try_from(bytes).ok();
+            let cid = self.source.with_cid_ahead(offset, self.limit, cid);
+            let cid = cid.and_then(|cid| cid.ok_or_else(|| file::changed(offset)));
+            cid.map_err(StoreError::backend)
+        };
+        self.index.offsets().into_iter().map(cid_at)
+    }
+
     /// Returns the number of blocks, each counted once.
     pub fn len(&self) -> usize {
         self.index.len()
@@ -398,6 +429,16 @@ impl CarBlockStore {
             Verify::OnOpen | Verify::Never => {}
         }
         Ok(block)
+    }
+}
+
+impl fmt::Debug for CarBlockStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CarBlockStore")
+            .field("roots", &self.roots)
+            .field("len", &self.len())
+            .field("verify", &self.verify)
+            .finish_non_exhaustive()
     }
 }
 
@@ -558,12 +599,8 @@ fn header_of(car: &[u8], limit: u32) -> Result<(Vec<Cid>, usize), CarError> {
     if car.is_empty() {
         return Err(error((0, CarFault::Empty)));
     }
-    let (start, end) = section::body(car, limit)
-        .map_err(error)?
-        .map_err(|cut_off| error((0, cut_off.fault())))?;
-    let header = car.get(start..end).unwrap_or_default();
-    let roots = header::decode(header).map_err(|(at, fault)| error((start + at, fault)))?;
-    Ok((roots, end))
+    let header = header::split(car, limit).map_err(error)?;
+    header.map_err(|cut_off| error((0, cut_off.fault())))
 }
 
 /// The section that begins at `at`, or `None` where the CAR ends.

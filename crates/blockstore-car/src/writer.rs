@@ -35,7 +35,8 @@ pub struct CarWriter<W> {
 
 impl<W: Write> CarWriter<W> {
     /// Writes the header of a CAR, with the CIDs that it names as its roots; for a
-    /// repository that is one, the commit's.
+    /// repository that is one, the commit's. Readers take so many as
+    /// [`CarOptions::header_len`](crate::CarOptions::header_len) lets them, some 25,000.
     ///
     /// # Errors
     ///
@@ -136,6 +137,18 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_a_buffer_holds_back_is_written_at_the_end() {
+        let (cid, block) = (dag_cbor_cid(b"\xa0"), b"\xa0");
+        let mut written = Vec::new();
+        let buffered = io::BufWriter::new(&mut written);
+        let mut writer = CarWriter::new(buffered, &[cid]).expect("a vector takes it");
+        writer.write_block(&cid, block).expect("a vector takes it");
+        // What is not written is gone with it.
+        let _ = writer.finish().expect("a vector takes it").into_parts();
+        assert_eq!(written.len(), header_section(&[cid]).len() + 1 + 36 + 1);
     }
 
     #[test]

@@ -136,6 +136,9 @@ fn a_car_that_is_whole_is_opened_whole() {
         (faults.len(), car.roots(), car.len()),
         (1, &[][..], whole.len())
     );
+    let cids: Vec<Cid> = car.cids().map(Result::unwrap).collect();
+    let expected: Vec<Cid> = sample.blocks().into_iter().map(|(cid, _)| cid).collect();
+    assert_eq!(cids, expected);
 }
 
 #[test]
@@ -146,6 +149,31 @@ fn of_a_block_that_is_there_twice_the_right_one_counts() {
     *damaged.get_mut(car.sections[0].1 - 1).unwrap() ^= 1;
     let (car, faults) = CarBlockStore::from_damaged_bytes(damaged);
     assert_eq!((car.get(&cid).unwrap(), faults.len()), (Some(block), 1));
+}
+
+/// Of a block of another hash function nobody can tell whether it is right; that its length is wrong
+/// shows by what it takes in.
+#[test]
+fn a_wrong_length_is_seen_also_where_no_hash_tells() {
+    let sha2_512 = [&[1, 0x55, 0x13, 64][..], &[7; 64]].concat();
+    let sha2_512 = Cid::try_from(&*sha2_512).unwrap();
+    let (cid, block) = (raw_cid(b"block"), Bytes::from_static(b"block"));
+    let car = Car::new(&[(sha2_512, Bytes::from_static(b"any")), (cid, block.clone())]);
+    let [(start, end, ..), _] = car.sections[..] else {
+        panic!("there are two");
+    };
+    let mut damaged = car.bytes.clone();
+    damaged[start] += 1;
+    assert!(CarBlockStore::from_bytes(damaged.clone()).is_err());
+    let (store, faults) = CarBlockStore::from_damaged_bytes(damaged);
+    assert_eq!(store.get(&cid).unwrap(), Some(block));
+    let [fault] = &faults[..] else {
+        panic!("{faults:?}");
+    };
+    let expected = format!(
+        "byte {start} of the CAR: a section that reaches beyond byte {end}, where another begins"
+    );
+    assert_eq!(fault.to_string(), expected);
 }
 
 /// Sections of the greatest length, one in every few bytes, each of which has to be hashed.

@@ -250,6 +250,37 @@ fn header_lengths_that_are_wrong_are_refused() {
     );
 }
 
+/// The answer of a server that has none, saved as one: its first byte is the length of what is not there.
+#[test]
+fn what_is_no_car_at_all_is_told_so_whatever_length_it_begins_with() {
+    let answers: [&[u8]; 4] = [
+        br#"{"error":"RepoNotFound","message":"Could not find repo"}"#,
+        b"<!DOCTYPE html>",
+        b"{\"",
+        b"\n\nnot found",
+    ];
+    for answer in answers {
+        let wanted = "a map of `roots` and `version`";
+        assert_fault(answer, 1, &CarFault::Header { wanted });
+    }
+    // While it may still be one, it is cut off.
+    let cid = dag_cbor_cid(b"\xa0");
+    let header = CarWriter::new(Vec::new(), &[cid])
+        .unwrap()
+        .finish()
+        .unwrap();
+    let len = header.len() as u64 - 1;
+    for there in 1..header.len() {
+        let missing = (header.len() - there) as u64;
+        assert_fault(&header[..there], 0, &CarFault::CutOff { len, missing });
+    }
+    // It is no number that is wrong about a link with a byte behind it.
+    let start = b"\xa2\x65roots\x81\xd8\x2a\x58\x26\x00";
+    let longer = [start, cid.to_bytes().as_slice(), b"\x00\x67version\x01"].concat();
+    let wanted = "a link to a root";
+    assert_fault(&framed(&longer), 1 + 8, &CarFault::Header { wanted });
+}
+
 #[test]
 fn a_long_header_is_accepted_up_to_the_limit() {
     let roots: Vec<Cid> = (0..20_000_u32)

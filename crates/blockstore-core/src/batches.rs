@@ -48,3 +48,57 @@ pub fn put_all<E: From<StoreError>>(
 }
 
 const BATCH_LEN: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use bytes::Bytes;
+    use cid::Cid;
+
+    use super::{BATCH_LEN, put_all};
+    use crate::{BlockStore, BlockStoreMut, StoreError, raw_cid};
+
+    /// How many bytes came at once.
+    #[derive(Default)]
+    struct Batches(RefCell<Vec<usize>>);
+
+    impl BlockStore for Batches {
+        fn get(&self, _: &Cid) -> Result<Option<Bytes>, StoreError> {
+            Ok(None)
+        }
+    }
+
+    impl BlockStoreMut for Batches {
+        fn put(&self, _: &Cid, block: Bytes) -> Result<(), StoreError> {
+            self.0.borrow_mut().push(block.len());
+            Ok(())
+        }
+
+        fn put_many(&self, blocks: &[(Cid, Bytes)]) -> Result<(), StoreError> {
+            let len = blocks.iter().map(|(_, block)| block.len()).sum();
+            self.0.borrow_mut().push(len);
+            Ok(())
+        }
+
+        fn delete(&self, _: &Cid) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_batch_takes_much_more_than_it_should() {
+        const LEN: usize = 1 << 20;
+        let block = Bytes::from(vec![0; LEN]);
+        let cid = raw_cid(&block);
+        let blocks = (0..20).map(|_| Ok::<_, StoreError>((cid, block.clone())));
+        let store = Batches::default();
+        put_all(blocks, &store).expect("the store takes all");
+        let batches = store.0.into_inner();
+        assert_eq!(batches.iter().sum::<usize>(), 20 * LEN);
+        assert!(
+            batches.iter().all(|len| *len <= BATCH_LEN + LEN),
+            "{batches:?}"
+        );
+    }
+}

@@ -237,6 +237,24 @@ fn codecs_are_told_apart(store: &impl BlockStoreMut) {
     expect(store.delete(&version_0), "delete");
     assert_lacks(store, &version_0);
     assert_holds(store, &version_1, &block);
+    // And all of the hash: each byte of the digest, and which function it is of.
+    let hash = version_1.hash();
+    for at in 0..hash.digest().len() {
+        let mut digest = hash.digest().to_vec();
+        if let Some(byte) = digest.get_mut(at) {
+            *byte ^= 1;
+        }
+        assert_lacks(store, &with_hash(hash.code(), &digest));
+    }
+    assert_lacks(store, &with_hash(SHA3_256, hash.digest()));
+}
+
+const SHA3_256: u64 = 0x16;
+
+/// A CID of the raw codec.
+fn with_hash(code: u64, digest: &[u8]) -> Cid {
+    let hash = Multihash::wrap(code, digest).expect("a multihash has room for 32 bytes");
+    Cid::new_v1(RAW, hash)
 }
 
 fn many_are_answered_in_order(store: &impl BlockStoreMut) {

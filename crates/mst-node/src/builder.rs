@@ -44,7 +44,8 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Starts a node with the subtree left of all its keys, if there is one.
+    /// Starts a node with the subtree left of all its keys, if there is one; one without is
+    /// `NodeBuilder::default()`, too.
     ///
     /// # Errors
     ///

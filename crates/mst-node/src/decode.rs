@@ -17,7 +17,7 @@ use crate::{DIGEST_LEN, DecodeError, DecodeFault, Limits, Node};
 const MAP: u8 = 5;
 const TAG: u8 = 6;
 
-/// The shortest entry: one byte of key, no subtree, the shortest value that is a CID.
+/// Less than the shortest entry takes: one byte of key, no subtree, the shortest value that is a CID.
 const MIN_ENTRY_LEN: usize = 18;
 
 /// Neither a block nor its keys may be longer, so that 32 bits hold any position in a node.
@@ -505,7 +505,7 @@ fn check_key_lens(
     keys_len: usize,
     limits: &Limits,
 ) -> Result<(), DecodeFault> {
-    check_key_len(key_len, limits).map_err(|source| DecodeFault::InvalidKey { index, source })?;
+    check_key_len(key_len, limits).map_err(|fault| DecodeFault::InvalidKey { index, fault })?;
     if keys_len > limits.key_bytes {
         return Err(DecodeFault::KeysTooLong {
             index,

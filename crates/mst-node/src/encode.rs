@@ -44,6 +44,8 @@ impl Node {
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::new();
         self.encode_linking(&mut block, |_, own| own);
+        // There was room for as much as a node of such parts can take, which may be far more.
+        block.shrink_to_fit();
         block
     }
 

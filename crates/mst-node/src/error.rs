@@ -81,12 +81,12 @@ pub enum DecodeFault {
         limit: usize,
     },
     /// A key is empty or longer than [`Limits::key_len`](crate::Limits::key_len).
-    #[error("entry {index}: {source}")]
+    #[error("entry {index}: {fault}")]
     InvalidKey {
         /// The entry.
         index: usize,
         /// What is wrong with its key.
-        source: InvalidKey,
+        fault: InvalidKey,
     },
     /// The keys together are longer than [`Limits::key_bytes`](crate::Limits::key_bytes).
     #[error("entry {index}: the keys up to here take {len} bytes, more than the limit of {limit}")]

@@ -251,8 +251,9 @@ impl Node {
 
     /// Returns the height that all keys of this node have, or `None` if it has no keys.
     ///
-    /// It costs one SHA-256 a key, about as much as hashing the node's own block, so
-    /// [`decode`](Self::decode) leaves it to the caller.
+    /// It costs one SHA-256 a key, in usual nodes about as much as hashing the node's own block, so
+    /// [`decode`](Self::decode) leaves it to the caller. Where a small block stands for long keys, it
+    /// is as much as they take ([`Limits::key_bytes`](crate::Limits::key_bytes)).
     ///
     /// # Errors
     ///
@@ -297,7 +298,9 @@ impl Node {
 
     /// Returns the node's own CID: CIDv1, dag-cbor, sha2-256 of its encoding.
     pub fn cid(&self) -> Cid {
-        cid_of_block(&self.encode())
+        let mut block = Vec::new();
+        self.encode_linking(&mut block, |_, own| own);
+        cid_of_block(&block)
     }
 
     /// Returns how many bytes of memory the node takes, its own struct included.

@@ -16,6 +16,7 @@ use mst_node::{
     BuildError, Cid, DecodeError, DecodeFault, InvalidKey, Limits, Node, NodeBuilder, height_of,
     node_cid,
 };
+use std::error::Error;
 
 // ---- Published vectors.
 
@@ -788,11 +789,21 @@ fn an_empty_key_is_refused() {
     assert_fault(
         &parts.block(),
         ENTRY + 3,
-        DecodeFault::InvalidKey { index: 0, source },
+        DecodeFault::InvalidKey {
+            index: 0,
+            fault: source,
+        },
     );
     let block = pair(b"abc", 0, b"");
     let at = second_p_at(b"abc", b"") - 3;
-    assert_fault(&block, at, DecodeFault::InvalidKey { index: 1, source });
+    assert_fault(
+        &block,
+        at,
+        DecodeFault::InvalidKey {
+            index: 1,
+            fault: source,
+        },
+    );
     let mut builder = NodeBuilder::new(None).unwrap();
     let refused = builder.push(b"", &cid(), None);
     assert_eq!(refused, Err(BuildError::InvalidKey { index: 0, source }));
@@ -1072,12 +1083,28 @@ fn keys_up_to_the_limit_are_accepted_and_longer_ones_refused() {
     let block = pair(b"abcdefghij", 10, b"k");
     let source = InvalidKey::TooLong { len: 11, limit: 10 };
     let error = Node::decode_within(&block, &limits).unwrap_err();
-    assert_eq!(error.fault, DecodeFault::InvalidKey { index: 1, source });
+    assert_eq!(
+        error.fault,
+        DecodeFault::InvalidKey {
+            index: 1,
+            fault: source
+        }
+    );
     limits.key_len = 9;
     let error = Node::decode_within(&block, &limits).unwrap_err();
     let source = InvalidKey::TooLong { len: 10, limit: 9 };
-    assert_eq!(error.fault, DecodeFault::InvalidKey { index: 0, source });
+    assert_eq!(
+        error.fault,
+        DecodeFault::InvalidKey {
+            index: 0,
+            fault: source
+        }
+    );
     assert_eq!(error.offset, ENTRY + 3);
+    let expected = format!("byte {}: entry 0: {source}", error.offset);
+    assert_eq!(error.to_string(), expected);
+    // The reason is there already.
+    assert!(Error::source(&error).is_none() && error.fault.source().is_none());
 }
 
 #[test]

@@ -360,8 +360,11 @@ fn what_cannot_be_opened_is_one_line() {
     assert!(sample.car_of(&[(*commit, block.clone())]).len() > block.len());
     let cases: [(&[u8], &str); 6] = [
         (b"", "byte 0 of the CAR: no header: the CAR is empty"),
-        (b"This is no CAR.", "byte 0 of the CAR: "),
-        (&cut_off, "of which 1 are missing"),
+        (
+            b"This is no CAR.",
+            "byte 1 of the CAR: the header is not that of a CAR: ",
+        ),
+        (&cut_off, "; bytes missing: 1; `cartool salvage`"),
         (no_root, "the CAR names no root, so no commit"),
         (&sample.car_of(&[]), "is missing"),
         (&not_a_commit, "is not a valid commit: "),

@@ -151,7 +151,7 @@ fn each_rule_about_nodes_is_enforced_for_its_own_sake() {
                 })
             },
         ),
-        rule("no key is empty", encoding("Empty"), |draft| {
+        rule("no key is empty", encoding("InvalidKey Empty"), |draft| {
             draft.alter_top(|_, entries| {
                 let entry = entries.first_mut();
                 entry.is_some_and(|entry| entry.insert("k".into(), Ipld::Bytes(vec![])).is_some())
