@@ -216,7 +216,7 @@ impl CarBlockStore {
     ///
     /// As for [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: CarOptions) -> Result<Self, CarError> {
-        Self::from_file(File::open(path)?, options)
+        Self::from_file_with(File::open(path)?, options)
     }
 
     /// Takes over an open CAR file, which is read from its beginning whatever its position.
@@ -224,7 +224,16 @@ impl CarBlockStore {
     /// # Errors
     ///
     /// As for [`open`](Self::open).
-    pub fn from_file(file: File, options: CarOptions) -> Result<Self, CarError> {
+    pub fn from_file(file: File) -> Result<Self, CarError> {
+        Self::from_file_with(file, CarOptions::default())
+    }
+
+    /// Takes over an open CAR file, to be read as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn from_file_with(file: File, options: CarOptions) -> Result<Self, CarError> {
         let file = PositionedFile::new(file);
         let verify = options.verify.unwrap_or(Verify::OnRead);
         // Blocks are checked where they are added, if they are to be.

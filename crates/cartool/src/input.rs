@@ -182,7 +182,7 @@ fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
         .take(START_LEN as u64)
         .read_to_end(&mut start)
         .map_err(input)?;
-    let car = CarBlockStore::from_file(file, car_options());
+    let car = CarBlockStore::from_file_with(file, car_options());
     Ok((
         car.map_err(|error| not_a_car(&start, error))?,
         metadata.len(),

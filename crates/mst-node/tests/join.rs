@@ -360,6 +360,37 @@ fn entries_that_share_long_prefixes_are_encoded_with_them() {
     assert_eq!(Node::decode(&block).unwrap(), parts.build());
 }
 
+/// Who keeps a block keeps all of its buffer.
+#[test]
+fn a_block_takes_no_more_memory_than_it_has_bytes() {
+    let value = Node::empty().cid();
+    let key = |n: usize| format!("{}/{n:03}", "k".repeat(4_000));
+    let keys: Vec<String> = (0..100).map(key).collect();
+    let mut builder = NodeBuilder::default();
+    let mut encoder = NodeEncoder::default();
+    for key in &keys {
+        builder.push(key.as_bytes(), &value, None).unwrap();
+        encoder.push(key.as_bytes(), &value);
+    }
+    let node = builder.finish();
+    for block in [node.encode(), encoder.finish()] {
+        // A page more, for how an allocator counts.
+        assert!(
+            block.capacity() < block.len() + 4_096,
+            "{}",
+            block.capacity()
+        );
+    }
+    // Nor is room made for the nodes before.
+    let mut parts = NodeParts::default();
+    parts.push_entries(&node, 0..node.len());
+    parts.finish_into(&mut Vec::new());
+    let mut block = Vec::new();
+    parts.finish_into(&mut block);
+    assert_eq!(block, Node::empty().encode());
+    assert!(block.capacity() < 4_096, "{}", block.capacity());
+}
+
 // ---- What the tests share.
 
 /// Checks that `node` has these parts and no others, as one that was built or decoded.
