@@ -80,7 +80,7 @@ impl Node {
         // leave out makes them shorter: mostly they come out a little longer.
         let mut data = Vec::with_capacity(rows_len + block.len() + room * 8);
         data.resize(rows_len, 0);
-        let mut entries = SmallVec::<[Parts<'_>; 8]>::new();
+        let mut entries = SmallVec::<[Parts<'_>; 16]>::new();
         let mut previous = Previous::at(rows_len);
         for index in 0..len {
             entries.push(parser.entry(index, &mut data, &mut previous, limits)?);

@@ -110,6 +110,8 @@ pub struct WalkerPosition {
 struct Frame {
     node: Arc<TreeNode>,
     slot: usize,
+    /// Whether the node has any: most have none.
+    has_subtrees: bool,
     /// Which side of its slot's subtree the walker is on. Only whole steps (the next or
     /// previous entry, a seek) tell the sides apart.
     side: Side,
@@ -388,8 +390,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     pub fn next_entry(&mut self) -> Result<Option<EntryRef>, Error> {
         loop {
             let top = self.top();
-            let ahead = top.side == Side::Left && top.node.subtree_digest(top.slot).is_some();
-            if ahead && self.enter(|_| 0, Side::Left)? {
+            let may_enter = top.side == Side::Left && top.has_subtrees;
+            if may_enter && self.enter(|_| 0, Side::Left)? {
                 continue;
             }
             let top = self.top_mut();
@@ -637,6 +639,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         };
         self.at.stack.push(Frame {
             slot: slot(&node),
+            has_subtrees: node.has_subtrees(),
             node,
             side,
             left,
@@ -746,6 +749,7 @@ fn first_frame(root: Arc<TreeNode>) -> Vec<Frame> {
     const USUAL_DEPTH: usize = 12;
     let mut stack = Vec::with_capacity(USUAL_DEPTH);
     stack.push(Frame {
+        has_subtrees: root.has_subtrees(),
         node: root,
         slot: 0,
         side: Side::Left,
