@@ -94,16 +94,32 @@ impl Runner<'_> {
         let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
         self.run("verify_firehose", &[&[key], &*frames].concat(), nothing)?;
         let mirror = self.path("mirror.sqlite");
-        self.run("mirror", &[&[&mirror, key], &*frames].concat(), nothing)?;
-        let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
+        let (download, did) = (
+            self.path("download.car"),
+            "did:plc:z72i7hdynmk6r22z27h6tvur",
+        );
+        let follow = [&[&mirror, key, &download], &*frames].concat();
+        self.run("mirror", &follow, nothing)?;
         let answer = self.run("serve_repo", &[&mirror, did], nothing)?;
         self.run("check_record", &[did, key, "app.bsky.feed.post/2"], &answer)?;
 
+        // Another mirror has missed a message.
+        self.write("download.car", answer.clone())?;
+        let [first, _, late @ ..] = &frames[..] else {
+            return Err("there are four messages".into());
+        };
+        let mirror = self.path("late.sqlite");
+        let follow = [&[&mirror, key, &download, first], late].concat();
+        let said = self.run("mirror", &follow, nothing)?;
+        if !String::from_utf8(said)?.contains("; taking the whole repository") {
+            return Err("mirror: no message was missed".into());
+        }
+        if self.run("serve_repo", &[&mirror, did], nothing)? != answer {
+            return Err("mirror: not the repository that was fetched".into());
+        }
+
         // That server's repository is taken over by another.
-        let (database, download) = (
-            self.path("repos.sqlite"),
-            self.write("download.car", answer.clone())?,
-        );
+        let database = self.path("repos.sqlite");
         self.run(
             "import_download",
             &[&database, did, key, &download],

@@ -1,56 +1,95 @@
-//! Keeps a copy of a repository in SQLite, fed with nothing but `#commit` messages.
+//! Keeps a copy of a repository in SQLite, fed with `#commit` messages; where some of them are missing,
+//! with the whole repository, which here is a file.
 //!
 //! ```sh
-//! cargo run -p atproto-mst --features k256,sqlite --example mirror -- /tmp/mirror.sqlite did:key:... /tmp/frames/*.frame
+//! cargo run -p atproto-mst --features k256,sqlite --example mirror -- \
+//!     /tmp/mirror.sqlite did:key:$KEY repository.car /tmp/frames/*.frame
 //! ```
 
 use std::error::Error;
 
 use atproto_mst::{
-    EventCheck, EventError, Frame, OverlayBlockStore, PublicKey, RepoState, Repository,
-    SqliteBlockStore,
+    CarBlockStore, CommitEvent, EventCheck, EventError, Frame, OutOfSync, OverlayBlockStore,
+    PublicKey, RepoState, Repository, SqliteBlockStore,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: mirror DATABASE KEY FRAME...";
+    let usage = "usage: mirror DATABASE KEY CAR FRAME...";
     let blocks = SqliteBlockStore::open(arguments.next().ok_or(usage)?)?;
     let key: PublicKey = arguments.next().ok_or(usage)?.parse()?;
+    let car = arguments.next().ok_or(usage)?;
     for path in arguments {
         let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
             continue;
         };
-        // What is known is the commit that the database names.
-        let known = blocks.head(&event.repo)?;
-        let known = known
-            .map(|commit| Repository::open(&blocks, &commit))
-            .transpose()?;
-        let state = known
-            .map(|known| RepoState::of(known.commit()))
-            .transpose()?;
-        let mut check = EventCheck::with_key(&key);
-        check.state = state.as_ref();
-        let checked = match check.commit(&event) {
-            Ok(checked) => checked,
-            // It came twice, or is from before what is known.
-            Err(EventError::Stale { .. }) => continue,
-            // Messages are missing: from here on it takes the whole repository from its server.
-            Err(EventError::OutOfSync(how)) => return Err(format!("{path}: {how}").into()),
-            Err(error) => return Err(error.into()),
-        };
-        // What is new in the message and the new head, or nothing.
-        blocks.transaction(|tx| {
+        if let Some(gap) = follow(&blocks, &key, &event)? {
+            println!("{path}: {gap}; taking the whole repository");
+            resync(&blocks, &key, &event.repo, &car)?;
+            // What was fetched may be older than the message.
+            if let Some(gap) = follow(&blocks, &key, &event)? {
+                return Err(format!("{path}: {gap}, still").into());
+            }
+        }
+        let head = blocks.head(&event.repo)?.ok_or("it was just set")?;
+        let repository = Repository::open(&blocks, &head)?;
+        println!("{path}: {} records", repository.verify()?.records);
+    }
+    Ok(())
+}
+
+/// Takes in what is new in a message. If messages before it are missing, says so.
+fn follow(
+    blocks: &SqliteBlockStore,
+    key: &PublicKey,
+    event: &CommitEvent,
+) -> Result<Option<OutOfSync>> {
+    let state = known(blocks, &event.repo)?;
+    let mut check = EventCheck::with_key(key);
+    check.state = state.as_ref();
+    let checked = match check.commit(event) {
+        Ok(checked) => checked,
+        // It came twice, or is from before what is known.
+        Err(EventError::Stale { .. }) => return Ok(None),
+        Err(EventError::OutOfSync(gap)) => return Ok(Some(*gap)),
+        Err(error) => return Err(error.into()),
+    };
+    // What is new in the message and the new head, or nothing.
+    blocks
+        .transaction(|tx| {
             let both = OverlayBlockStore::new(&checked.blocks, tx);
             let new = Repository::open(both, &checked.cid)?;
             match &state {
                 Some(known) => new.copy_since_to(&known.data, tx)?,
                 None => new.copy_to(tx)?,
             };
-            tx.set_head(&event.repo, &checked.cid)?;
-            Ok::<(), Box<dyn Error>>(())
-        })?;
-        let repository = Repository::open(&blocks, &checked.cid)?;
-        println!("{path}: {} records", repository.verify()?.records);
-    }
-    Ok(())
+            Ok(tx.set_head(&event.repo, &checked.cid)?)
+        })
+        .map(|()| None)
+}
+
+/// Takes in the whole repository, as its server gives it.
+fn resync(blocks: &SqliteBlockStore, key: &PublicKey, did: &str, car: &str) -> Result<()> {
+    let state = known(blocks, did)?;
+    let mut check = EventCheck::with_key(key);
+    check.state = state.as_ref();
+    let car = CarBlockStore::open(car)?;
+    let commit = *car.root()?;
+    let repository = Repository::open(car, &commit)?;
+    check.repository(did, repository.commit())?;
+    blocks.transaction(|tx| {
+        repository.copy_to(tx)?;
+        Ok(tx.set_head(did, &commit)?)
+    })
+}
+
+/// The commit that the database names, of which later messages must follow.
+fn known(blocks: &SqliteBlockStore, did: &str) -> Result<Option<RepoState>> {
+    let Some(head) = blocks.head(did)? else {
+        return Ok(None);
+    };
+    let commit = Repository::open(blocks, &head)?.commit().clone();
+    Ok(Some(RepoState::of(&commit)?))
 }
