@@ -1,5 +1,7 @@
 //! A whole tree from its entries in key order.
 
+use std::fmt;
+
 use blockstore_core::{Bytes, Cid, StoreError, sha2_256};
 use mst_node::{DIGEST_LEN, Limits, NodeEncoder, check_key, height_of, node_cid};
 
@@ -31,7 +33,6 @@ use crate::{Error, place::check_size};
 /// assert_eq!(nodes.get(&root, b"app.bsky.feed.post/2")?, Some(value));
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Debug)]
 pub struct TreeBuilder<F> {
     sink: F,
     limits: Limits,
@@ -132,5 +133,13 @@ fn hand_out<F: FnMut(Cid, Bytes) -> Result<(), StoreError>>(
         sink(node_cid(&digest), block.into())?;
         *failed = false;
         Ok(digest)
+    }
+}
+
+impl<F> fmt::Debug for TreeBuilder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeBuilder")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }

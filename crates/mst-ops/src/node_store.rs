@@ -80,9 +80,7 @@ impl NodeStoreOptions {
             ..Self::default()
         }
     }
-}
 
-impl NodeStoreOptions {
     /// Returns these options for who verifies: nothing comes out of a cache, as what is there may be
     /// gone from the block store since, and no tree is taken for well-formed.
     #[must_use]
@@ -251,6 +249,11 @@ impl<S: BlockStore> NodeStore<S> {
     /// Returns the block store.
     pub fn blocks(&self) -> &S {
         &self.blocks
+    }
+
+    /// Gives the block store back.
+    pub fn into_blocks(self) -> S {
+        self.blocks
     }
 
     /// Returns the block store, to be changed by whoever has the node store to himself. Nodes in the

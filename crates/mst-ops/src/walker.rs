@@ -602,8 +602,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         )
     }
 
-    /// Returns the entries whose keys begin with `prefix`, in key order: for `b"app.bsky.
-    /// feed.post/"`, the posts.
+    /// Returns the entries whose keys begin with `prefix`, in key order: for
+    /// `b"app.bsky.feed.post/"`, the posts.
     pub fn prefix(&self, prefix: &[u8]) -> Entries<'s, S> {
         let start = Bound::Included(prefix.to_vec());
         Entries::new(self.clone(), start, prefix_end(prefix))

@@ -1,5 +1,7 @@
 //! From root to root, a record at a time.
 
+use std::fmt;
+
 use blockstore_core::{BlockStoreMut, Cid};
 
 use crate::{Error, NodeStore, Tree};
@@ -25,7 +27,6 @@ use crate::{Error, NodeStore, Tree};
 /// assert_eq!(wrangler.del_record(&root, b"com.example.record/3jqfcqzm3fo2j")?, empty);
 /// # Ok::<(), mst_ops::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct NodeWrangler<S> {
     nodes: NodeStore<S>,
 }
@@ -39,6 +40,11 @@ impl<S: BlockStoreMut> NodeWrangler<S> {
     /// Returns the node store.
     pub fn nodes(&self) -> &NodeStore<S> {
         &self.nodes
+    }
+
+    /// Gives the node store back.
+    pub fn into_nodes(self) -> NodeStore<S> {
+        self.nodes
     }
 
     /// Stores the empty tree and returns its root.
@@ -80,5 +86,13 @@ impl<S: BlockStoreMut> NodeWrangler<S> {
         let changes = tree.flush();
         self.nodes.blocks().put_many(&changes.new)?;
         Ok(changes.root)
+    }
+}
+
+impl<S> fmt::Debug for NodeWrangler<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeWrangler")
+            .field("nodes", &self.nodes)
+            .finish()
     }
 }

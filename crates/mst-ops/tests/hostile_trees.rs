@@ -781,6 +781,43 @@ impl Tree {
     }
 }
 
+/// A node store remembers which nodes belong below which, but not between which keys: that is another
+/// matter in every tree that they are in.
+#[test]
+fn a_subtree_that_has_its_place_in_one_tree_is_looked_at_again_in_another() {
+    let blocks = MemoryBlockStore::new();
+    let (low, high) = (key("b", 0), key("t", 0));
+    let (below, behind) = (
+        put(&blocks, None, &[(&low, None)]),
+        put(&blocks, None, &[(&high, None)]),
+    );
+    let sound = put(&blocks, Some(below), &[(&key("m", 1), Some(behind))]);
+    let nodes = NodeStore::new(&blocks);
+    for key in [&low, &high] {
+        assert!(nodes.get(&sound, key.as_bytes()).unwrap().is_some());
+    }
+    // The key beside it stands between it and its first subtree, or its last.
+    let left = put(&blocks, None, &[(&key("k", 2), Some(sound))]);
+    let right = put(&blocks, Some(sound), &[(&key("p", 2), None)]);
+    for (root, lost) in [(left, &low), (right, &high)] {
+        let entries: Vec<_> = nodes.entries(&root).unwrap().collect();
+        assert!(entries.iter().any(Result::is_err));
+        let mut walker = NodeWalker::new(&nodes, &root).unwrap();
+        let mut found = Ok(());
+        while found.is_ok() {
+            found = match walker.next_entry() {
+                Ok(Some(entry)) => {
+                    assert_ne!(entry.key(), lost.as_bytes());
+                    Ok(())
+                }
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+        }
+        assert!(matches!(found, Err(Error::InvalidTree { .. })), "{found:?}");
+    }
+}
+
 // ---- Making trees, and what is held against them.
 
 /// 40 keys of heights 0 to 3, in order.

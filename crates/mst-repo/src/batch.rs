@@ -10,7 +10,7 @@ pub(crate) struct Batch {
 }
 
 /// Where as many bytes as this were read ahead, the next record is read alone.
-const LARGE: usize = 256 << 10;
+pub(crate) const LARGE: usize = 256 << 10;
 
 /// The most blocks that are asked for at once, as nobody knows how long they are before they are
 /// there.

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::fmt;
+use std::iter::FusedIterator;
 
 use blockstore_core::{BlockStore, Cid};
 use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
@@ -26,7 +28,7 @@ pub struct RepositorySummary {
     pub records: u64,
 }
 
-/// Something that is missing or wrong in a repository, and where.
+/// Something that is missing or wrong in a repository, and where; as text with all its reasons.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fault {
@@ -77,7 +79,13 @@ impl Place {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.error)
+        write!(f, "{}: {}", self.place, self.error)?;
+        let mut reason = self.error.source();
+        while let Some(error) = reason {
+            write!(f, ": {error}")?;
+            reason = error.source();
+        }
+        Ok(())
     }
 }
 
@@ -270,6 +278,8 @@ impl<S: BlockStore> Iterator for Faults<'_, S> {
         }
     }
 }
+
+impl<S: BlockStore> FusedIterator for Faults<'_, S> {}
 
 impl<S: BlockStore> fmt::Debug for Faults<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -49,7 +49,9 @@ pub struct Commit {
     pub prev: Option<Cid>,
     /// The signature over [`unsigned_bytes`](Self::unsigned_bytes).
     pub sig: Vec<u8>,
-    /// The fields that have no place above. One that has, is not taken from here.
+    /// The fields that have no place above. One that has, is not taken from here. Of a commit that was
+    /// decoded they are as they stood; who adds some keeps to what the data model has, which is no
+    /// floating-point numbers and no integers of more than 64 bits.
     pub extra: BTreeMap<String, Ipld>,
 }
 
@@ -146,6 +148,10 @@ impl Commit {
     }
 
     /// Returns the commit's block: canonical DAG-CBOR.
+    ///
+    /// # Panics
+    ///
+    /// If a number among the [`extra`](Self::extra) fields has no DAG-CBOR.
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = self.unsigned_fields();
         fields.insert("sig".to_owned(), Ipld::Bytes(self.sig.clone()));
@@ -153,11 +159,19 @@ impl Commit {
     }
 
     /// Returns what the signature is over: the commit's encoding without the field `sig`.
+    ///
+    /// # Panics
+    ///
+    /// As [`encode`](Self::encode).
     pub fn unsigned_bytes(&self) -> Vec<u8> {
         encode(&Ipld::Map(self.unsigned_fields()))
     }
 
     /// Returns the commit's CID, that of its block, signature included.
+    ///
+    /// # Panics
+    ///
+    /// As [`encode`](Self::encode).
     pub fn cid(&self) -> Cid {
         dag_cbor_cid(&self.encode())
     }

@@ -180,7 +180,7 @@ pub(crate) fn holds_float(value: &Ipld) -> bool {
     }
 }
 
-/// Encodes `value` as canonical DAG-CBOR.
+/// Encodes `value` as canonical DAG-CBOR. It must have no numbers but integers of 64 bits.
 pub(crate) fn encode(value: &Ipld) -> Vec<u8> {
-    serde_ipld_dagcbor::to_vec(value).expect("a vector takes every write")
+    serde_ipld_dagcbor::to_vec(value).expect("the data model has DAG-CBOR for all its values")
 }

@@ -169,7 +169,8 @@ impl RepositoryDecoder {
 
     /// Returns the CID of the commit, and the commit; `None` as long as more bytes are needed for it,
     /// so never behind the [`end`](Self::end). It is known before the first record or block: where
-    /// this is asked before each of them, none is given before it was answered.
+    /// this is asked before each of them, none is given before it was answered. Once it was read it is
+    /// there, also behind an error.
     ///
     /// The signature is not checked; [`EventCheck::repository`](crate::EventCheck::repository) does.
     ///

@@ -13,7 +13,7 @@ use std::ops::RangeBounds;
 
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, put_all};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, LARGE};
 use crate::large::LargeRecords;
 use crate::repository::{keys_of, read_block};
 use crate::{Error, Repository, RepositorySummary};
@@ -89,7 +89,7 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPath`] if `collection` is not an NSID, otherwise as for
+    /// [`Error::InvalidCollection`] if `collection` is not an NSID, otherwise as for
     /// [`export`](Self::export).
     ///
     /// # Examples
@@ -270,12 +270,15 @@ impl<S: BlockStore> Export<'_, S> {
     /// Takes steps until there are records enough to be read at once, and reads them.
     fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
         let mut cids = Vec::with_capacity(self.batch.len());
-        while cids.len() < self.batch.len() && self.ready.len() < MAX_AHEAD {
+        let mut nodes_len = 0;
+        while cids.len() < self.batch.len() && self.ready.len() < MAX_AHEAD && nodes_len < LARGE {
             let Some(step) = next(self) else {
                 break;
             };
-            if let Step::Record(cid, _) = &step {
-                cids.push(*cid);
+            match &step {
+                Step::Record(cid, _) => cids.push(*cid),
+                Step::Node(_, block) => nodes_len += block.len(),
+                Step::Failed(_) => {}
             }
             self.ready.push_back(step);
         }

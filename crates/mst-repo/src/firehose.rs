@@ -1,10 +1,12 @@
 //! The messages of the firehose that are about repositories.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
+use crate::brief::Len;
 use crate::dag_cbor::{self, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::encode;
@@ -33,7 +35,7 @@ const MAX_ITEMS: usize = 16_384;
 /// assert!(matches!(frame, Frame::Error { error, .. } if error == "FutureCursor"));
 /// # Ok::<(), mst_repo::InvalidFrame>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Frame {
     /// `#commit`: a repository has changed.
@@ -59,7 +61,7 @@ pub enum Frame {
 }
 
 /// A `#commit` message.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CommitEvent {
     /// The message's number in its stream.
@@ -86,7 +88,7 @@ pub struct CommitEvent {
 }
 
 /// A `#sync` message.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SyncEvent {
     /// The message's number in its stream.
@@ -99,6 +101,55 @@ pub struct SyncEvent {
     pub blocks: Bytes,
     /// When the message was sent, by the sender's word.
     pub time: String,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Commit(event) => f.debug_tuple("Commit").field(event).finish(),
+            Self::Sync(event) => f.debug_tuple("Sync").field(event).finish(),
+            Self::Other { kind, seq, message } => f
+                .debug_struct("Other")
+                .field("kind", kind)
+                .field("seq", seq)
+                .field("message", &Len(message))
+                .finish(),
+            Self::Error { error, message } => f
+                .debug_struct("Error")
+                .field("error", error)
+                .field("message", message)
+                .finish(),
+        }
+    }
+}
+
+impl fmt::Debug for CommitEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommitEvent")
+            .field("seq", &self.seq)
+            .field("repo", &self.repo)
+            .field("commit", &self.commit)
+            .field("rev", &self.rev)
+            .field("since", &self.since)
+            .field("blocks", &Len(&self.blocks))
+            .field("ops", &self.ops)
+            .field("prev_data", &self.prev_data)
+            .field("time", &self.time)
+            .field("too_big", &self.too_big)
+            .finish()
+    }
+}
+
+impl fmt::Debug for SyncEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncEvent")
+            .field("seq", &self.seq)
+            .field("did", &self.did)
+            .field("rev", &self.rev)
+            .field("blocks", &Len(&self.blocks))
+            .field("time", &self.time)
+            .finish()
+    }
 }
 
 /// What a commit has done to one record.

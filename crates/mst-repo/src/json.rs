@@ -18,7 +18,8 @@ use serde::ser::{self, Serialize, Serializer};
 /// these two keys, or a key that stands twice. Reading also refuses what the data model does, and what
 /// is written all the same, so that it can be looked at: a `$type` that is empty or no text, a `blob`
 /// without all that makes one. It takes base64 with and without padding, and for an integer a number
-/// that is one as far as an `f64` can tell, such as `1.0`, of at most 50 bits.
+/// that is one as far as an `f64` can tell, such as `1.0`, of at most 50 bits. An object with the one
+/// key under which `serde_json` hides numbers is read as a number, and no such map is written.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -66,6 +67,11 @@ impl Serialize for Part<'_> {
             Ipld::Map(fields) => {
                 if fields.contains_key(LINK) || fields.contains_key(BYTES) {
                     return Err(ser::Error::custom("a map with the key `$link` or `$bytes`"));
+                }
+                if fields.contains_key(NUMBER) {
+                    return Err(ser::Error::custom(format_args!(
+                        "a map with the key `{NUMBER}`, which is read as a number"
+                    )));
                 }
                 serializer.collect_map(fields.iter().map(|(key, value)| (key, Part(value))))
             }

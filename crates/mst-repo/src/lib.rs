@@ -3,6 +3,7 @@
 #[cfg(feature = "async")]
 mod async_stream;
 mod batch;
+mod brief;
 mod check;
 mod commit;
 pub mod dag_cbor;

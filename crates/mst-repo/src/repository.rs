@@ -1,6 +1,7 @@
 //! A repository over any block store.
 
 use std::fmt;
+use std::iter::FusedIterator;
 use std::ops::{Bound, Range, RangeBounds};
 
 use blockstore_core::{BlockStore, Bytes, Cid};
@@ -361,6 +362,8 @@ impl<S: BlockStore> Iterator for Collections<'_, S> {
         item
     }
 }
+
+impl<S: BlockStore> FusedIterator for Collections<'_, S> {}
 
 impl<S> fmt::Debug for Collections<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,8 +4,9 @@ use std::fmt;
 use std::iter::FusedIterator;
 
 use blockstore_core::BlockStore;
-use mst_ops::{EntryRef, NodeWalker};
+use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
+use crate::damaged::RememberingDamage;
 use crate::repository::read_block;
 use crate::{Error, Fault, Place, Record, RepoPath, Repository};
 
@@ -20,9 +21,10 @@ pub enum Salvaged {
 
 /// An iterator over what can be saved of a repository, from [`Repository::salvage`].
 pub struct Salvage<'r, S> {
-    repository: &'r Repository<S>,
-    walker: Option<NodeWalker<'r, S>>,
-    /// Why there is no walker, until it is told.
+    nodes: NodeStore<RememberingDamage<&'r S>>,
+    /// Where the walk has come to, until it is over.
+    position: Option<WalkerPosition>,
+    /// Why there is none, until it is told.
     failed: Option<Error>,
 }
 
@@ -56,16 +58,15 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn salvage(&self) -> Salvage<'_, S> {
-        let walker = self
-            .walker()
-            .and_then(|walker| Ok(walker.checked()?.uncached()));
-        let (walker, failed) = match walker {
-            Ok(walker) => (Some(walker), None),
-            Err(error) => (None, Some(error)),
+        let options = self.nodes().options().verifying();
+        let nodes = NodeStore::with_options(RememberingDamage::new(self.blocks()), options);
+        let (position, failed) = match NodeWalker::new(&nodes, &self.commit().data) {
+            Ok(walker) => (Some(walker.into_position()), None),
+            Err(error) => (None, Some(error.into())),
         };
         Salvage {
-            repository: self,
-            walker,
+            nodes,
+            position,
             failed,
         }
     }
@@ -76,7 +77,7 @@ impl<S: BlockStore> Salvage<'_, S> {
         let value = entry.value();
         let path = RepoPath::parse(entry.key());
         let path = path.map_err(|fault| Error::invalid_path(entry.key(), fault));
-        let block = path.and_then(|_| read_block(self.repository.blocks(), &value));
+        let block = path.and_then(|_| read_block(self.nodes.blocks(), &value));
         match block {
             Ok(bytes) => Salvaged::Record(Record::new(entry, bytes)),
             Err(error) => Salvaged::Fault(Fault {
@@ -100,16 +101,19 @@ impl<S: BlockStore> Iterator for Salvage<'_, S> {
                 place: Place::everything(),
             }));
         }
-        let walker = self.walker.as_mut()?;
-        match walker.next_entry() {
-            Ok(entry) => Some(self.record(entry?)),
+        let position = self.position.take()?;
+        let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
+        let item = match walker.next_entry() {
+            Ok(entry) => self.record(entry?),
             Err(error) => {
-                let place = Place::of_subtree(walker);
+                let place = Place::of_subtree(&walker);
                 walker.skip_subtree();
                 let error = error.into();
-                Some(Salvaged::Fault(Fault { error, place }))
+                Salvaged::Fault(Fault { error, place })
             }
-        }
+        };
+        self.position = Some(walker.into_position());
+        Some(item)
     }
 }
 
@@ -118,7 +122,7 @@ impl<S: BlockStore> FusedIterator for Salvage<'_, S> {}
 impl<S: BlockStore> fmt::Debug for Salvage<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Salvage")
-            .field("walker", &self.walker)
+            .field("position", &self.position)
             .finish_non_exhaustive()
     }
 }

@@ -99,7 +99,8 @@ fn check_signed(
 /// Whoever can sign: a `SigningKey` in memory, or a key that lives elsewhere, in a device or
 /// behind a service.
 ///
-/// A closure from the bytes to be signed to their signature is a signer whose key nobody knows.
+/// A closure from the bytes to be signed to their signature is a signer whose key nobody knows. What is in
+/// a `Box` or an `Arc` is lent as `&*key`.
 ///
 /// # Examples
 ///

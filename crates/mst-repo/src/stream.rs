@@ -184,6 +184,11 @@ impl<R> RepositoryStream<R> {
     pub fn summary(&self) -> RepositorySummary {
         self.decoder.summary()
     }
+
+    /// Gives the input back: behind the end of the CAR, if all of it was read.
+    pub fn into_inner(self) -> R {
+        self.input
+    }
 }
 
 impl<R> fmt::Debug for RepositoryStream<R> {
@@ -198,7 +203,6 @@ impl<R> fmt::Debug for RepositoryStream<R> {
 ///
 /// The first error ends it; without one, all records were given, and the CAR was read to its
 /// end. Blocks that no record needs are passed over, but they too must be what their CIDs name.
-#[derive(Debug)]
 pub struct StreamedRecords<'s, R> {
     stream: &'s mut RepositoryStream<R>,
     /// Whether an error came.
@@ -216,10 +220,18 @@ impl<R: Read> Iterator for StreamedRecords<'_, R> {
 
 impl<R: Read> FusedIterator for StreamedRecords<'_, R> {}
 
+impl<R> fmt::Debug for StreamedRecords<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamedRecords")
+            .field("stream", &self.stream)
+            .field("failed", &self.failed)
+            .finish()
+    }
+}
+
 /// An iterator over the blocks of a [`RepositoryStream`].
 ///
 /// The first error ends it; without one, all blocks were given, and the CAR was read to its end.
-#[derive(Debug)]
 pub struct StreamedBlocks<'s, R> {
     stream: &'s mut RepositoryStream<R>,
     /// Whether an error came.
@@ -236,3 +248,12 @@ impl<R: Read> Iterator for StreamedBlocks<'_, R> {
 }
 
 impl<R: Read> FusedIterator for StreamedBlocks<'_, R> {}
+
+impl<R> fmt::Debug for StreamedBlocks<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamedBlocks")
+            .field("stream", &self.stream)
+            .field("failed", &self.failed)
+            .finish()
+    }
+}

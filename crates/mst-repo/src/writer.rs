@@ -9,6 +9,7 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, dag_cbo
 use mst_node::Node;
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
+use crate::brief::{Count, Len};
 use crate::data_model::{InvalidRecord, check_record};
 use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did};
 
@@ -23,7 +24,7 @@ pub const MAX_SLICE_LEN: usize = 2_000_000;
 pub const MAX_RECORD_LEN: usize = 1_000_000;
 
 /// A change of one record, still to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Write {
     /// Puts a record where none is.
     Create {
@@ -76,8 +77,24 @@ impl Write {
     }
 }
 
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut write = f.debug_struct(match self {
+            Self::Create { .. } => "Create",
+            Self::Update { .. } => "Update",
+            Self::Put { .. } => "Put",
+            Self::Delete { .. } => "Delete",
+        });
+        write.field("path", &self.path());
+        if let Some(record) = self.record() {
+            write.field("record", &Len(record));
+        }
+        write.finish()
+    }
+}
+
 /// A commit that was just made, and all that others have to learn of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct NewCommit {
     /// The commit's CID.
@@ -109,6 +126,23 @@ pub struct NewCommit {
     /// The CAR for the firehose: the commit, the new nodes and those that cover the operations,
     /// the new records.
     pub slice: Bytes,
+}
+
+impl fmt::Debug for NewCommit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewCommit")
+            .field("cid", &self.cid)
+            .field("commit", &self.commit)
+            .field("previous", &self.previous)
+            .field("since", &self.since)
+            .field("prev_data", &self.prev_data)
+            .field("operations", &self.operations)
+            .field("new_blocks", &Count(&self.new_blocks))
+            .field("removed", &Count(&self.removed))
+            .field("replaced", &Count(&self.replaced))
+            .field("slice", &Len(&self.slice))
+            .finish()
+    }
 }
 
 /// Why a commit was not made. Nothing has changed then, but for what a store may have done before it
@@ -188,7 +222,7 @@ pub enum WriteError {
     #[error("the commit could not be signed")]
     Sign(#[source] SignError),
     /// The block store failed.
-    #[error("the block store failed")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The commit does not lead back to the tree before it, so something in this library is
     /// wrong. It was not stored.
@@ -281,7 +315,7 @@ impl<S: BlockStoreMut> Writer<S> {
     ///
     /// # Errors
     ///
-    /// [`WriteError`]; nothing has changed then.
+    /// [`WriteError`], as for [`write_with`](Self::write_with).
     pub fn write(
         &mut self,
         writes: &[Write],

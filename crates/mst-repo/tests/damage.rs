@@ -440,6 +440,39 @@ fn a_damaged_record_is_read_once_however_many_paths_lead_to_it() {
     assert_eq!(repository.faults().count(), 300);
     // With others at once, and by itself.
     assert_eq!(rotten.watched.reads(&rotten.rotten), 2);
+    assert_eq!(repository.salvage().count(), 300);
+    assert_eq!(rotten.watched.reads(&rotten.rotten), 3);
+}
+
+/// Of a few bytes of path each, as records that were given before are no longer given.
+#[test]
+fn large_nodes_are_not_read_far_ahead() {
+    const KEY_LEN: usize = 20_000;
+    let store = MemoryBlockStore::new();
+    let record = Bytes::from(vec![7; 20_000]);
+    let value = raw_cid(&record);
+    store.put(&value, record).unwrap();
+    let keys = (0..200).map(|n| format!("{n:03}{}", "k".repeat(KEY_LEN)));
+    let mut tree = Tree::from_entries(keys.map(|key| (key, value))).unwrap();
+    let changes = tree.flush();
+    let len_of = |cid: &Cid| store.get(cid).unwrap().unwrap().len();
+    let longest = changes.new.iter().map(|(_, block)| block.len()).max();
+    store.put_many(&changes.new).unwrap();
+    let commit = commit_of(&store, changes.root);
+
+    let watched = Watched::new(&store);
+    let repository = Repository::open(&watched, &commit).unwrap();
+    let (mut given, mut most) = (0, 0);
+    for block in repository.export().unwrap().for_store() {
+        let (_, block) = block.unwrap();
+        let asked = watched.asked.borrow();
+        let read: usize = asked.keys().map(len_of).sum();
+        most = most.max(read - given);
+        given += block.len();
+    }
+    assert!(given > 4_000_000, "{given}");
+    // Once the next node is read, and once what is read ahead of it.
+    assert!(most < (300 << 10) + 2 * longest.unwrap(), "{most}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
     dag_cbor_cid,
 };
-use mst_ops::{NodeStore, ProofError, Prover};
+use mst_ops::{NodeStore, NodeStoreOptions, ProofError, Prover};
 use mst_repo::{Commit, Error, Export, Repository};
 use mst_testkit::{Rng, SampleRepository, build_tree, key_of_height};
 
@@ -503,12 +503,17 @@ fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
             (top.cid(), top.encode().into()),
             (value, record.clone()),
         ];
-        let repository = over(&part, &store, &commit.cid());
-        let refused = repository.copy_since_to(&old.tree.root, &store);
-        let Err(Error::Tree(mst_ops::Error::InvalidTree { .. })) = refused else {
-            panic!("{new}: {refused:?}");
-        };
-        assert_eq!(store.len(), as_set(&old.blocks()).len());
+        for trusted in [false, true] {
+            let mut options = NodeStoreOptions::default();
+            options.trusted = trusted;
+            let both = OverlayBlockStore::new(stored(&part), &store);
+            let repository = Repository::open_with(both, &commit.cid(), options).unwrap();
+            let refused = repository.copy_since_to(&old.tree.root, &store);
+            let Err(Error::Tree(mst_ops::Error::InvalidTree { .. })) = refused else {
+                panic!("{new}: {refused:?}");
+            };
+            assert_eq!(store.len(), as_set(&old.blocks()).len());
+        }
     }
     // On the right side of all, it is one like any other.
     let behind = key("zz", 2);

@@ -9,10 +9,12 @@
 )]
 
 use blockstore_car::{CarReader, CarWriter};
-use blockstore_core::{BlockStoreMut, Bytes, MemoryBlockStore, raw_cid};
+use blockstore_core::{BlockStoreMut, Bytes, MemoryBlockStore, dag_cbor_cid, raw_cid};
+use mst_ops::Tree;
 use mst_repo::{
-    Commit, CommitEvent, Curve, Error, EventCheck, EventError, EventFault, Frame, InvalidFrame,
-    OutOfSync, RepoState, Repository, SignError, SigningKey, SyncEvent, Tid, Write, Writer,
+    Action, Commit, CommitEvent, Curve, Error, EventCheck, EventError, EventFault, Frame,
+    InvalidFrame, MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, OutOfSync, RepoOp, RepoState,
+    Repository, SignError, SigningKey, SyncEvent, Tid, Write, WriteError, Writer,
 };
 use mst_testkit::{Rng, SampleRepository};
 
@@ -85,6 +87,102 @@ fn a_history_goes_through_frames_and_checks_and_ends_in_the_right_state() {
         let again = check.commit(&event).unwrap_err();
         assert!(matches!(again, EventError::Stale { .. }));
         state = Some(checked.state);
+    }
+}
+
+/// A few bytes can stand for long keys.
+#[test]
+fn a_tree_with_a_key_that_is_longer_than_a_path_is_refused() {
+    let value = dag_cbor_cid(b"\xa0");
+    for (len, accepted) in [(MAX_PATH_LEN, true), (MAX_PATH_LEN + 1, false)] {
+        let mut tree = Tree::new();
+        tree.insert(&vec![b'a'; len], &value).unwrap();
+        let before = tree.root();
+        let path = "com.example.b/1";
+        tree.insert(path.as_bytes(), &value).unwrap();
+        let changes = tree.flush();
+        let mut commit = Commit::unsigned(DID, "3jzfcijpj2z2a", changes.root);
+        commit.sig = vec![7; 64];
+        let mut car = CarWriter::new(Vec::new(), &[commit.cid()]).unwrap();
+        car.write_block(&commit.cid(), &commit.encode()).unwrap();
+        for (cid, block) in &changes.new {
+            car.write_block(cid, block).unwrap();
+        }
+        car.write_block(&value, b"\xa0").unwrap();
+        let mut event = history(1).remove(1);
+        event.commit = commit.cid();
+        event.rev.clone_from(&commit.rev);
+        event.since = Some("3jzfcijpj2z22".to_owned());
+        event.prev_data = Some(before);
+        event.blocks = car.finish().unwrap().into();
+        event.ops = vec![RepoOp {
+            action: Action::Create,
+            path: path.to_owned(),
+            cid: Some(value),
+            prev: None,
+        }];
+        let checked = EventCheck::default().commit(&event);
+        assert_eq!(checked.is_ok(), accepted, "{checked:?}");
+    }
+}
+
+/// As long as may be, and a byte more.
+#[test]
+fn limits_are_what_they_say_they_are() {
+    // Two records of these lengths.
+    let commit = |lens: [usize; 2]| {
+        let (mut writer, _) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
+        let writes = ["a", "b"].map(|name| {
+            let len = lens[usize::from(name == "b")];
+            let bytes = vec![b'x'; len - 8];
+            let start = [
+                b"\xa1\x61a\x7a".as_slice(),
+                &u32::try_from(len - 8).unwrap().to_be_bytes(),
+            ];
+            Write::Create {
+                path: format!("app.bsky.feed.post/{name}"),
+                record: [start.concat(), bytes].concat().into(),
+            }
+        });
+        writer.write(&writes, &sign)
+    };
+    let slice_len = commit([999_990, 900_000]).unwrap().slice.len();
+    let rest = 900_000 + MAX_SLICE_LEN - slice_len;
+    let longest = commit([999_990, rest]).unwrap();
+    assert_eq!(longest.slice.len(), MAX_SLICE_LEN);
+    let longer = commit([999_990, rest + 1]);
+    assert!(matches!(longer, Err(WriteError::SliceTooLarge { len }) if len == MAX_SLICE_LEN + 1));
+    let longer = commit([MAX_RECORD_LEN + 1, 100_000]);
+    assert!(
+        matches!(longer, Err(WriteError::RecordTooLarge { len, .. }) if len == MAX_RECORD_LEN + 1)
+    );
+
+    let mut event = CommitEvent::new(&longest, 1, TIME);
+    EventCheck::default().commit(&event).unwrap();
+    event.blocks = [&*event.blocks, &[0]].concat().into();
+    let refused = EventCheck::default().commit(&event).unwrap_err();
+    let EventError::Invalid(fault) = refused else {
+        panic!("{refused}");
+    };
+    assert!(matches!(*fault, EventFault::BlocksTooLarge { len, .. } if len == MAX_SLICE_LEN + 1));
+
+    let largest = commit([MAX_RECORD_LEN, 100_000]).unwrap();
+    EventCheck::default()
+        .commit(&CommitEvent::new(&largest, 1, TIME))
+        .unwrap();
+
+    // And what is so long is not printed.
+    let event = CommitEvent::new(&largest, 1, TIME);
+    for text in [
+        format!("{largest:?}"),
+        format!("{event:?}"),
+        format!("{:?}", Frame::Commit(Box::new(event))),
+    ] {
+        assert!(
+            text.len() < 10_000 && text.contains(" bytes"),
+            "{}",
+            text.len()
+        );
     }
 }
 

@@ -34,6 +34,14 @@ fn refusal(text: &str) -> (usize, usize, String) {
     )
 }
 
+/// It would come back as a number.
+#[test]
+fn a_map_that_is_read_as_a_number_is_not_written() {
+    let value = ipld!({"a": {"$serde_json::private::Number": "7"}});
+    let error = serde_json::to_string(&Json(value)).unwrap_err().to_string();
+    assert!(error.ends_with("which is read as a number"), "{error}");
+}
+
 #[test]
 fn fields_are_put_in_the_order_of_dag_cbor() {
     let block = block_of(br#"{"aa": 1, "b": 2, "ab": {"": null}}"#);

@@ -36,6 +36,46 @@ fn the_published_empty_tree_is_a_repository_without_records() {
 }
 
 #[test]
+fn what_is_missing_is_told_once_to_who_reads_from_both_ends() {
+    let sample = SampleRepository::generate(3, 400);
+    let blocks = MemoryBlockStore::new();
+    blocks.put_many(&sample.blocks()).unwrap();
+    let (gone, _) = &sample.tree.nodes[sample.tree.nodes.len() / 3];
+    blocks.delete(gone).unwrap();
+    let repository = Repository::open(&blocks, &sample.commit.0).unwrap();
+    let all = repository.records().unwrap().count();
+    for from_front in 0..=all {
+        let mut records = repository.records().unwrap();
+        let front = records.by_ref().take(from_front).collect::<Vec<_>>();
+        let items = front.into_iter().chain(records.rev());
+        let (found, faults): (Vec<_>, Vec<_>) = items.partition(Result::is_ok);
+        assert_eq!(
+            (found.len() + faults.len(), faults.len()),
+            (all, 1),
+            "{from_front}"
+        );
+    }
+}
+
+#[test]
+fn a_fault_says_where_and_why_to_the_last_reason() {
+    let sample = SampleRepository::generate(7, 10);
+    let blocks = MemoryBlockStore::new();
+    blocks.put_many(&sample.blocks()).unwrap();
+    let mut commit = Commit::decode(&sample.commit.1).unwrap();
+    let no_node = dag_cbor_cid(b"\xa0");
+    commit.data = no_node;
+    blocks.put(&no_node, b"\xa0".as_slice().into()).unwrap();
+    blocks.put(&commit.cid(), commit.encode().into()).unwrap();
+    let repository = Repository::open(&blocks, &commit.cid()).unwrap();
+    let faults: Vec<String> = repository.faults().map(|fault| fault.to_string()).collect();
+    let expected = format!(
+        "all keys: block {no_node} is not a valid node: byte 0: a map of 0 fields, where 2 make it up"
+    );
+    assert_eq!(faults, [expected]);
+}
+
+#[test]
 fn a_whole_repository_gives_what_was_put_into_it_in_any_order_of_blocks() {
     let sample = SampleRepository::generate(11, 400);
     for car in [sample.car(), sample.shuffled_car(1), sample.shuffled_car(2)] {

@@ -1,5 +1,6 @@
 //! What became of a tree: its root, its new nodes, and those that it no longer has.
 
+use std::fmt;
 use std::sync::Arc;
 
 use blockstore_core::{Bytes, Cid, sha2_256};
@@ -12,7 +13,7 @@ use super::gathered::Top;
 
 /// What [`Tree::flush`] returns: all that a store has to learn of the changes since the tree
 /// was opened or flushed last.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Changes {
     /// The CID of the top node.
@@ -22,6 +23,16 @@ pub struct Changes {
     pub new: Vec<(Cid, Bytes)>,
     /// The nodes that it had and has no longer, each once, in no particular order.
     pub removed: Vec<Cid>,
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes")
+            .field("root", &self.root)
+            .field("new", &format_args!("{} nodes", self.new.len()))
+            .field("removed", &format_args!("{} nodes", self.removed.len()))
+            .finish()
+    }
 }
 
 impl<N> Tree<N> {

@@ -146,6 +146,8 @@ impl<S: BlockStore> Repository<S> {
         store: &T,
     ) -> Result<RepositorySummary, Error> {
         let mut options = *self.nodes().options();
+        // Also where the repository is trusted: what is new is checked here.
+        options.trusted = false;
         // The diff keeps nodes, and a few bytes can stand for long keys. No path is longer than this.
         options.limits.key_len = options.limits.key_len.min(MAX_PATH_LEN);
         let old = NodeStore::with_options(store, options);
@@ -160,39 +162,43 @@ impl<S: BlockStore> Repository<S> {
             paths.check(&operation.key)?;
             copied.records += 1;
         }
-        let new = self.difference(diff.clone())?.for_store();
-        self.check_edges(&new.difference.new)?;
-        for block in new {
+        let difference = self.difference(diff.clone())?.for_store();
+        check_edges(&new, &self.commit().data, &difference.difference.new)?;
+        for block in difference {
             block?;
         }
         put_all(self.difference(diff)?.for_store(), store)?;
         Ok(copied)
     }
+}
 
-    /// Checks that the subtrees that hang on nodes of `new` without being among them lie between
-    /// the keys beside them, where they may not have been before. If they are sound in themselves,
-    /// it takes their outermost nodes to know.
-    fn check_edges(&self, new: &HashSet<[u8; DIGEST_LEN]>) -> Result<(), Error> {
-        if node_digest(&self.commit().data).is_none_or(|root| !new.contains(root)) {
-            return Ok(());
+/// Checks that the subtrees that hang on nodes of `new` without being among them lie between
+/// the keys beside them, where they may not have been before. If they are sound in themselves,
+/// it takes their outermost nodes to know.
+fn check_edges<S: BlockStore>(
+    nodes: &NodeStore<S>,
+    root: &Cid,
+    new: &HashSet<[u8; DIGEST_LEN]>,
+) -> Result<(), Error> {
+    if node_digest(root).is_none_or(|root| !new.contains(root)) {
+        return Ok(());
+    }
+    let mut walker = NodeWalker::new(nodes, root)?;
+    loop {
+        if has_subtree_of(new, &walker) {
+            walker.go_down()?;
+            continue;
         }
-        let mut walker = self.walker()?;
-        loop {
-            if has_subtree_of(new, &walker) {
-                walker.go_down()?;
-                continue;
-            }
-            // As it goes down, the walker checks each node.
-            let mut edge = walker.clone();
-            while edge.go_down()? {}
-            let mut edge = walker.clone();
-            while edge.go_down()? {
-                while edge.go_right() {}
-            }
-            while !walker.go_right() {
-                if !walker.go_up() {
-                    return Ok(());
-                }
+        // As it goes down, the walker checks each node.
+        let mut edge = walker.clone();
+        while edge.go_down()? {}
+        let mut edge = walker.clone();
+        while edge.go_down()? {
+            while edge.go_right() {}
+        }
+        while !walker.go_right() {
+            if !walker.go_up() {
+                return Ok(());
             }
         }
     }
