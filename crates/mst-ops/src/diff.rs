@@ -13,7 +13,8 @@ use mst_node::{DIGEST_LEN, MixedHeights, Node, height_of};
 use smallvec::SmallVec;
 
 use crate::node_store::DigestKey;
-use crate::{EntryRef, Error, NodeStore, TreeFault, TreeNode, place};
+use crate::place::{self, Site};
+use crate::{EntryRef, Error, NodeStore, TreeFault, TreeNode};
 
 /// The difference between two trees: which nodes only one of them has, and, as an iterator in
 /// key order, the operations on records that lead from the first to the second.
@@ -233,11 +234,20 @@ impl<'s, S: BlockStore> Side<'s, S> {
             });
             let nodes: SmallVec<[_; TOGETHER]> = nodes.collect::<Result<_, _>>()?;
             for (link, node) in links.iter().zip(nodes) {
-                if let Some(slot) = *link {
-                    place::check_level(&node, height)?;
-                    place::check_order(&node, self.left_key(slot), self.right_key(slot))?;
+                match *link {
+                    Some(slot) => {
+                        let (left, right) = (self.left_key(slot), self.right_key(slot));
+                        place::check_site(
+                            &node,
+                            &Site {
+                                height,
+                                left,
+                                right,
+                            },
+                        )?;
+                    }
+                    None => place::check_bottom(&node, height)?,
                 }
-                place::check_bottom(&node, height)?;
                 // Where a node with keys comes again, they are not in order.
                 if node.is_empty() && !keyless.insert(DigestKey(*node.digest())) {
                     return Err(place::invalid(&node, TreeFault::Repeated));

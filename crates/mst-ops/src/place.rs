@@ -14,13 +14,6 @@ pub(crate) fn top_height(node: &TreeNode) -> Result<u8, Error> {
     }
 }
 
-/// Checks that `node`, below another, belongs on the level of height `expected`, and is there
-/// for something.
-pub(crate) fn check_level(node: &TreeNode, expected: u8) -> Result<(), Error> {
-    let fault = level_fault(node.key_height(), node.has_subtrees(), expected);
-    fault.map_or(Ok(()), |fault| Err(invalid(node, fault)))
-}
-
 fn level_fault(key_height: Option<u8>, has_subtrees: bool, expected: u8) -> Option<TreeFault> {
     match key_height {
         Some(found) if found != expected => Some(TreeFault::Height { expected, found }),

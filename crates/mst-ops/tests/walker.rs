@@ -14,8 +14,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use blockstore_core::{BlockStoreMut, Cid, MemoryBlockStore, dag_cbor_cid};
+use blockstore_core::{
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
+};
 use mst_node::{Node, height_of};
 use mst_ops::{EntryRef, Error, NodeStore, NodeStoreOptions, NodeWalker, VisitedNode, verify};
 use mst_testkit::{PUBLISHED_ROOTS, PUBLISHED_VALUE, SampleTree, build_tree, key_of_height};
@@ -595,6 +598,38 @@ fn skipping_subtrees_after_an_error_loses_no_node_beside_it() {
             assert_eq!(found, all, "gap at {at}");
         }
     }
+}
+
+/// What a look-up leaves in the cache stays there, whoever reads the whole tree through.
+#[test]
+fn reading_a_tree_through_leaves_the_cache_as_it_is() {
+    struct Counting(MemoryBlockStore, AtomicUsize);
+
+    impl BlockStore for Counting {
+        fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.get(cid)
+        }
+    }
+
+    let map = map_of(POOL.iter().cloned());
+    let (nodes, tree) = whole(&map);
+    let store = Counting(nodes.into_blocks(), AtomicUsize::new(0));
+    let nodes = NodeStore::new(store);
+    let reads = || nodes.blocks().1.swap(0, Ordering::Relaxed);
+    let all = tree.nodes.len();
+    let read_through = || {
+        assert_eq!(nodes.entries(&tree.root).unwrap().count(), map.len());
+        let walker = NodeWalker::new(&nodes, &tree.root).unwrap();
+        assert_eq!(walker.nodes().count(), all);
+        reads()
+    };
+    // The top node is looked up, and stays.
+    assert_eq!(read_through(), 1 + 2 * (all - 1));
+    assert_eq!(read_through(), 2 * (all - 1));
+    let get = || nodes.get(&tree.root, POOL[0].as_bytes()).unwrap();
+    assert!(get().is_some() && reads() > 0);
+    assert!(get().is_some() && reads() == 0);
 }
 
 #[test]

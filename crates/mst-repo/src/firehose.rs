@@ -217,6 +217,48 @@ impl CommitEvent {
     }
 }
 
+impl CommitEvent {
+    /// Makes a message of what came by another way than in a [`Frame`]: it tells of no operations and of
+    /// nothing before it, and the other fields are set afterwards. `blocks` is the CAR.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_repo::{CommitEvent, EventCheck, RepoOp};
+    /// # let key = |_: &[u8]| Ok([1; 64]);
+    /// # let store = blockstore_core::MemoryBlockStore::new();
+    /// # let (_, new) = mst_repo::Writer::create(&store, "did:plc:z72i7hdynmk6r22z27h6tvur", &key)?;
+    /// # let (commit, blocks) = (new.cid, new.slice);
+    /// # let (repo, rev) = (new.commit.did, new.commit.rev);
+    /// # let (ops, since, prev_data): (Vec<RepoOp>, _, _) = (Vec::new(), None, None);
+    ///
+    /// let mut event = CommitEvent::from_parts(repo, commit, rev, blocks);
+    /// event.ops = ops;
+    /// (event.since, event.prev_data) = (since, prev_data);
+    /// let checked = EventCheck::default().commit(&event)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_parts(
+        repo: impl Into<String>,
+        commit: Cid,
+        rev: impl Into<String>,
+        blocks: Bytes,
+    ) -> Self {
+        Self {
+            seq: 0,
+            repo: repo.into(),
+            commit,
+            rev: rev.into(),
+            since: None,
+            blocks,
+            ops: Vec::new(),
+            prev_data: None,
+            time: String::new(),
+            too_big: false,
+        }
+    }
+}
+
 impl Frame {
     /// Decodes the two DAG-CBOR objects, header and message, that one WebSocket frame holds.
     ///

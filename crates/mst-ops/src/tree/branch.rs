@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use blockstore_core::Cid;
 use mst_node::{DIGEST_LEN, Joint, Node};
 
-use crate::{Error, NodeSource, TreeNode, place};
+use crate::place::{self, Site};
+use crate::{Error, NodeSource, TreeNode};
 
 /// A node in memory.
 ///
@@ -91,22 +92,22 @@ impl Branch {
             .fetch(digest)?
             .ok_or_else(|| Error::missing_node(digest))?;
         let height = place::top_height(&node)?;
-        Self::from_store(node, height)
+        place::check_bottom(&node, height)?;
+        Ok(Self::from_store(node, height))
     }
 
     /// `node` below another, whose place there is sound.
-    fn from_store(node: TreeNode, height: u8) -> Result<Self, Error> {
+    fn from_store(node: TreeNode, height: u8) -> Self {
         let digest = OnceLock::from(*node.digest());
         let slots = node.len() + 1;
-        place::check_bottom(&node, height)?;
         let children = if height == 0 { 0 } else { slots };
-        Ok(Self {
+        Self {
             node: node.into_node(),
             height,
             children: (0..children).map(|_| Child::new()).collect(),
             digest,
             saved: true,
-        })
+        }
     }
 
     /// Whether there is nothing in it: neither entry nor subtree.
@@ -273,9 +274,13 @@ impl<'t> View<'t> {
             };
             let height = branch.height - 1;
             // Also where trees are trusted: what follows relies on it.
-            place::check_level(&node, height)?;
-            place::check_order(&node, key_of(left), key_of(right))?;
-            let loaded = Arc::new(Branch::from_store(node, height)?);
+            let site = Site {
+                height,
+                left: key_of(left),
+                right: key_of(right),
+            };
+            place::check_site(&node, &site)?;
+            let loaded = Arc::new(Branch::from_store(node, height));
             child.get_or_init(|| loaded)
         };
         Ok(Some(Self {
