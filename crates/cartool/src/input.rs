@@ -5,12 +5,13 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, CarReader, Cid,
+    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, CarReader, Cid, Commit,
     NodeStoreOptions, SqliteBlockStore, StoreError, Verify, mst_repo,
 };
 
 use crate::cli::Source;
 use crate::failure::Failure;
+use crate::quote::Harmless;
 use crate::report::Report;
 use crate::{database, slice};
 
@@ -124,7 +125,19 @@ pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repos
     refuse_choice(source)?;
     let bytes = Bytes::from(read_whole(&source.file).map_err(input)?);
     let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());
-    let Some(commit) = car.roots().first().copied() else {
+    let named = car.roots().first().copied();
+    let commit = if let Some(commit) = named.filter(|named| commit_at(&car, named).is_some()) {
+        commit
+    } else if let Some((commit, last)) = last_commit(&car) {
+        let (did, rev) = (Harmless(&last.did), &last.rev);
+        report.note(&format_args!(
+            "the header names no commit that is there; the last of those that are is of {did}, rev {rev}"
+        ));
+        commit
+    } else if let Some(commit) = named {
+        // What is wrong with it is said by who opens the repository.
+        commit
+    } else {
         // There is none, or the header is damaged.
         let header = CarReader::new(&*bytes);
         return Err(header.err().unwrap_or(CarError::NoRoot).into());
@@ -136,6 +149,18 @@ pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repos
         }
     }
     Ok(open_at(Blocks::Car(car), &commit)?)
+}
+
+/// The commit that the block `cid` is, if it is there and is one.
+fn commit_at(car: &CarBlockStore, cid: &Cid) -> Option<Commit> {
+    Commit::decode(&car.get(cid).ok()??).ok()
+}
+
+/// Looks for the last commit among the blocks.
+fn last_commit(car: &CarBlockStore) -> Option<(Cid, Commit)> {
+    let commit = |cid: Cid| Some((cid, commit_at(car, &cid)?));
+    let commits = car.cids().flatten().filter_map(commit);
+    commits.max_by(|(_, one), (_, other)| one.rev.cmp(&other.rev))
 }
 
 /// Reads the file at `path`, or standard input if that is `-`, to its end.

@@ -44,6 +44,28 @@ fn what_can_be_reached_is_a_whole_repository_again() {
 }
 
 #[test]
+fn a_damaged_header_costs_no_record() {
+    let sample = SampleRepository::generate(93, 100);
+    let folder = Folder::new();
+    let commit = commit_of(&sample.car());
+    let note = format!(
+        "the header names no commit that is there; the last of those that are is of {}, rev {}\n",
+        commit.did, commit.rev
+    );
+    let header_len = 59;
+    for at in 0..header_len {
+        let mut car = sample.shuffled_car(1);
+        car[at] ^= 0x11;
+        let run = folder.run(&["salvage", "-", "-o", "-"], &car);
+        assert!(run.raw_out == sample.car(), "{at}: {}", run.err);
+        // A header that names another root is one like any other.
+        assert!(run.code < 2 && run.err.contains(&note), "{at}: {}", run.err);
+    }
+    let run = folder.run(&["salvage", "-", "-o", "-"], &sample.car()[header_len..]);
+    assert!(run.code == 1 && run.raw_out == sample.car(), "{}", run.err);
+}
+
+#[test]
 fn where_nothing_is_lost_the_commit_stays() {
     let sample = SampleRepository::generate(92, 100);
     let folder = Folder::new();
