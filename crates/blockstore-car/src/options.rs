@@ -27,9 +27,9 @@ pub enum Verify {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CarOptions {
-    /// When blocks are checked. The default, `None`, is not [`Verify::Never`]: it checks each block once between the
-    /// bytes and the caller: bytes in memory when they are opened, for they stay what they
-    /// are; a file when a block is read from it, for it may change.
+    /// When blocks are checked. The default, `None`, is not [`Verify::Never`]: it checks each block
+    /// once between the bytes and the caller, bytes in memory when they are opened, for they stay what
+    /// they are, and a file when a block is read from it, for it may change.
     pub verify: Option<Verify>,
     /// Longest header, in bytes; 1 MiB by default.
     pub header_len: u32,

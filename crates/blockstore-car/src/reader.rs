@@ -51,7 +51,7 @@ use crate::{CarDecoder, CarError, CarOptions, Decoded};
 /// # let car = writer.finish()?;
 /// let store = MemoryBlockStore::new();
 /// let blocks = CarReader::new(car.as_slice())?
-///     .filter(|block| !block.as_ref().is_ok_and(|block| !block.verified))
+///     .filter(|block| !matches!(block, Ok(block) if !block.verified))
 ///     .map(|block| match block {
 ///         Ok(block) => Ok((block.cid, block.bytes)),
 ///         Err(error) => Err(StoreError::backend(error)),

@@ -127,11 +127,13 @@ impl CarBlockStore {
     ///
     /// Where it cannot be told any more where a section begins, it goes on at the next that has a
     /// length, a CID and a block that belong together; the CID as atproto has them (version 1, a codec of
-    /// one byte, sha2-256). So among such sections a byte that is wrong costs the one that
-    /// it is in, and no other. Sections are held to the length of [`CarOptions::default`]. A CAR that was cut off is what comes before; and of one whose header is
-    /// damaged, the [`roots`](Self::roots) are not known. A block that is not what its CID names is an
-    /// error when it is asked for. In a CAR that was made for it to take long, it stops looking, and goes
-    /// by the lengths.
+    /// one byte, sha2-256). So among such sections a byte that is wrong costs the one that it is in, and
+    /// no other. Sections are held to the length of [`CarOptions::default`].
+    ///
+    /// A CAR that was cut off is what comes before; and of one whose header is damaged, the
+    /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). A block that is not what its CID
+    /// names is an error when it is asked for. In a CAR that was made for it to take long, it stops
+    /// looking, and goes by the lengths.
     ///
     /// # Examples
     ///

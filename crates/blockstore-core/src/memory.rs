@@ -13,10 +13,11 @@ use crate::{BlockStore, BlockStoreMut, SHA2_256, StoreError, check_block, is_ver
 
 /// A store that keeps its blocks in memory, and can be shared between threads.
 ///
-/// Each block is checked as it comes in, so [`get`](BlockStore::get) costs a look-up and
-/// no hash. It is kept as it is given: a [`Bytes`] that is a slice of something larger, of a CAR in memory
-/// perhaps, keeps all of that ([`Bytes::copy_from_slice`] does not). Only blocks whose CID can be verified (sha2-256) are taken. `put_many` keeps
-/// all of its blocks or none.
+/// Each block is checked as it comes in, so [`get`](BlockStore::get) costs a look-up and no hash. Only
+/// blocks whose CID can be verified (sha2-256) are taken. `put_many` keeps all of its blocks or none.
+///
+/// A block is kept as it is given: a [`Bytes`] that is a slice of something larger, of a CAR in memory
+/// perhaps, keeps all of that ([`Bytes::copy_from_slice`] does not).
 ///
 /// # Examples
 ///

@@ -236,15 +236,12 @@ impl<'s, S: BlockStore> Side<'s, S> {
             for (link, node) in links.iter().zip(nodes) {
                 match *link {
                     Some(slot) => {
-                        let (left, right) = (self.left_key(slot), self.right_key(slot));
-                        place::check_site(
-                            &node,
-                            &Site {
-                                height,
-                                left,
-                                right,
-                            },
-                        )?;
+                        let site = Site {
+                            height,
+                            left: self.left_key(slot),
+                            right: self.right_key(slot),
+                        };
+                        place::check_site(&node, &site)?;
                     }
                     None => place::check_bottom(&node, height)?,
                 }
