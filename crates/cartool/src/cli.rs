@@ -621,7 +621,7 @@ pub(crate) struct CommitArgs {
 /// stays as it was.
 ///
 /// Of a CAR that was cut off, or has wrong bytes in it, what is whole is used: one wrong byte costs
-/// one block, but for the header, which names the commit.
+/// one block. Where the commit that the header names is lost, it goes on from the last that is there.
 /// Records under keys that are not repository paths are lost. What no node leads to any more, in
 /// a part of the tree whose top is missing, is not looked for.
 #[derive(Debug, Args)]

@@ -5,14 +5,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, CarReader, Cid, Commit,
-    NodeStoreOptions, SqliteBlockStore, StoreError, Verify, mst_repo,
+    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, Cid, NodeStoreOptions,
+    SqliteBlockStore, StoreError, Verify, mst_repo,
 };
 
 use crate::cli::Source;
 use crate::failure::Failure;
-use crate::quote::Harmless;
-use crate::report::Report;
 use crate::{database, slice};
 
 /// A repository, and where it lies.
@@ -110,59 +108,6 @@ pub(crate) fn open_blocks_of(source: &Source, is_database: bool) -> Result<Opene
     })
 }
 
-/// Opens the repository that `source` names, also if the CAR is wrong somewhere or was cut off: then
-/// what is left of it is used, and what is wrong reported. It is read into memory for that.
-pub(crate) fn open_damaged(source: &Source, report: &mut Report) -> Result<Repository, Failure> {
-    let input = |error: std::io::Error| Failure::Input(error.into());
-    let is_file =
-        source.file != Path::new("-") && std::fs::metadata(&source.file).map_err(input)?.is_file();
-    if is_file {
-        match open(source) {
-            Err(Failure::Invalid(_)) if !database::is_at(&source.file)? => {}
-            opened => return opened,
-        }
-    }
-    refuse_choice(source)?;
-    let bytes = Bytes::from(read_whole(&source.file).map_err(input)?);
-    let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());
-    let named = car.roots().first().copied();
-    let commit = if let Some(commit) = named.filter(|named| commit_at(&car, named).is_some()) {
-        commit
-    } else if let Some((commit, last)) = last_commit(&car) {
-        let (did, rev) = (Harmless(&last.did), &last.rev);
-        report.note(&format_args!(
-            "the header names no commit that is there; the last of those that are is of {did}, rev {rev}"
-        ));
-        commit
-    } else if let Some(commit) = named {
-        // What is wrong with it is said by who opens the repository.
-        commit
-    } else {
-        // There is none, or the header is damaged.
-        let header = CarReader::new(&*bytes);
-        return Err(header.err().unwrap_or(CarError::NoRoot).into());
-    };
-    for fault in faults {
-        // Of a bad block it is said in its place what it was.
-        if !is_bad_block(&fault) {
-            report.fault(&format_args!("{fault}; what can be read beside it is used"));
-        }
-    }
-    Ok(open_at(Blocks::Car(car), &commit)?)
-}
-
-/// The commit that the block `cid` is, if it is there and is one.
-fn commit_at(car: &CarBlockStore, cid: &Cid) -> Option<Commit> {
-    Commit::decode(&car.get(cid).ok()??).ok()
-}
-
-/// Looks for the last commit among the blocks.
-fn last_commit(car: &CarBlockStore) -> Option<(Cid, Commit)> {
-    let commit = |cid: Cid| Some((cid, commit_at(car, &cid)?));
-    let commits = car.cids().flatten().filter_map(commit);
-    commits.max_by(|(_, one), (_, other)| one.rev.cmp(&other.rev))
-}
-
 /// Reads the file at `path`, or standard input if that is `-`, to its end.
 pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     if path != Path::new("-") {
@@ -173,17 +118,7 @@ pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn is_bad_block(fault: &CarError) -> bool {
-    matches!(
-        fault,
-        CarError::Invalid {
-            fault: CarFault::HashMismatch(_),
-            ..
-        }
-    )
-}
-
-fn refuse_choice(source: &Source) -> Result<(), Failure> {
+pub(crate) fn refuse_choice(source: &Source) -> Result<(), Failure> {
     if source.repo.is_some() {
         let what = "--repo chooses from a database, and this is a CAR, of one repository";
         return Err(Failure::Usage(what.to_owned()));

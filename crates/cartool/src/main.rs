@@ -8,6 +8,7 @@
 mod cli;
 mod commit;
 mod compact;
+mod damaged;
 mod database;
 mod diff;
 mod distinct;

@@ -3,20 +3,24 @@
 use atproto_mst::{Salvaged, TreeBuilder};
 
 use crate::cli::SalvageArgs;
+use crate::damaged::{self, Left};
+use crate::edit;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::quote::Counted;
 use crate::report::Report;
-use crate::{edit, input};
 
 pub(crate) fn run(
     args: &SalvageArgs,
     out: &mut Output,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let repository = input::open_damaged(&args.source, report)?;
+    let Left {
+        repository,
+        is_named,
+    } = damaged::open(&args.source, report)?;
     report.show(Progress::of_silent_work(repository.blocks().count()));
     let mut nodes = Vec::new();
     let mut tree = TreeBuilder::new(|cid, block| {
@@ -45,8 +49,9 @@ pub(crate) fn run(
     }
     let outcome = edit::write(&repository, &root, &nodes, &args.output, out, report)?;
 
-    let lost = match faults {
-        0 => "nothing was lost",
+    let lost = match (faults, is_named) {
+        (0, true) => "nothing was lost",
+        (0, false) => "of this commit nothing was lost",
         _ => "those that the faults concern are lost",
     };
     report.note(&format_args!("saved {records}; {lost}"));

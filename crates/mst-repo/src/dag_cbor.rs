@@ -363,7 +363,7 @@ impl From<InvalidDagCbor> for Refusal {
 }
 
 /// As deep as `serde_ipld_dagcbor` goes.
-pub(crate) const DECODED_DEPTH: usize = 128;
+pub(crate) const DECODED_DEPTH: usize = 127;
 
 /// Checks that `block` is DAG-CBOR, of no more than `max_items` items: values, and the keys of maps.
 ///

@@ -86,7 +86,7 @@ pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, Invali
 }
 
 /// Returns whether `block` is what a record must be: a map in canonical DAG-CBOR, without
-/// floating-point numbers, integers of 64 bits with a sign, nothing more than 128 levels deep, and
+/// floating-point numbers, integers of 64 bits with a sign, nothing more than 127 levels deep, and
 /// no more than 131,072 items in all. Whether it fits its lexicon is another question, and so is
 /// whether it has a `$type` and its blobs are such.
 ///
@@ -145,7 +145,7 @@ const MAX_RECORD_ITEMS: usize = 131_072;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRecord {
-    /// It is not DAG-CBOR of at most 128 levels, or not of the type that was asked for, for
+    /// It is not DAG-CBOR of at most 127 levels, or not of the type that was asked for, for
     /// the reason that the text gives.
     #[error("it cannot be decoded: {0}")]
     Decode(String),

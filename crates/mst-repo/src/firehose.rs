@@ -242,7 +242,7 @@ impl CommitEvent {
         repo: impl Into<String>,
         commit: Cid,
         rev: impl Into<String>,
-        blocks: Bytes,
+        blocks: impl Into<Bytes>,
     ) -> Self {
         Self {
             seq: 0,
@@ -250,7 +250,7 @@ impl CommitEvent {
             commit,
             rev: rev.into(),
             since: None,
-            blocks,
+            blocks: blocks.into(),
             ops: Vec::new(),
             prev_data: None,
             time: String::new(),

@@ -224,10 +224,26 @@ fn json_can_be_part_of_what_serde_looks_at_twice() {
 }
 
 #[test]
-fn records_are_128_levels_deep_at_most() {
-    let nested = |depth: usize| [b"\xa1\x61a".as_slice(), &vec![0x81; depth - 2], b"\x80"].concat();
-    assert!(is_record(&nested(128)) && decode_record::<Ipld>(&nested(128)).is_ok());
-    assert!(!is_record(&nested(129)) && decode_record::<Ipld>(&nested(129)).is_err());
+fn what_is_a_record_can_be_decoded_however_deep_it_is() {
+    for inner in [
+        b"\x80".as_slice(),
+        b"\x81\x01",
+        b"\xa0",
+        b"\xa1\x61a\x61b",
+        b"\x81\x41a",
+    ] {
+        for (depth, accepted) in [(126, true), (127, true), (128, false), (129, false)] {
+            let block = [b"\xa1\x61a".as_slice(), &vec![0x81; depth - 2], inner].concat();
+            assert_eq!(is_record(&block), accepted, "{inner:?} {depth}");
+            let decoded = decode_record::<Ipld>(&block);
+            let json = decode_record::<Json>(&block);
+            assert_eq!(
+                (decoded.is_ok(), json.is_ok()),
+                (accepted, accepted),
+                "{inner:?} {depth}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What is left of damaged repositories: all of it, whole, and never as if nothing were lost.
 
-use atproto_mst::Node;
+use atproto_mst::{Bytes, Cid, Node};
 use mst_testkit::SampleRepository;
 
-use crate::support::{Folder, car_damaged_at, car_without, commit_of, rebuilt, repository_of_key};
+use crate::support::{
+    Folder, at_rev, car_damaged_at, car_without, commit_of, rebuilt, repository_of_key,
+};
 
 #[test]
 fn what_can_be_reached_is_a_whole_repository_again() {
@@ -48,8 +50,9 @@ fn a_damaged_header_costs_no_record() {
     let sample = SampleRepository::generate(93, 100);
     let folder = Folder::new();
     let commit = commit_of(&sample.car());
-    let note = format!(
-        "the header names no commit that is there; the last of those that are is of {}, rev {}\n",
+    let found = format!(
+        "the header names no commit that is there; of those that are the last is of {}, rev {}, and \
+         is used\n",
         commit.did, commit.rev
     );
     let header_len = 59;
@@ -58,11 +61,46 @@ fn a_damaged_header_costs_no_record() {
         car[at] ^= 0x11;
         let run = folder.run(&["salvage", "-", "-o", "-"], &car);
         assert!(run.raw_out == sample.car(), "{at}: {}", run.err);
-        // A header that names another root is one like any other.
-        assert!(run.code < 2 && run.err.contains(&note), "{at}: {}", run.err);
+        assert!(
+            run.code == 1 && run.err.contains(&found),
+            "{at}: {}",
+            run.err
+        );
     }
     let run = folder.run(&["salvage", "-", "-o", "-"], &sample.car()[header_len..]);
     assert!(run.code == 1 && run.raw_out == sample.car(), "{}", run.err);
+}
+
+/// An earlier commit may be there as well, and a record may be made to look like a later one.
+#[test]
+fn an_earlier_commit_is_not_taken_for_all_and_a_record_for_none() {
+    let old = SampleRepository::generate(94, 60);
+    let mut new = old.clone();
+    let mut other = commit_of(&old.car());
+    other.rev = "3zzzzzzzzzzzz".to_owned();
+    let record = (other.cid(), Bytes::from(other.encode()));
+    new.paths
+        .insert("com.example.commit/1".to_owned(), record.0);
+    new.records.insert(record.0, record.1);
+    let new = at_rev(&new, "3yyyyyyyyyyyy");
+    let folder = Folder::new();
+    let blocks = |without: Option<Cid>| {
+        let mut blocks = [old.blocks(), new.blocks()].concat();
+        blocks.retain(|(cid, _)| Some(*cid) != without);
+        new.car_of(&blocks)
+    };
+    let mut car = blocks(None);
+    car[0] ^= 1;
+    let run = folder.run(&["salvage", "-", "-o", "-"], &car);
+    assert!(run.code == 1 && run.raw_out == new.car(), "{}", run.err);
+
+    let run = folder.run(&["salvage", "-", "-o", "-"], &blocks(Some(new.commit.0)));
+    assert!(run.code == 1 && run.raw_out == old.car(), "{}", run.err);
+    assert!(
+        run.err.contains("; of this commit nothing was lost\n"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]

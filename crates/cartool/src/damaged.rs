@@ -1,0 +1,108 @@
+//! From the name of a damaged file to what is left of the repository in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use atproto_mst::{
+    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarReader, Cid, Commit, Node,
+};
+
+use crate::cli::Source;
+use crate::database;
+use crate::failure::Failure;
+use crate::input::{self, Blocks, Repository};
+use crate::quote::Harmless;
+use crate::report::Report;
+
+/// What is left of a repository.
+pub(crate) struct Left {
+    pub(crate) repository: Repository,
+    /// Whether it is at the commit that the file names.
+    pub(crate) is_named: bool,
+}
+
+/// Opens the repository that `source` names, also if the CAR is wrong somewhere or was cut off: then
+/// what is left of it is used, and what is wrong reported. It is read into memory for that.
+pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure> {
+    let named = |repository| Left {
+        repository,
+        is_named: true,
+    };
+    let input = |error: std::io::Error| Failure::Input(error.into());
+    let is_file =
+        source.file != Path::new("-") && fs::metadata(&source.file).map_err(input)?.is_file();
+    if is_file {
+        match input::open(source) {
+            Err(Failure::Invalid(_)) if !database::is_at(&source.file)? => {}
+            opened => return opened.map(named),
+        }
+    }
+    input::refuse_choice(source)?;
+    let bytes = Bytes::from(input::read_whole(&source.file).map_err(input)?);
+    let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());
+    for fault in faults {
+        // Of a bad block it is said in its place what it was.
+        if !is_bad_block(&fault) {
+            report.fault(&format_args!("{fault}; what can be read beside it is used"));
+        }
+    }
+    let root = car.roots().first().copied();
+    if let Some(root) = root.filter(|root| commit_at(&car, root).is_some()) {
+        let repository = input::open_at(Blocks::Car(car), &root)?;
+        return Ok(named(repository));
+    }
+    if let Some((cid, commit)) = last_commit(&car) {
+        let (did, rev) = (Harmless(&commit.did), &commit.rev);
+        report.fault(&format_args!(
+            "the header names no commit that is there; of those that are the last is of {did}, \
+             rev {rev}, and is used"
+        ));
+        return Ok(Left {
+            repository: input::open_at(Blocks::Car(car), &cid)?,
+            is_named: false,
+        });
+    }
+    let Some(root) = root else {
+        // The header is damaged, or names none.
+        let header = CarReader::new(&*bytes);
+        return Err(header.err().unwrap_or(CarError::NoRoot).into());
+    };
+    // This says what is wrong with it.
+    Ok(named(input::open_at(Blocks::Car(car), &root)?))
+}
+
+fn is_bad_block(fault: &CarError) -> bool {
+    matches!(
+        fault,
+        CarError::Invalid {
+            fault: CarFault::HashMismatch(_),
+            ..
+        }
+    )
+}
+
+/// The commit that the block `cid` is, if it is there and is one.
+fn commit_at(car: &CarBlockStore, cid: &Cid) -> Option<Commit> {
+    Commit::decode(&car.get(cid).ok()??).ok()
+}
+
+/// Looks for the last commit among the blocks. A record may be one too, of whatever revision; such are
+/// left out, unless there are no others.
+fn last_commit(car: &CarBlockStore) -> Option<(Cid, Commit)> {
+    let commit = |cid: Cid| Some((cid, commit_at(car, &cid)?));
+    let all: BTreeMap<Cid, Commit> = car.cids().flatten().filter_map(commit).collect();
+    let mut commits = all.clone();
+    if all.len() > 1 {
+        for cid in car.cids().flatten() {
+            let block = car.get(&cid).ok().flatten();
+            let node = block.and_then(|block| Node::decode(&block).ok());
+            for entry in node.iter().flat_map(Node::entries) {
+                commits.remove(&entry.value());
+            }
+        }
+    }
+    let commits = if commits.is_empty() { all } else { commits };
+    let by_rev = |(_, one): &(_, Commit), (_, other): &(_, Commit)| one.rev.cmp(&other.rev);
+    commits.into_iter().max_by(by_rev)
+}
