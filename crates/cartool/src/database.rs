@@ -8,7 +8,7 @@ use std::time::Duration;
 use atproto_mst::blockstore_sqlite::rusqlite::{Connection, OpenFlags};
 use atproto_mst::{
     Access, BlockStore, Cid, Commit, SqliteBlockStore, SqliteError, SqliteOptions, SqliteSnapshot,
-    SqliteTransaction, StoreError,
+    SqliteTransaction, StoreError, is_did,
 };
 
 use crate::cli::Source;
@@ -193,7 +193,7 @@ pub(crate) fn choose(
     {
         return Ok((wanted.to_owned(), head));
     }
-    let heads = database.heads()?;
+    let heads = repositories(database.heads()?);
     match (wanted, &heads[..]) {
         (_, []) => Err(none()),
         (None, [head]) => Ok(head.clone()),
@@ -211,6 +211,13 @@ pub(crate) fn choose(
             )))
         }
     }
+}
+
+/// Those of `heads` that are named for a repository. Others keep what somebody may still want, such as
+/// the trees of earlier revisions.
+pub(crate) fn repositories(mut heads: Vec<(String, Cid)>) -> Vec<(String, Cid)> {
+    heads.retain(|(name, _)| is_did(name));
+    heads
 }
 
 /// Refuses a head that is the commit of another repository than it is named for.

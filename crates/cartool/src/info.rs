@@ -40,7 +40,7 @@ pub(crate) fn run(args: &InfoArgs, out: &mut Output, report: &mut Report) -> Res
     let file = &args.source.file;
     if args.source.repo.is_none() && database::is_at(file)? {
         let database = database::open_all_for_reading(file)?;
-        let heads = database.heads()?;
+        let heads = database::repositories(database.heads()?);
         if heads.len() > 1 {
             return repositories::list(&database, &heads, args.json, out, report);
         }

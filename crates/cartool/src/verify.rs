@@ -50,7 +50,7 @@ fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Resul
         return Err(Failure::Usage(what));
     }
     let database = database::open_all_for_reading(file)?;
-    let heads = database.heads()?;
+    let heads = database::repositories(database.heads()?);
     if heads.is_empty() {
         return Err(database::none());
     }

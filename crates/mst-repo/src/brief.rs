@@ -1,4 +1,4 @@
-//! What is long, for debugging: how long it is, as nobody reads a megabyte of numbers.
+//! What may be long, for people: how long it is, or how it begins, as nobody reads a megabyte.
 
 use std::fmt;
 
@@ -19,5 +19,21 @@ impl fmt::Debug for Len<'_> {
 impl<T> fmt::Debug for Count<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} items", self.0.len())
+    }
+}
+
+/// Text, in quotation marks.
+pub(crate) struct Quoted<'t>(pub(crate) &'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More than anything in its place has, but for a few paths.
+        const SHOWN: usize = 300;
+        let shown = self.0.floor_char_boundary(SHOWN);
+        let (start, rest) = self.0.split_at(shown);
+        match rest.len() {
+            0 => write!(f, "{start:?}"),
+            more => write!(f, "{start:?} (and {more} bytes more)"),
+        }
     }
 }

@@ -6,6 +6,7 @@ use blockstore_core::{Cid, dag_cbor_cid};
 use ipld_core::ipld::Ipld;
 use mst_node::node_digest;
 
+use crate::brief::Quoted;
 use crate::dag_cbor::{self, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::{encode, holds_float};
@@ -261,13 +262,13 @@ pub enum InvalidCommit {
         found: u64,
     },
     /// The field `did` is not a DID.
-    #[error("{found:?} is not a DID")]
+    #[error("{} is not a DID", Quoted(found))]
     Did {
         /// What it is.
         found: String,
     },
     /// The field `rev` is not a TID.
-    #[error("the revision {found:?} is not a TID")]
+    #[error("the revision {} is not a TID", Quoted(found))]
     Rev {
         /// What it is.
         found: String,

@@ -2,6 +2,7 @@
 
 use blockstore_core::{Cid, StoreError};
 
+use crate::brief::Quoted;
 use crate::{InvalidCommit, InvalidNsid, InvalidPath};
 
 /// Why a question about a repository has no answer.
@@ -26,7 +27,7 @@ pub enum Error {
     #[error(transparent)]
     Tree(mst_ops::Error),
     /// A key of the tree, or what was asked for, is not the path of a record.
-    #[error("{key:?} is not a repository path")]
+    #[error("{} is not a repository path", Quoted(key))]
     InvalidPath {
         /// The key, with what is not UTF-8 replaced.
         key: String,
@@ -34,7 +35,7 @@ pub enum Error {
         source: Box<InvalidPath>,
     },
     /// The name of a collection that was asked for is none.
-    #[error("{collection:?} is not the name of a collection")]
+    #[error("{} is not the name of a collection", Quoted(collection))]
     InvalidCollection {
         /// What was asked for.
         collection: String,

@@ -6,6 +6,7 @@ use blockstore_car::{CarBlockStore, CarError};
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
+use crate::brief::Quoted;
 use crate::commit::checked_link;
 use crate::{
     Action, Commit, CommitEvent, Error, InvalidCommit, InvalidPath, InvalidTid, MAX_OPERATIONS,
@@ -226,7 +227,11 @@ pub enum EventFault {
     #[error("its commit is not valid")]
     Commit(#[source] InvalidCommit),
     /// The message, or who asked for the repository, says something else than the signed commit.
-    #[error("`{field}` is {commit:?} in the commit, not {message:?}")]
+    #[error(
+        "`{field}` is {} in the commit, not {}",
+        Quoted(commit),
+        Quoted(message)
+    )]
     Mismatch {
         /// The field of the message.
         field: &'static str,
@@ -249,7 +254,10 @@ pub enum EventFault {
         rev: Tid,
     },
     /// The revision that it follows is not before its own, or is no TID.
-    #[error("it follows revision {since:?}, which is not before its own, {rev}")]
+    #[error(
+        "it follows revision {}, which is not before its own, {rev}",
+        Quoted(since)
+    )]
     Since {
         /// Its own revision.
         rev: Tid,
@@ -257,7 +265,7 @@ pub enum EventFault {
         since: String,
     },
     /// The path of an operation is none.
-    #[error("{path:?} is not a repository path")]
+    #[error("{} is not a repository path", Quoted(path))]
     Path {
         /// The path.
         path: String,

@@ -6,7 +6,7 @@ use std::fmt;
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
 
-use crate::brief::Len;
+use crate::brief::{Len, Quoted};
 use crate::dag_cbor::{self, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::encode;
@@ -567,7 +567,7 @@ pub enum InvalidFrame {
         wanted: &'static str,
     },
     /// An operation is none of `create`, `update`, `delete`.
-    #[error("{found:?} is not an action")]
+    #[error("{} is not an action", Quoted(found))]
     Action {
         /// What it is.
         found: String,

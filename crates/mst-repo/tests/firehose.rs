@@ -90,6 +90,33 @@ fn a_history_goes_through_frames_and_checks_and_ends_in_the_right_state() {
     }
 }
 
+/// Whoever logs what was refused logs what a stranger has sent.
+#[test]
+fn what_is_said_about_a_message_is_short() {
+    let long = || "\u{e9}".repeat(1_000_000);
+    let changes: [fn(&mut CommitEvent, String); 4] = [
+        |event, long| event.ops[0].path = long,
+        |event, long| event.since = Some(long),
+        |event, long| event.repo = long,
+        |event, long| event.rev = long,
+    ];
+    for change in changes {
+        let mut event = history(1).remove(1);
+        change(&mut event, long());
+        let error = EventCheck::default().commit(&event).unwrap_err();
+        let (mut text, mut reason) = (error.to_string(), std::error::Error::source(&error));
+        while let Some(error) = reason {
+            text = format!("{text}: {error}");
+            reason = error.source();
+        }
+        assert!(
+            text.len() < 1_000 && text.contains(" bytes more"),
+            "{}",
+            text.len()
+        );
+    }
+}
+
 /// A few bytes can stand for long keys.
 #[test]
 fn a_tree_with_a_key_that_is_longer_than_a_path_is_refused() {

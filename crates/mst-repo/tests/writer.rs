@@ -78,7 +78,7 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
         WriteError::Repository(Error::InvalidPath { .. })
     ));
     let nested =
-        |levels: usize| [b"\xa1\x61n".as_slice(), &vec![0x81; levels - 1], b"\x80"].concat();
+        |levels: usize| [b"\xa1\x61n".as_slice(), &vec![0x81; levels - 2], b"\x80"].concat();
     // An array, a map with a float, a map cut off, a map in another spelling, integers beyond
     // those of the data model, one level too many.
     for bad in [
