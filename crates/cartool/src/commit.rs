@@ -94,9 +94,8 @@ fn in_place(
         database::check_name(&name, &writer.commit().did)?;
         let new = write(&mut writer, writes, key)?;
         transaction.put_many(&new.new_blocks)?;
-        transaction.set_head(&name, &new.cid)?;
         let new_cids = new.new_blocks.iter().map(|(cid, _)| cid);
-        database::check_there(transaction, &name, &new.cid, new_cids)?;
+        database::set_head(transaction, &name, &new.cid, new_cids)?;
         // What of it can fail, fails before the commit is there.
         let slice = Slice::prepare(args, &new)?;
         Ok::<_, Failure>((new, slice))

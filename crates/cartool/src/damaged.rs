@@ -1,6 +1,6 @@
 //! From the name of a damaged file to what is left of the repository in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -25,17 +25,18 @@ pub(crate) struct Left {
 /// Opens the repository that `source` names, also if the CAR is wrong somewhere or was cut off: then
 /// what is left of it is used, and what is wrong reported. It is read into memory for that.
 pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure> {
-    let named = |repository| Left {
-        repository,
-        is_named: true,
-    };
     let input = |error: std::io::Error| Failure::Input(error.into());
     let is_file =
         source.file != Path::new("-") && fs::metadata(&source.file).map_err(input)?.is_file();
     if is_file {
         match input::open(source) {
             Err(Failure::Invalid(_)) if !database::is_at(&source.file)? => {}
-            opened => return opened.map(named),
+            opened => {
+                return Ok(Left {
+                    repository: opened?,
+                    is_named: true,
+                });
+            }
         }
     }
     input::refuse_choice(source)?;
@@ -48,28 +49,28 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
         }
     }
     let root = car.roots().first().copied();
-    if let Some(root) = root.filter(|root| commit_at(&car, root).is_some()) {
-        let repository = input::open_at(Blocks::Car(car), &root)?;
-        return Ok(named(repository));
-    }
-    if let Some((cid, commit)) = last_commit(&car) {
+    let is_commit = |root: &Cid| commit_at(&car, root).is_some();
+    let (commit, is_named) = if let Some(root) = root.filter(is_commit) {
+        (root, true)
+    } else if let Some((cid, commit)) = last_commit(&car) {
         let (did, rev) = (Harmless(&commit.did), &commit.rev);
         report.fault(&format_args!(
             "the header names no commit that is there; of those that are the last is of {did}, \
              rev {rev}, and is used"
         ));
-        return Ok(Left {
-            repository: input::open_at(Blocks::Car(car), &cid)?,
-            is_named: false,
-        });
-    }
-    let Some(root) = root else {
+        (cid, false)
+    } else if let Some(root) = root {
+        // Opening it says what is wrong with it.
+        (root, true)
+    } else {
         // The header is damaged, or names none.
         let header = CarReader::new(&*bytes);
         return Err(header.err().unwrap_or(CarError::NoRoot).into());
     };
-    // This says what is wrong with it.
-    Ok(named(input::open_at(Blocks::Car(car), &root)?))
+    Ok(Left {
+        repository: input::open_at(Blocks::Car(car), &commit)?,
+        is_named,
+    })
 }
 
 fn is_bad_block(fault: &CarError) -> bool {
@@ -87,22 +88,21 @@ fn commit_at(car: &CarBlockStore, cid: &Cid) -> Option<Commit> {
     Commit::decode(&car.get(cid).ok()??).ok()
 }
 
-/// Looks for the last commit among the blocks. A record may be one too, of whatever revision; such are
-/// left out, unless there are no others.
+/// Looks for the last commit among the blocks. A record may be one too, of whatever revision; such come
+/// after all others.
 fn last_commit(car: &CarBlockStore) -> Option<(Cid, Commit)> {
     let commit = |cid: Cid| Some((cid, commit_at(car, &cid)?));
-    let all: BTreeMap<Cid, Commit> = car.cids().flatten().filter_map(commit).collect();
-    let mut commits = all.clone();
-    if all.len() > 1 {
+    let commits: BTreeMap<Cid, Commit> = car.cids().flatten().filter_map(commit).collect();
+    let mut records = BTreeSet::new();
+    if commits.len() > 1 {
         for cid in car.cids().flatten() {
             let block = car.get(&cid).ok().flatten();
             let node = block.and_then(|block| Node::decode(&block).ok());
-            for entry in node.iter().flat_map(Node::entries) {
-                commits.remove(&entry.value());
-            }
+            let values = node.iter().flat_map(Node::entries);
+            let values = values.map(|entry| entry.value());
+            records.extend(values.filter(|value| commits.contains_key(value)));
         }
     }
-    let commits = if commits.is_empty() { all } else { commits };
-    let by_rev = |(_, one): &(_, Commit), (_, other): &(_, Commit)| one.rev.cmp(&other.rev);
-    commits.into_iter().max_by(by_rev)
+    let rank = |(cid, commit): &(Cid, Commit)| (!records.contains(cid), commit.rev.clone());
+    commits.into_iter().max_by_key(rank)
 }

@@ -50,12 +50,12 @@ pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid
 /// may not write, and nobody has it open now, it is read without a lock.
 pub(crate) fn open_all_for_reading(path: &Path) -> Result<SqliteBlockStore, Failure> {
     // The files that it takes to read it while others write would be ours, and keep them from writing.
-    let database = if is_alone(path) && !may_write(path) {
-        open_as(path, Access::Immutable)
+    let access = if is_alone(path) && !may_write(path) {
+        Access::Immutable
     } else {
-        open_as(path, Access::ReadOnly)
+        Access::ReadOnly
     };
-    let database = match database {
+    let database = match open_as(path, access) {
         // We may not make those files here.
         Err(SqliteError::CannotOpen(_)) if is_alone(path) => open_as(path, Access::Immutable),
         opened => opened,
@@ -231,14 +231,15 @@ pub(crate) fn check_name(name: &str, did: &str) -> Result<(), Failure> {
     )))
 }
 
-/// Refuses a database in which blocks that were just put, or a head, cannot be found: a damaged one may
-/// take what it does not give again.
-pub(crate) fn check_there<'c>(
+/// Sets a head, for which `blocks` were put. Refuses a database in which these, or the head, cannot be
+/// found: a damaged one may take what it does not give again.
+pub(crate) fn set_head<'c>(
     transaction: &SqliteTransaction<'_>,
     name: &str,
     head: &Cid,
     blocks: impl IntoIterator<Item = &'c Cid>,
 ) -> Result<(), Failure> {
+    transaction.set_head(name, head)?;
     let mut is_there = transaction.head(name)? == Some(*head);
     for cid in blocks {
         is_there &= transaction.get(cid)?.is_some();

@@ -54,8 +54,7 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
         // Also if it is there: so what is damaged is mended.
         copy(&repository, transaction, args)?;
         let Commit { did, data, .. } = repository.commit();
-        transaction.set_head(did, &commit)?;
-        database::check_there(transaction, did, &commit, [&commit, data])?;
+        database::set_head(transaction, did, &commit, [&commit, data])?;
         Ok(before)
     });
     let before = before.map_err(about_database)?;
@@ -101,8 +100,7 @@ fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
         }
         let copied = repository.copy_since_to(&root, transaction);
         let copied = copied.map_err(of_source)?;
-        transaction.set_head(&commit.did, &new)?;
-        database::check_there(transaction, &commit.did, &new, [&new, &commit.data])?;
+        database::set_head(transaction, &commit.did, &new, [&new, &commit.data])?;
         Ok::<_, Failure>((commit, copied, before))
     });
     let (commit, copied, before) = updated.map_err(about_database)?;

@@ -298,9 +298,7 @@ impl Node {
 
     /// Returns the node's own CID: CIDv1, dag-cbor, sha2-256 of its encoding.
     pub fn cid(&self) -> Cid {
-        let mut block = Vec::new();
-        self.encode_linking(&mut block, |_, own| own);
-        cid_of_block(&block)
+        cid_of_block(&self.encode())
     }
 
     /// Returns how many bytes of memory the node takes, its own struct included.

@@ -149,8 +149,7 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// Nothing is taken from the cache of nodes: what is in there may be gone from the store since.
     pub fn faults(&self) -> Faults<'_, S> {
-        let options = self.nodes().options().verifying();
-        let nodes = NodeStore::with_options(RememberingDamage::new(self.blocks()), options);
+        let nodes = RememberingDamage::nodes_of(self);
         let mut found = VecDeque::new();
         let position = match NodeWalker::new(&nodes, &self.commit().data) {
             Ok(walker) => Some(walker.into_position()),

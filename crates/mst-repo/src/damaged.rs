@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
+use mst_ops::NodeStore;
+
+use crate::Repository;
 
 /// A store that remembers which blocks were damaged, for one who reads it through meanwhile.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub(crate) struct RememberingDamage<S> {
 }
 
 impl<S> RememberingDamage<S> {
-    pub(crate) fn new(blocks: S) -> Self {
+    fn new(blocks: S) -> Self {
         Self {
             blocks,
             damaged: Mutex::default(),
@@ -28,6 +31,14 @@ impl<S> RememberingDamage<S> {
 
     fn damaged(&self) -> MutexGuard<'_, HashSet<Cid>> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'r, S: BlockStore> RememberingDamage<&'r S> {
+    /// The nodes of a repository, for who verifies it or saves what is left of it.
+    pub(crate) fn nodes_of(repository: &'r Repository<S>) -> NodeStore<Self> {
+        let options = repository.nodes().options().verifying();
+        NodeStore::with_options(Self::new(repository.blocks()), options)
     }
 }
 

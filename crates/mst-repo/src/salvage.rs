@@ -58,8 +58,7 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn salvage(&self) -> Salvage<'_, S> {
-        let options = self.nodes().options().verifying();
-        let nodes = NodeStore::with_options(RememberingDamage::new(self.blocks()), options);
+        let nodes = RememberingDamage::nodes_of(self);
         let (position, failed) = match NodeWalker::new(&nodes, &self.commit().data) {
             Ok(walker) => (Some(walker.into_position()), None),
             Err(error) => (None, Some(error.into())),
