@@ -4,7 +4,11 @@ use std::fmt;
 use std::io::{self, Read};
 
 use blockstore_core::{Cid, sha2_256};
+#[cfg(feature = "async")]
+use tokio::io::{AsyncRead, AsyncReadExt};
 
+#[cfg(feature = "async")]
+use crate::Turns;
 use crate::section::{self, CutOff, Section, Split};
 use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 
@@ -114,18 +118,25 @@ impl CarDecoder {
     }
 
     /// Hands over the bytes of the CAR that come next: as many as one call of
-    /// [`Read::read`] gives. If that is none, it is the [`end`](Self::end). Behind that or an error
-    /// nothing is read.
+    /// [`Read::read`] gives, and returns how many those are. If it is none, it is the
+    /// [`end`](Self::end). Behind that or an error nothing is read.
     ///
     /// # Errors
     ///
     /// That of `input`, unless it is [`Interrupted`](io::ErrorKind::Interrupted); nothing was handed
     /// over then, and it may be tried again.
-    pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
-        if self.takes_bytes() {
-            self.buffer.fill(input)?;
+    pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<usize> {
+        if !self.takes_bytes() {
+            return Ok(0);
         }
-        Ok(())
+        let room = self.buffer.room(1);
+        let len = loop {
+            match input.read(room) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        self.buffer.filled(len)
     }
 
     fn takes_bytes(&self) -> bool {
@@ -202,16 +213,30 @@ impl CarDecoder {
         Ok(block)
     }
 
-    /// Where the bytes that come next may be put, to be [`filled`](Self::filled).
+    /// Hands over the bytes of the CAR that come next, as [`read_from`](Self::read_from) does, of an
+    /// asynchronous stream. (Feature `async`.) If the future is dropped before it is ready, nothing
+    /// is lost.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_from`](Self::read_from).
     #[cfg(feature = "async")]
-    pub(crate) fn room(&mut self) -> &mut [u8] {
-        self.buffer.room(1)
-    }
-
-    /// Takes the first bytes of the [`room`](Self::room) for the bytes that come next. If that is
-    /// none, it is the [`end`](Self::end).
-    #[cfg(feature = "async")]
-    pub(crate) fn filled(&mut self, len: usize) -> io::Result<()> {
+    pub async fn read_from_async(
+        &mut self,
+        input: &mut (impl AsyncRead + Unpin + ?Sized),
+    ) -> io::Result<usize> {
+        if !self.takes_bytes() {
+            return Ok(0);
+        }
+        let room = self.buffer.room(1);
+        // No more than is dealt with in one turn.
+        let (room, _) = room.split_at_mut(room.len().min(Turns::LEN));
+        let len = loop {
+            match input.read(room).await {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.buffer.filled(len)
     }
 
@@ -303,19 +328,8 @@ impl Buffer {
         self.end += bytes.len();
     }
 
-    /// Reads on, as much as one call gives.
-    fn fill(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
-        let room = self.room(1);
-        let len = loop {
-            match input.read(room) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
-            }
-        };
-        self.filled(len)
-    }
-
-    fn filled(&mut self, len: usize) -> io::Result<()> {
+    /// Takes so many bytes that were put where there was room.
+    fn filled(&mut self, len: usize) -> io::Result<usize> {
         if len > self.bytes.len() - self.end {
             return Err(io::Error::other(
                 "a stream that gives more than it was asked",
@@ -323,7 +337,7 @@ impl Buffer {
         }
         self.end += len;
         self.ended |= len == 0;
-        Ok(())
+        Ok(len)
     }
 
     /// Room for the bytes that come next, `len` of them or more. The buffer grows only when it is
@@ -332,7 +346,7 @@ impl Buffer {
         /// How many bytes there is room for at the least.
         const CHUNK: usize = 64 << 10;
         let wanted = self.end - self.start + len;
-        let too_large = self.bytes.len() > 16 * CHUNK.max(wanted);
+        let too_large = self.bytes.len() / 16 > CHUNK.max(wanted);
         if too_large || self.bytes.len() - self.end < len {
             self.bytes.copy_within(self.start..self.end, 0);
             self.base += self.start as u64;
@@ -360,7 +374,7 @@ mod tests {
 
     use blockstore_core::raw_cid;
 
-    use super::{Buffer, CarDecoder, Decoded};
+    use super::{CarDecoder, Decoded};
     use crate::{CarError, CarFault, CarWriter};
 
     #[test]
@@ -394,8 +408,7 @@ mod tests {
             }
         }
 
-        let mut buffer = Buffer::default();
-        assert!(buffer.fill(&mut Lying).is_err());
+        assert!(CarDecoder::new().read_from(&mut Lying).is_err());
 
         let mut decoder = CarDecoder::new();
         decoder.end();

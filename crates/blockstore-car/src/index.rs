@@ -132,7 +132,9 @@ impl Index {
 
     /// Where the entry of a CID is, unless others took the slot.
     fn first_slot(&self, hash: u64) -> usize {
-        low_bits(hash) & (self.slots.len() - 1)
+        // The tag has the high bits. Where a pointer has 32, those that are masked out do not fit.
+        let mask = self.slots.len() as u64 - 1;
+        usize::try_from(hash & mask).unwrap_or(0)
     }
 
     /// Goes from slot to slot until there is the entry or an empty slot: which slot, and the
@@ -162,9 +164,4 @@ impl Index {
 /// The high bits of the hash, where a slot keeps them.
 fn tag(hash: u64) -> u64 {
     hash >> OFFSET_BITS << OFFSET_BITS
-}
-
-/// The low bits of the hash, which choose the slot; the tag has the others.
-fn low_bits(hash: u64) -> usize {
-    usize::try_from(hash & OFFSET_MASK).unwrap_or(usize::MAX)
 }

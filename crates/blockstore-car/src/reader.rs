@@ -204,7 +204,8 @@ impl<R: Read> CarReader<R> {
 
     fn read_on(&mut self) -> Result<(), CarError> {
         let read = self.decoder.read_from(&mut self.input);
-        Ok(read.inspect_err(|_| self.decoder.fail())?)
+        read.inspect_err(|_| self.decoder.fail())?;
+        Ok(())
     }
 }
 

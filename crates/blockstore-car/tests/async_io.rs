@@ -8,8 +8,8 @@
 )]
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use blockstore_car::{AsyncCarReader, AsyncCarWriter, CarError, CarReader};
 use blockstore_core::raw_cid;
@@ -17,11 +17,11 @@ use futures_util::FutureExt;
 use mst_testkit::SampleRepository;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Gives bytes only every other time that it is asked, and not many. Where they end it fails, if it
-/// is to.
+/// Gives bytes only every third time that it is asked, and not many; before, it is interrupted once,
+/// as a `Read` may be. Where they end it fails, if it is to.
 struct Slow<'c> {
     bytes: &'c [u8],
-    ready: bool,
+    asked: usize,
     fails: bool,
 }
 
@@ -31,10 +31,14 @@ impl AsyncRead for Slow<'_> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.ready = !self.ready;
-        if !self.ready {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        self.asked += 1;
+        match self.asked % 3 {
+            1 => {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            2 => return Poll::Ready(Err(io::ErrorKind::Interrupted.into())),
+            _ => {}
         }
         if self.bytes.is_empty() && self.fails {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -51,7 +55,7 @@ impl AsyncRead for Slow<'_> {
 fn read(car: &[u8], fails: bool) -> (usize, Result<(), CarError>) {
     let slow = Slow {
         bytes: car,
-        ready: false,
+        asked: 0,
         fails,
     };
     let runtime = tokio::runtime::Builder::new_current_thread();
@@ -120,4 +124,37 @@ fn a_block_that_was_begun_and_not_written_to_its_end_spoils_the_rest() {
         assert!(matches!(again, Err(CarError::AfterError)));
         assert!(matches!(writer.finish().await, Err(CarError::AfterError)));
     });
+}
+
+/// How often a task gives others their turn before it is done, where it never has to wait.
+fn turns(task: impl Future<Output = ()>) -> usize {
+    let mut task = pin!(task);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut turns = 0;
+    while task.as_mut().poll(&mut context).is_pending() {
+        turns += 1;
+    }
+    turns
+}
+
+#[test]
+fn other_tasks_have_their_turn_also_where_nothing_is_waited_for() {
+    let sample = SampleRepository::generate(12, 6_000);
+    let car = sample.car();
+    let wanted = car.len() / (128 << 10) - 1..=car.len() / (64 << 10);
+
+    let reading = turns(async {
+        let mut reader = AsyncCarReader::new(car.as_slice()).await.unwrap();
+        while reader.read_block().await.unwrap().is_some() {}
+    });
+    assert!(wanted.contains(&reading), "{reading}, not {wanted:?}");
+
+    let writing = turns(async {
+        let mut writer = AsyncCarWriter::new(Vec::new(), &[]).await.unwrap();
+        for (cid, block) in sample.blocks() {
+            writer.write_block(&cid, &block).await.unwrap();
+        }
+        writer.finish().await.unwrap();
+    });
+    assert!(wanted.contains(&writing), "{writing}, not {wanted:?}");
 }

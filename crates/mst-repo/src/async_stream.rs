@@ -1,12 +1,10 @@
 //! A repository read once, from a stream of [`tokio`], which needs no runtime of that name.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::task::Poll;
 
-use blockstore_car::{CarError, Decoded};
+use blockstore_car::{CarError, Decoded, Turns};
 use blockstore_core::{Bytes, Cid};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, StreamOptions};
 
@@ -14,7 +12,7 @@ use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, S
 /// [`RepositoryStream`](crate::RepositoryStream) is over a [`Read`](std::io::Read). (Feature
 /// `async`.)
 ///
-/// It waits for the stream, and for nothing else. After each 64 KiB or so that it has read or given it
+/// It waits for the stream, and for nothing else. After each 64 to 128 KiB that it has read or given it
 /// lets other tasks have their turn, also where it need not wait: to decode and hash as much takes a
 /// fraction of a millisecond. A block that is longer takes as long as its hash, 20 ms for 32 MiB
 /// ([`CarOptions::section_len`](blockstore_car::CarOptions::section_len) bounds it).
@@ -47,15 +45,11 @@ use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, S
 /// ```
 pub struct AsyncRepositoryStream<R> {
     input: R,
-    /// Where bytes are read to.
-    piece: Box<[u8]>,
     decoder: RepositoryDecoder,
-    /// How many bytes were read and given since other tasks had their turn.
-    worked: usize,
+    turns: Turns,
+    /// How long the item is that was given last.
+    last_len: usize,
 }
-
-/// How many bytes are asked of the stream at a time, and go through this in one turn.
-const PIECE_LEN: usize = 64 << 10;
 
 impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
     /// Reads the commit.
@@ -75,12 +69,11 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
     pub async fn open_with(car: R, options: StreamOptions) -> Result<Self, StreamError> {
         let mut stream = Self {
             input: car,
-            piece: vec![0; PIECE_LEN].into(),
             decoder: RepositoryDecoder::with_options(options),
-            worked: 0,
+            turns: Turns::default(),
+            last_len: 0,
         };
         while stream.decoder.commit()?.is_none() {
-            stream.take_turns().await;
             stream.read_on().await?;
         }
         Ok(stream)
@@ -132,11 +125,11 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
         decode: impl Fn(&mut RepositoryDecoder) -> Result<Decoded<T>, StreamError>,
         bytes: impl Fn(&T) -> &Bytes,
     ) -> Result<Option<T>, StreamError> {
+        self.turns.take(std::mem::take(&mut self.last_len)).await;
         loop {
-            self.take_turns().await;
             match decode(&mut self.decoder)? {
                 Decoded::Item(item) => {
-                    self.worked += bytes(&item).len() + ITEM_LEN;
+                    self.last_len = bytes(&item).len() + ITEM_LEN;
                     return Ok(Some(item));
                 }
                 Decoded::NeedsBytes => {
@@ -149,32 +142,9 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
     }
 
     async fn read_on(&mut self) -> Result<(), StreamError> {
-        let read = self.input.read(&mut self.piece).await;
-        let len = read.map_err(CarError::from)?;
-        match self.piece.get(..len) {
-            None | Some([]) => self.decoder.end(),
-            Some(piece) => self.decoder.push(piece),
-        }
-        self.worked += len;
+        let read = self.decoder.read_from_async(&mut self.input).await;
+        self.turns.take(read.map_err(CarError::from)?).await;
         Ok(())
-    }
-
-    /// Lets other tasks have their turn, if it is time.
-    async fn take_turns(&mut self) {
-        if self.worked < PIECE_LEN {
-            return;
-        }
-        self.worked = 0;
-        let mut was_asked = false;
-        poll_fn(|context| {
-            if was_asked {
-                return Poll::Ready(());
-            }
-            was_asked = true;
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use blockstore_car::Decoded;
 use blockstore_core::{Bytes, Cid};
 use mst_ops::{EntryRef, NodeStore, NodeWalker, TreeNode, WalkerPosition};
+#[cfg(feature = "async")]
+use tokio::io::AsyncRead;
 
 use self::incoming::{Halt, Incoming};
 use crate::record::PathCheck;
@@ -149,16 +151,34 @@ impl RepositoryDecoder {
     }
 
     /// Hands over the bytes of the CAR that come next: as many as one call of
-    /// [`Read::read`] gives. If that is none, it is the [`end`](Self::end). Behind that or an error
-    /// nothing is read.
+    /// [`Read::read`] gives, and returns how many those are. If it is none, it is the
+    /// [`end`](Self::end). Behind that or an error nothing is read.
     ///
     /// # Errors
     ///
     /// As for [`CarDecoder::read_from`](blockstore_car::CarDecoder::read_from).
-    pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<()> {
+    pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<usize> {
         match self.state {
             State::Reading => self.incoming().car().read_from(input),
-            State::Ended | State::Failed => Ok(()),
+            State::Ended | State::Failed => Ok(0),
+        }
+    }
+
+    /// Hands over the bytes of the CAR that come next, as [`read_from`](Self::read_from) does, of an
+    /// asynchronous stream. (Feature `async`.) If the future is dropped before it is ready, nothing
+    /// is lost.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_from`](Self::read_from).
+    #[cfg(feature = "async")]
+    pub async fn read_from_async(
+        &mut self,
+        input: &mut (impl AsyncRead + Unpin + ?Sized),
+    ) -> io::Result<usize> {
+        match self.state {
+            State::Reading => self.incoming().car().read_from_async(input).await,
+            State::Ended | State::Failed => Ok(0),
         }
     }
 

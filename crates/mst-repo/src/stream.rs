@@ -137,7 +137,8 @@ impl<R: Read> RepositoryStream<R> {
 
     fn read_on(&mut self) -> Result<(), StreamError> {
         let read = self.decoder.read_from(&mut self.input);
-        Ok(read.map_err(CarError::from)?)
+        read.map_err(CarError::from)?;
+        Ok(())
     }
 
     /// The next item, which `decode` finds as soon as there are bytes enough. None after an error,
