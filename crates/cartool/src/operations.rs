@@ -7,6 +7,7 @@ use atproto_mst::{Cid, Operation};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use crate::cli::parse_cid;
 use crate::json::{JsonWriter, Layout};
 use crate::json_lines;
 use crate::quote::Quoted;
@@ -98,8 +99,8 @@ enum Value {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
         let text: Option<String> = Deserialize::deserialize(field)?;
-        let cid = text.map(|text| Cid::try_from(text).map_err(|_| D::Error::custom("not a CID")));
-        cid.transpose().map(Self::Given)
+        let cid = text.map(|text| parse_cid(&text)).transpose();
+        cid.map(Self::Given).map_err(D::Error::custom)
     }
 }
 

@@ -139,7 +139,7 @@ impl From<Refusal> for InvalidRecord {
 ///
 /// Source: <https://atproto.com/guides/data-validation>, where it is the most elements of one list
 /// or map
-const MAX_RECORD_ITEMS: usize = 131_072;
+pub(crate) const MAX_RECORD_ITEMS: usize = 131_072;
 
 /// Why a block is not a record, or not the one that was looked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

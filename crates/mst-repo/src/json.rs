@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use blockstore_core::Cid;
-use data_encoding::{BASE64, BASE64_NOPAD};
+use blockstore_core::{Cid, CidBytes, RAW};
+use data_encoding::BASE64_NOPAD;
 use ipld_core::ipld::Ipld;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess};
 use serde::ser::{self, Serialize, Serializer};
+
+use crate::InvalidRecord;
+use crate::data_model::MAX_RECORD_ITEMS;
 
 /// A value that has in JSON the form of atproto: links as `{"$link": "cid"}`, bytes as
 /// `{"$bytes": "base64"}`, and no numbers but integers. In DAG-CBOR it is the value itself, so that
@@ -17,7 +20,7 @@ use serde::ser::{self, Serialize, Serializer};
 /// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
 /// these two keys, or a key that stands twice. Reading also refuses what the data model does, and what
 /// is written all the same, so that it can be looked at: a `$type` that is empty or no text, a `blob`
-/// without all that makes one. It takes base64 with and without padding, and for an integer a number
+/// without all that makes one, more than 131,072 items in all. It takes base64 with and without padding, and for an integer a number
 /// that is one as far as an `f64` can tell, such as `1.0`, of at most 50 bits. An object with the one
 /// key under which `serde_json` hides numbers is read as a number, and no such map is written.
 ///
@@ -89,7 +92,8 @@ const BYTES: &str = "$bytes";
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            deserializer.deserialize_any(Visitor)
+            let mut left = MAX_RECORD_ITEMS;
+            Visitor { left: &mut left }.deserialize(deserializer)
         } else {
             Ipld::deserialize(deserializer).map(Self)
         }
@@ -97,9 +101,37 @@ impl<'de> Deserialize<'de> for Json {
 }
 
 /// Takes JSON.
-struct Visitor;
+struct Visitor<'l> {
+    /// How many more items there may be. Each can take a thousand times the memory of its text.
+    left: &'l mut usize,
+}
 
-impl<'de> de::Visitor<'de> for Visitor {
+impl Visitor<'_> {
+    fn count_item<E: de::Error>(&mut self) -> Result<(), E> {
+        let left = self.left.checked_sub(1);
+        *self.left = left.ok_or_else(|| {
+            let limit = MAX_RECORD_ITEMS;
+            E::custom(InvalidRecord::TooManyItems { limit })
+        })?;
+        Ok(())
+    }
+
+    /// For a value inside this one.
+    fn inner(&mut self) -> Visitor<'_> {
+        Visitor { left: self.left }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Visitor<'_> {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(mut self, deserializer: D) -> Result<Json, D::Error> {
+        self.count_item()?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> de::Visitor<'de> for Visitor<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,17 +194,18 @@ impl<'de> de::Visitor<'de> for Visitor {
         Ok(Json(Ipld::Link(cid)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Json, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Json, A::Error> {
         let mut items = Vec::new();
-        while let Some(Json(item)) = list.next_element()? {
+        while let Some(Json(item)) = list.next_element_seed(self.inner())? {
             items.push(item);
         }
         Ok(Json(Ipld::List(items)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Json, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Json, A::Error> {
         let mut fields = BTreeMap::new();
         while let Some(key) = object.next_key()? {
+            self.count_item()?;
             if key == NUMBER {
                 let number: String = object.next_value()?;
                 let is_alone = fields.is_empty() && object.next_key::<String>()?.is_none();
@@ -182,7 +215,7 @@ impl<'de> de::Visitor<'de> for Visitor {
             if fields.contains_key(&key) {
                 return Err(de::Error::custom("a key for the second time"));
             }
-            let Json(value) = object.next_value()?;
+            let Json(value) = object.next_value_seed(self.inner())?;
             fields.insert(key, value);
         }
         of_fields(fields).map(Json).map_err(de::Error::custom)
@@ -209,17 +242,32 @@ fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
         return Err("a `$link` or `$bytes` that is not text");
     };
     if reserved == BYTES {
-        let padded = text.ends_with('=');
-        let base64 = if padded { BASE64 } else { BASE64_NOPAD };
-        let bytes = base64.decode(text.as_bytes());
-        return bytes
-            .map(Ipld::Bytes)
-            .map_err(|_| "bytes that are not base64");
+        let bytes = from_base64(text).map(Ipld::Bytes);
+        bytes.ok_or("bytes that are not base64")
+    } else {
+        let link = from_text(text).map(Ipld::Link);
+        link.ok_or("a link that is not a valid CID")
     }
-    // Of the many spellings of a CID, the one in which it would be printed.
-    let cid = Cid::try_from(text.as_str()).ok();
-    let cid = cid.filter(|cid| cid.to_string() == *text);
-    cid.map(Ipld::Link).ok_or("a link that is not a valid CID")
+}
+
+/// Decodes base64, padded or not.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let digits = if text.len().is_multiple_of(4) {
+        // `BASE64` would take padding at the end of each four digits, with others behind it.
+        let one_less = text.strip_suffix('=').unwrap_or(text);
+        one_less.strip_suffix('=').unwrap_or(one_less)
+    } else {
+        text
+    };
+    BASE64_NOPAD.decode(digits.as_bytes()).ok()
+}
+
+/// Takes the one spelling of a CID, of many, in which it is printed.
+fn from_text(text: &str) -> Option<Cid> {
+    /// Longer than any. To decode the base of some spellings takes the square of their length.
+    const TOO_LONG: usize = 2 * CidBytes::MAX_LEN;
+    let cid = (text.len() < TOO_LONG).then(|| Cid::try_from(text).ok())??;
+    (cid.to_string() == text).then_some(cid)
 }
 
 /// Checks what an object says that it is.
@@ -229,17 +277,22 @@ fn check_type(fields: &BTreeMap<String, Ipld>) -> Result<(), &'static str> {
         Some(Ipld::String(kind)) if !kind.is_empty() => kind == "blob",
         Some(_) => return Err("a `$type` that is empty or no text"),
     };
-    let parts = ["ref", "mimeType", "size"].map(|name| fields.get(name));
-    let parts = matches!(
-        parts,
-        [
-            Some(Ipld::Link(_)),
-            Some(Ipld::String(_)),
-            Some(Ipld::Integer(_))
-        ]
-    );
-    if is_blob && !parts {
-        return Err("a blob without a link `ref`, a text `mimeType` and an integer `size`");
+    if is_blob && !is_whole_blob(fields) {
+        return Err(
+            "a blob without a link `ref` to raw bytes, a text `mimeType` and a `size` above 0",
+        );
     }
     Ok(())
+}
+
+fn is_whole_blob(fields: &BTreeMap<String, Ipld>) -> bool {
+    let [
+        Some(Ipld::Link(cid)),
+        Some(Ipld::String(kind)),
+        Some(Ipld::Integer(size)),
+    ] = ["ref", "mimeType", "size"].map(|name| fields.get(name))
+    else {
+        return false;
+    };
+    cid.codec() == RAW && !kind.is_empty() && *size > 0
 }

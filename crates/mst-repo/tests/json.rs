@@ -54,8 +54,12 @@ fn bytes_may_be_padded_and_must_be_base64() {
     for text in [r#"{"$bytes": "+/8"}"#, r#"{"$bytes": "+/8="}"#] {
         assert_eq!(block_of(text.as_bytes()).unwrap(), b"\x42\xfb\xff");
     }
-    // Bits behind the end, the alphabet of URLs, a space, half a byte.
-    for wrong in ["+/9", "-_8", "+/ 8", "+", "+/8=="] {
+    // Bits behind the end, the alphabet of URLs, a space, half a byte; padding that is too much, too
+    // little, or not at the end.
+    for wrong in [
+        "+/9", "-_8", "+/ 8", "+", "+/8==", "AA=", "AAAA=", "AAAA==", "AAAA====", "=", "====",
+        "A===", "AA==AA==", "AAA=AA==", "AAA=AAA=", "AA==AAAA",
+    ] {
         let text = format!("[{{\"$bytes\": \"{wrong}\"}}]");
         let end = text.len() - 1;
         let why = "bytes that are not base64".to_owned();
@@ -81,6 +85,23 @@ fn what_stands_for_links_and_bytes_stands_for_nothing_else() {
         let (line, column, _) = refusal(&format!("[\n{text}]"));
         assert_eq!((line, column), (2, text.len()));
     }
+}
+
+/// The danger: text that takes far more time or memory than it has bytes.
+#[test]
+fn a_long_link_is_not_decoded_and_items_are_counted_as_they_come() {
+    // It would take minutes.
+    let long = format!(r#"{{"$link": "z{}"}}"#, "a".repeat(1_000_000));
+    assert_eq!(refusal(&long).2, "a link that is not a valid CID");
+
+    let too_many = "more than 131072 items";
+    let list = |len: usize| format!("[{}0]", "0,".repeat(len - 1));
+    assert!(block_of(list(131_071).as_bytes()).is_ok());
+    assert_eq!(refusal(&list(131_072)).2, too_many);
+    // The list, and three items for each of these.
+    let maps = |len: usize| format!(r#"[{}{{"":0}}]"#, r#"{"":0},"#.repeat(len - 1));
+    assert!(block_of(maps(43_690).as_bytes()).is_ok());
+    assert_eq!(refusal(&maps(43_691)).2, too_many);
 }
 
 #[test]
@@ -149,7 +170,9 @@ fn what_an_object_says_that_it_is_it_must_be() {
         assert!(block_of(right.as_bytes()).is_ok(), "{right}");
     }
     let no_type = "a `$type` that is empty or no text";
-    let no_blob = "a blob without a link `ref`, a text `mimeType` and an integer `size`";
+    let no_blob =
+        "a blob without a link `ref` to raw bytes, a text `mimeType` and a `size` above 0";
+    let node = dag_cbor_cid(b"").to_string();
     for (wrong, why) in [
         (r#"{"a": 1, "$type": null}"#.to_owned(), no_type),
         (r#"{"$type": 123}"#.to_owned(), no_type),
@@ -157,7 +180,11 @@ fn what_an_object_says_that_it_is_it_must_be() {
         (blob(""), no_blob),
         (blob(&whole.replace("ref", "cid")), no_blob),
         (blob(&whole.replace('1', r#""1""#)), no_blob),
+        (blob(&whole.replace('1', "0")), no_blob),
+        (blob(&whole.replace('1', "-1")), no_blob),
+        (blob(&whole.replace(&cid, &node)), no_blob),
         (blob(&whole.replace(r#""image/jpeg""#, "null")), no_blob),
+        (blob(&whole.replace("image/jpeg", "")), no_blob),
         (
             blob(r#", "mimeType": "a/b", "size": 1, "ref": "b""#),
             no_blob,

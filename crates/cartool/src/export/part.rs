@@ -4,7 +4,7 @@ use std::path::Path;
 
 use atproto_mst::{BlockStore, Bytes, Cid, Commit, Error};
 
-use crate::cli::Source;
+use crate::cli::{Source, parse_cid};
 use crate::database;
 use crate::failure::{Failure, name_of};
 use crate::fault::Fault;
@@ -92,7 +92,7 @@ pub(super) fn since(
     check_kept(target, &source.file, "the whole repository")?;
     check_kept(target, old, "the old repository")?;
     let of_old = |failure: Failure| failure.of(old);
-    let commit = old.to_str().and_then(|old| Cid::try_from(old).ok());
+    let commit = old.to_str().and_then(|old| parse_cid(old).ok());
     // Before the other is opened, which may be the same.
     let is_database = commit.is_none() && database::is_at(old).map_err(of_old)?;
     let repository = input::open(source)?;
