@@ -103,19 +103,21 @@ impl Runner<'_> {
         let answer = self.run("serve_repo", &[&mirror, did], nothing)?;
         self.run("check_record", &[did, key, "app.bsky.feed.post/2"], &answer)?;
 
-        // Another mirror has missed a message.
+        // Another mirror has missed a message, and a third begins when there are some already.
         self.write("download.car", answer.clone())?;
         let [first, _, late @ ..] = &frames[..] else {
             return Err("there are four messages".into());
         };
-        let mirror = self.path("late.sqlite");
-        let follow = [&[&mirror, key, &download, first], late].concat();
-        let said = self.run("mirror", &follow, nothing)?;
-        if !String::from_utf8(said)?.contains("; taking the whole repository") {
-            return Err("mirror: no message was missed".into());
-        }
-        if self.run("serve_repo", &[&mirror, did], nothing)? != answer {
-            return Err("mirror: not the repository that was fetched".into());
+        for (name, before) in [("gap", &[*first][..]), ("late", &[])] {
+            let mirror = self.path(&format!("{name}.sqlite"));
+            let follow = [&[&mirror, key, &download], before, late].concat();
+            let said = self.run("mirror", &follow, nothing)?;
+            if !String::from_utf8(said)?.contains("; taking the whole repository") {
+                return Err("mirror: no message was missed".into());
+            }
+            if self.run("serve_repo", &[&mirror, did], nothing)? != answer {
+                return Err("mirror: not the repository that was fetched".into());
+            }
         }
 
         // That server's repository is taken over by another.

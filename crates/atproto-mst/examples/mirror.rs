@@ -1,5 +1,5 @@
 //! Keeps a copy of a repository in SQLite, fed with `#commit` messages; where some of them are missing,
-//! with the whole repository, which here is a file.
+//! and to begin with, with the whole repository, which here is a file.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features k256,sqlite --example mirror -- \
@@ -9,8 +9,8 @@
 use std::error::Error;
 
 use atproto_mst::{
-    CarBlockStore, CommitEvent, EventCheck, EventError, Frame, OutOfSync, OverlayBlockStore,
-    PublicKey, RepoState, Repository, SqliteBlockStore,
+    CarBlockStore, CommitEvent, EventCheck, EventError, Frame, OverlayBlockStore, PublicKey,
+    RepoState, Repository, SqliteBlockStore,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -40,20 +40,23 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Takes in what is new in a message. If messages before it are missing, says so.
+/// Takes in what is new in a message. If what came before it is missing, says so.
 fn follow(
     blocks: &SqliteBlockStore,
     key: &PublicKey,
     event: &CommitEvent,
-) -> Result<Option<OutOfSync>> {
+) -> Result<Option<String>> {
     let state = known(blocks, &event.repo)?;
+    if state.is_none() && !event.is_first() {
+        return Ok(Some("nothing is there of the repository".to_owned()));
+    }
     let mut check = EventCheck::with_key(key);
     check.state = state.as_ref();
     let checked = match check.commit(event) {
         Ok(checked) => checked,
         // It came twice, or is from before what is known.
         Err(EventError::Stale { .. }) => return Ok(None),
-        Err(EventError::OutOfSync(gap)) => return Ok(Some(*gap)),
+        Err(EventError::OutOfSync(gap)) => return Ok(Some(gap.to_string())),
         Err(error) => return Err(error.into()),
     };
     // What is new in the message and the new head, or nothing.

@@ -1,5 +1,7 @@
 //! From bytes to a CID, and whether bytes are the ones that a CID names.
 
+use std::fmt;
+
 use cid::Cid;
 use multihash_codetable::{Code, MultihashDigest};
 use sha2::block_api::compress256;
@@ -126,7 +128,7 @@ pub fn check_block(cid: &Cid, block: &[u8]) -> Result<(), StoreError> {
 /// let cid = dag_cbor_cid(b"\xa0");
 /// assert_eq!(CidBytes::from(&cid).as_ref(), cid.to_bytes());
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CidBytes {
     bytes: [u8; Self::MAX_LEN],
     len: u8,
@@ -135,6 +137,12 @@ pub struct CidBytes {
 impl CidBytes {
     /// The longest that a [`Cid`] can get: a version, three varints, a digest of 64 bytes.
     pub const MAX_LEN: usize = 1 + 10 + 10 + 1 + 64;
+}
+
+impl fmt::Debug for CidBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CidBytes").field(&self.as_ref()).finish()
+    }
 }
 
 impl From<&Cid> for CidBytes {

@@ -21,7 +21,7 @@ use crate::{PublicKey, SignatureError};
 /// It does no I/O: the account's key, what is known of the repository so far, and the time come
 /// from the caller, and what is left out is not checked.
 ///
-/// A message may be *invalid*: no honest server would have sent it. Or it may be *out of sync*:
+/// A message may be *invalid*: it breaks a rule, or is not the account's. Or it may be *out of sync*:
 /// messages were missed, or it does not say enough, and the repository has to be fetched as a whole.
 ///
 /// Source: <https://atproto.com/specs/sync#commit-validation>
@@ -65,7 +65,9 @@ pub struct EventCheck<'c> {
     #[cfg(any(feature = "k256", feature = "p256"))]
     pub key: Option<&'c PublicKey>,
     /// The state of the repository as far as it is known. Without it a message is not held to
-    /// what came before.
+    /// what came before, as by a relay that hears of an account for the first time. Who keeps the
+    /// records fetches the repository then, unless the message [is the first](CommitEvent::is_first):
+    /// it has no more than a part of them.
     pub state: Option<&'c RepoState>,
     /// The present time. Revisions that are more than five minutes ahead of it are refused;
     /// without it, none is.
@@ -81,7 +83,21 @@ pub struct EventCheck<'c> {
 }
 
 /// What a consumer remembers of a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// # Examples
+///
+/// Its two parts are kept as text, or as bytes.
+///
+/// ```
+/// use mst_repo::RepoState;
+/// # let data = mst_node::Node::empty().cid();
+/// # let state = RepoState { rev: "3jzfcijpj2z2a".parse()?, data };
+///
+/// let (rev, data) = (state.rev.to_string(), state.data.to_string());
+/// assert_eq!(RepoState { rev: rev.parse()?, data: data.parse()? }, state);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RepoState {
     /// The revision.
     pub rev: Tid,
@@ -391,8 +407,7 @@ impl EventCheck<'_> {
         let operations = check_operations(&event.ops, &blocks)?;
         let found = self.invert(&blocks, &commit.data, &operations)?;
         let empty = mst_node::Node::empty().cid();
-        let first = event.prev_data.is_none();
-        if event.prev_data != Some(found) && !(first && found == empty) {
+        if event.prev_data != Some(found) && !(event.is_first() && found == empty) {
             return Err(EventFault::PrevData {
                 claimed: event.prev_data,
                 found,
@@ -428,7 +443,7 @@ impl EventCheck<'_> {
     }
 
     /// Checks a `#sync` message, and returns the state to remember from now on: the tree is the
-    /// one that is known, or any if none is, its revision may be newer.
+    /// one that is known, or any if none is ([`state`](Self::state)), its revision may be newer.
     ///
     /// # Errors
     ///

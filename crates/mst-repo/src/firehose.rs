@@ -35,7 +35,7 @@ const MAX_ITEMS: usize = 16_384;
 /// assert!(matches!(frame, Frame::Error { error, .. } if error == "FutureCursor"));
 /// # Ok::<(), mst_repo::InvalidFrame>(())
 /// ```
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Frame {
     /// `#commit`: a repository has changed.
@@ -61,7 +61,7 @@ pub enum Frame {
 }
 
 /// A `#commit` message.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommitEvent {
     /// The message's number in its stream.
@@ -88,7 +88,7 @@ pub struct CommitEvent {
 }
 
 /// A `#sync` message.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SyncEvent {
     /// The message's number in its stream.
@@ -153,7 +153,7 @@ impl fmt::Debug for SyncEvent {
 }
 
 /// What a commit has done to one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepoOp {
     /// What it was.
     pub action: Action,
@@ -256,6 +256,12 @@ impl CommitEvent {
             time: String::new(),
             too_big: false,
         }
+    }
+
+    /// Returns whether the message is about the first commit of its repository, as it says: it names
+    /// neither a tree nor a revision before. Nobody has to have fetched anything to follow it.
+    pub fn is_first(&self) -> bool {
+        self.prev_data.is_none() && self.since.is_none()
     }
 }
 

@@ -15,11 +15,12 @@ pub struct StreamOptions {
     pub nodes: NodeStoreOptions,
     /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
     /// records that may be wanted again; 64 MiB by default. A block counts with 256 bytes more than it
-    /// has, so that in no order at all a CAR of small records may be some 35 MB long. As long as it is
-    /// in the streamable order, a sixteenth is used, up to 1 MiB, and what the last large record takes.
+    /// has, so that in no order at all a CAR may be some 23 MB long with the smallest of records, and 40
+    /// MB with records of 300 bytes. As long as it is in the streamable order, a sixteenth is used, up to
+    /// 1 MiB, and what the last large record takes.
     ///
-    /// To this comes what a [`CarDecoder`](blockstore_car::CarDecoder) keeps, and a copy of the block
-    /// that comes next: where a stranger has the longest of sections come, some four times
+    /// To this comes what a [`CarDecoder`](blockstore_car::CarDecoder) keeps, 64 KiB also while nothing
+    /// comes, and a copy of the block that comes next: where a stranger has the longest of sections come, some four times
     /// [`CarOptions::section_len`]. And the nodes on the way down, one of each height, whose keys may
     /// be longer in memory than in the CAR, up to [`Limits::key_bytes`](mst_ops::Limits::key_bytes).
     pub memory_bytes: usize,
