@@ -43,7 +43,7 @@ impl<'c> Sections<'c> {
             limit,
             certain: 0,
             // Not used up by the CAR itself.
-            budget: car.len().saturating_mul(HASHED_TIMES) + 1,
+            budget: car.len().saturating_mul(HASHED_TIMES).saturating_add(1),
         }
     }
 

@@ -263,11 +263,11 @@ impl CarBlockStore {
         let limit = options.section_len;
         let count = sections.len();
         // Of a CID that is there again and again, each section is compared with the first.
-        let first = RefCell::new((0, Vec::new()));
+        let first = RefCell::new((None, Vec::new()));
         let index = sections.finish(|one, other| {
             let mut first = first.borrow_mut();
-            if first.0 != one {
-                *first = (one, source.with_cid(one, limit, <[u8]>::to_vec)?);
+            if first.0 != Some(one) {
+                *first = (Some(one), source.with_cid(one, limit, <[u8]>::to_vec)?);
             }
             source.with_cid_ahead(other, limit, |other| other == first.1)
         })?;

@@ -20,7 +20,7 @@ use rusqlite::{ErrorCode, ffi};
 /// | [`Corrupt`](Self::Corrupt), [`InvalidCid`](Self::InvalidCid) | a backup |
 ///
 /// Whichever it is, what was committed before is still there, and the call that failed has
-/// changed nothing.
+/// changed nothing, but for [`retain`](crate::SqliteBlockStore::retain), which may have done a part.
 ///
 /// # Examples
 ///

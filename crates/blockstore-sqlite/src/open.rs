@@ -23,7 +23,10 @@ pub(crate) fn file(path: &Path, options: &SqliteOptions) -> Result<Database, Sql
     // all. With this in front it does not.
     let path = Path::new(".").join(path);
     let name = match options.access {
-        Access::Immutable => immutable_uri(&path).into(),
+        // A URI would end at a zero byte; a path that has one is refused.
+        Access::Immutable if !path.as_os_str().as_encoded_bytes().contains(&0) => {
+            immutable_uri(&path).into()
+        }
         _ => path,
     };
     let connection = Connection::open_with_flags(name, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;

@@ -1,5 +1,6 @@
 //! `cartool commit`
 
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -121,6 +122,8 @@ fn write<S: BlockStore>(
 enum Slice {
     Nowhere,
     StandardOutput(Bytes),
+    /// To what is no file, such as a pipe, and must not have it sooner.
+    Stream(Bytes, PathBuf),
     /// It is on the disk already, but not yet under its name.
     File(NewFile, PathBuf),
 }
@@ -132,6 +135,9 @@ impl Slice {
         };
         if is_standard_output(target) {
             return Ok(Self::StandardOutput(new.slice.clone()));
+        }
+        if fs::metadata(target).is_ok_and(|target| !target.is_file() && !target.is_dir()) {
+            return Ok(Self::Stream(new.slice.clone(), target.clone()));
         }
         let prepare = || {
             let mut file = NewFile::create(target)?;
@@ -150,6 +156,12 @@ impl Slice {
                 out.bytes(&bytes)?;
                 out.flush()
             }
+            Self::Stream(bytes, target) => NewFile::create(&target)
+                .and_then(|mut stream| {
+                    stream.write_all(&bytes)?;
+                    stream.finish()
+                })
+                .map_err(|error| Failure::Output(error).of(&target)),
             Self::File(file, target) => file
                 .finish()
                 .map_err(|error| Failure::Output(error).of(&target)),

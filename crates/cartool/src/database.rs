@@ -1,5 +1,6 @@
 //! Repositories in an SQLite database, each with its DID as the name of its head.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -136,22 +137,34 @@ fn may_write(path: &Path) -> bool {
 
 /// Refuses to write a file in the place of a database, or of one of the files beside it.
 pub(crate) fn check_none_at(output: &Path) -> Result<(), Failure> {
-    // What is not there yet, or cannot be looked at, is none.
-    let is_one = |path: &Path| is_at(path).unwrap_or(false);
-    // Those beside a database come and go.
+    check_not_beside(output)?;
+    if is_one_at(output) {
+        let what = "the output would take the place of a database";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether there is a database at `path`. What is not there yet, or cannot be looked at, is none.
+fn is_one_at(path: &Path) -> bool {
+    is_at(path).unwrap_or(false)
+}
+
+/// Refuses to write what would be taken for one of the files beside a database, which come and go.
+pub(crate) fn check_not_beside(output: &Path) -> Result<(), Failure> {
     let path = fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
     let of_database = BESIDE.iter().any(|end| match path.to_str() {
         Some(path) => path
             .strip_suffix(end)
-            .is_some_and(|database| is_one(Path::new(database))),
+            .is_some_and(|database| is_one_at(Path::new(database))),
         // Whether there is one cannot be seen, as such a name cannot be taken apart.
         None => path
             .as_os_str()
             .as_encoded_bytes()
             .ends_with(end.as_bytes()),
     });
-    if of_database || is_one(&path) {
-        let what = "the output would take the place of a database";
+    if of_database {
+        let what = "the output would take the place of a file that belongs to a database";
         return Err(Failure::Usage(what.to_owned()));
     }
     Ok(())
@@ -166,7 +179,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// The size of a database in bytes, without what is yet to be carried over from its log.
+/// The size of a database in bytes, as it is once all is carried over from its log.
 pub(crate) fn size(database: &SqliteBlockStore) -> Result<u64, Failure> {
     const SIZE: &str = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
     let size = database
@@ -189,6 +202,7 @@ pub(crate) fn choose(
     wanted: Option<&str>,
 ) -> Result<(String, Cid), Failure> {
     if let Some(wanted) = wanted
+        && is_did(wanted)
         && let Some(head) = database.head(wanted)?
     {
         return Ok((wanted.to_owned(), head));
@@ -276,8 +290,7 @@ fn list(heads: &[(String, Cid)]) -> String {
     const MOST: usize = 50;
     let mut list = String::new();
     for (name, _) in heads.iter().take(MOST) {
-        list.push(' ');
-        list.push_str(name);
+        let _ = write!(list, " {}", Harmless(name));
     }
     if heads.len() > MOST {
         list.push_str(" ...");

@@ -97,11 +97,17 @@ impl From<atproto_mst::Error> for Failure {
 
 /// An error and all that caused it, on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut line = error.to_string();
+    let mut last = error.to_string();
+    let mut line = last.clone();
     let mut source = error.source();
     while let Some(error) = source {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
+        let reason = error.to_string();
+        // SQLite's errors say the same again, behind a number.
+        if !reason.ends_with(&last) {
+            line.push_str(": ");
+            line.push_str(&reason);
+            last = reason;
+        }
         source = error.source();
     }
     line

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use atproto_mst::mst_ops;
-use atproto_mst::{BlockStore, Cid, Error, NodeWalker, Place, StoreError};
+use atproto_mst::{BlockStore, Cid, Error, NodeWalker, Place, SqliteError, StoreError};
 
 use crate::failure::{Failure, chain};
 use crate::quote::Quoted;
@@ -73,8 +73,15 @@ impl Fault {
     /// Takes an error for a fault of the repository, unless it is none: if the file cannot
     /// be read, nothing is known about what is in it.
     pub(crate) fn new(place: Place, error: Error) -> Result<Self, Failure> {
-        if let Error::Store(StoreError::Backend(error)) = error {
-            return Err(Failure::Input(error));
+        // A page of a database that is damaged costs what is on it, as a block does.
+        let is_damage = |error: &(dyn std::error::Error + 'static)| {
+            matches!(SqliteError::find(error), Some(SqliteError::Corrupt(_)))
+        };
+        match error {
+            Error::Store(StoreError::Backend(error)) if !is_damage(&*error) => {
+                return Err(Failure::Input(error));
+            }
+            _ => {}
         }
         Ok(Self {
             cid: match place {

@@ -2,9 +2,11 @@
 
 use atproto_mst::{Ipld, Json};
 
+use crate::json_lines::without_mark;
+
 /// Returns the DAG-CBOR of the value that `text` is.
 pub(crate) fn block_of_json(text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::from_slice(text).map(|Json(value)| block_of(&value))
+    serde_json::from_slice(without_mark(text)).map(|Json(value)| block_of(&value))
 }
 
 /// Returns the DAG-CBOR of a value that was read from JSON.

@@ -7,6 +7,7 @@ use atproto_mst::{BlockStore, Commit, OverlayBlockStore, Repository, SqliteTrans
 
 use crate::cli::ImportArgs;
 use crate::failure::Failure;
+use crate::new_file::is_same_file;
 use crate::progress::Progress;
 use crate::quote::Counted;
 use crate::report::Report;
@@ -17,6 +18,11 @@ use crate::{database, input};
 pub(crate) fn run(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     if args.database == Path::new("-") {
         let what = "a database is a file, and `-` is standard input";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    database::check_not_beside(&args.database)?;
+    if is_same_file(&args.source.file, &args.database) {
+        let what = "a file cannot be imported into itself";
         return Err(Failure::Usage(what.to_owned()));
     }
     if args.update {

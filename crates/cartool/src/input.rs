@@ -11,7 +11,7 @@ use atproto_mst::{
 
 use crate::cli::Source;
 use crate::failure::Failure;
-use crate::{database, slice};
+use crate::{database, output, slice};
 
 /// A repository, and where it lies.
 pub(crate) type Repository = atproto_mst::Repository<Blocks>;
@@ -136,6 +136,10 @@ fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
     if !metadata.is_file() {
         // A named pipe, say, has no places to read at. A directory says so itself.
         return read_car(file);
+    }
+    if output::goes_to(&file) {
+        let what = "standard output goes to the file that is read, which would be written over";
+        return Err(Failure::Usage(what.to_owned()));
     }
     let mut start = Vec::new();
     (&file)

@@ -12,6 +12,7 @@ pub(crate) fn parse<J: DeserializeOwned, T>(
     text: &[u8],
     convert: impl Fn(J) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
+    let text = without_mark(text);
     let mut lines = serde_json::Deserializer::from_slice(text).into_iter();
     let mut values = Vec::new();
     while let Some(value) = lines.next() {
@@ -24,6 +25,11 @@ pub(crate) fn parse<J: DeserializeOwned, T>(
         })?);
     }
     Ok(values)
+}
+
+/// The text without the byte order mark with which some editors begin a file.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
 }
 
 /// A value that is given as an object: by itself, serde takes an array of its fields as well.

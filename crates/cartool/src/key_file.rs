@@ -10,6 +10,7 @@ use atproto_mst::SigningKey;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, chain};
+use crate::new_file::sync_folder_of;
 use crate::report::Report;
 
 /// Reads the key in the file at `path`, or on standard input if that is `-`.
@@ -59,7 +60,9 @@ pub(crate) fn create(path: &Path, key: &SigningKey) -> Result<(), Failure> {
         // It is this one's own, and half a key is of no use.
         let _ = fs::remove_file(path);
     }
-    written.map_err(output)
+    written.map_err(output)?;
+    sync_folder_of(path);
+    Ok(())
 }
 
 fn line_of(key: &SigningKey) -> Zeroizing<String> {

@@ -139,10 +139,20 @@ pub(crate) fn check_kept(output: &Path, kept: &Path, what: &str) -> Result<(), F
     Ok(())
 }
 
-/// Whether both paths lead to one file.
+/// Whether both paths lead to one file, or to where one is to be.
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
-    let canonical = |path| fs::canonicalize(path).ok();
     one == other || canonical(one).is_some_and(|one| Some(one) == canonical(other))
+}
+
+/// The one path, of many, to a file, or to where one is to be.
+fn canonical(path: &Path) -> Option<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = fs::canonicalize(folder_of(path)).ok()?;
+            Some(folder.join(path.file_name()?))
+        }
+        found => found.ok(),
+    }
 }
 
 /// Creates a file in the folder of `target`.
@@ -167,8 +177,9 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
-/// The name of a file that is not yet what it is to be; when this is dropped the file goes.
-struct Temporary(PathBuf);
+/// The name of a file that is not yet what it is to be; when this is dropped the file goes. `None` once
+/// it has become that.
+struct Temporary(Option<PathBuf>);
 
 impl Temporary {
     /// Gives a file a name beside `target` that no file has.
@@ -179,7 +190,7 @@ impl Temporary {
             let name = format!(".cartool-{}-{attempt}.tmp", std::process::id());
             let path = folder_of(target).join(name);
             match give(&path) {
-                Ok(()) => return Ok(Self(path)),
+                Ok(()) => return Ok(Self(Some(path))),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -187,19 +198,31 @@ impl Temporary {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    fn become_file(self, target: &Path) -> io::Result<()> {
-        fs::rename(&self.0, target)?;
-        // Not every system lets a folder be opened, and the file is in its place.
-        if let Ok(folder) = File::open(folder_of(target)) {
-            let _ = folder.sync_all();
-        }
+    fn become_file(mut self, target: &Path) -> io::Result<()> {
+        let Some(name) = &self.0 else {
+            return Ok(());
+        };
+        fs::rename(name, target)?;
+        // Another may have a file of this name from now on.
+        self.0 = None;
+        sync_folder_of(target);
         Ok(())
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        if let Some(name) = &self.0 {
+            let _ = fs::remove_file(name);
+        }
+    }
+}
+
+/// Sees to it that the disk has the name of a file that is in its place.
+pub(crate) fn sync_folder_of(file: &Path) {
+    // Not every system lets a folder be opened, and the file is there.
+    if let Ok(folder) = File::open(folder_of(file)) {
+        let _ = folder.sync_all();
     }
 }
 

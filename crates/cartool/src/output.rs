@@ -1,6 +1,7 @@
 //! Standard output: data, in large pieces.
 
 use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::Path;
 
@@ -47,6 +48,26 @@ pub(crate) fn is_standard_output(target: &Path) -> bool {
     ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
         .map(Path::new)
         .contains(&target)
+}
+
+/// Whether standard output goes to `file`.
+pub(crate) fn goes_to(file: &File) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        use std::os::unix::fs::MetadataExt;
+        let place = |file: &File| {
+            let file = file.metadata().ok().filter(fs::Metadata::is_file)?;
+            Some((file.dev(), file.ino()))
+        };
+        let output = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        output.is_ok_and(|output| place(file).is_some_and(|file| Some(file) == place(&output)))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        false
+    }
 }
 
 const BUFFER_LEN: usize = 64 << 10;

@@ -7,6 +7,7 @@ use crate::damaged::{self, Left};
 use crate::edit;
 use crate::failure::Failure;
 use crate::fault::Fault;
+use crate::new_file::check_kept;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::quote::Counted;
@@ -17,6 +18,7 @@ pub(crate) fn run(
     out: &mut Output,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    check_kept(&args.output, &args.source.file, "what is damaged")?;
     let Left {
         repository,
         is_named,

@@ -6,7 +6,7 @@ use atproto_mst::{BlockStore, Cid, Repository, SqliteBlockStore};
 
 use crate::cli::VerifyArgs;
 use crate::database;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::fault::Fault;
 use crate::input;
 use crate::output::Output;
@@ -65,7 +65,11 @@ fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Resul
                 let line = format_args!("{did}: invalid: {what}");
                 print_aside(&line, out, &report.progress())?;
             }
-            Err(Failure::Input(error)) => report.fault(&format_args!("{did}: {error}")),
+            Err(Failure::Input(error)) => {
+                report.count_fault();
+                let line = format_args!("{did}: unreadable: {}", chain(&*error));
+                print_aside(&line, out, &report.progress())?;
+            }
             Err(failure) => return Err(failure),
         }
     }

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use atproto_mst::{
-    BlockStore, Cid, NodeStore, NodeStoreOptions, NodeWalker, ProofError, Prover, PublicKey,
-    mst_ops,
+    BlockStore, Cid, MAX_PATH_LEN, NodeStore, NodeStoreOptions, NodeWalker, ProofError, Prover,
+    PublicKey, mst_ops,
 };
 
 use crate::cli::{ProofCheckArgs, Source};
@@ -32,7 +32,9 @@ pub(crate) fn run(
         }
         (None, expected) => of_commit(opened, expected.as_ref(), args.key.as_ref())?,
     };
-    let options = NodeStoreOptions::uncached();
+    let mut options = NodeStoreOptions::uncached();
+    // What is asked for are paths, and a stranger's nodes of long keys would take much memory.
+    options.limits.key_len = MAX_PATH_LEN;
     let nodes = NodeStore::with_options(blocks, options);
     let mut check = Check {
         nodes: &nodes,

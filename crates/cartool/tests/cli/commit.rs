@@ -291,6 +291,18 @@ fn all_writes_are_made_or_none() {
     assert_eq!(place.names(), ["db", "in.car", "key", "writes"]);
 }
 
+#[test]
+fn a_slice_and_a_repository_never_go_to_one_place() {
+    let place = Place::new(406);
+    let new = place.folder.path("new.car");
+    let again = place.folder.path("./new.car");
+    for (output, slice) in [(&new, &again), (&again, &new), (&new, &new)] {
+        let run = place.commit(&place.car, &["-o", output, "--slice", slice]);
+        assert_eq!((run.code, &*run.out), (2, ""), "{}", run.err);
+    }
+    assert_eq!(place.names(), ["db", "in.car", "key", "writes"]);
+}
+
 /// Standard output cannot be tried out before.
 #[cfg(target_os = "linux")]
 #[test]
@@ -310,6 +322,15 @@ fn a_slice_that_is_lost_hides_no_commit() {
         "cartool: the commit is made, and its slice is lost"
     );
     assert!(lines[7].contains("No space left"), "{err}");
+    // And so it is with what else is no file.
+    let new = place.folder.path("new.car");
+    let run = place.commit(&place.car, &["-o", &new, "--slice", "/dev/full"]);
+    let lost = run
+        .err
+        .contains("the commit is made, and its slice is lost");
+    assert!(run.code == 3 && lost, "{}", run.err);
+    let after = place.folder.read("new.car");
+    assert_eq!(after, place.expected(&after).car());
     let after = place.in_database();
     assert_eq!(after, place.expected(&after).car());
 }
@@ -320,9 +341,8 @@ fn what_cannot_be_written_leaves_all_as_it_was() {
     let before = place.in_database();
     let out = place.folder.write("out.car", "as it was");
     for more in [
-        ["--slice", "/dev/full"].as_slice(),
-        &["--slice", &place.folder.path("no/slice")],
-        &["--slice", "/dev/full", "-o", &out],
+        ["--slice", &place.folder.path("no/slice")].as_slice(),
+        &["--slice", &place.folder.path("")],
         &["--slice", &place.folder.path("slice"), "-o", "/dev/full"],
         &[
             "--slice",
@@ -343,12 +363,15 @@ fn what_cannot_be_written_leaves_all_as_it_was() {
     let car = place
         .folder
         .write("lost.car", car_without(&place.sample, lost));
-    let run = place.commit(&car, &["-o", &out]);
-    assert!(
-        run.code == 1 && run.err.contains("so nothing was written"),
-        "{}",
-        run.err
-    );
+    // Nor is anything of it sent to who would take it for made.
+    for more in [&["-o", &out][..], &["-o", &out, "--slice", "/dev/full"]] {
+        let run = place.commit(&car, more);
+        assert!(
+            run.code == 1 && run.err.contains("so nothing was written"),
+            "{}",
+            run.err
+        );
+    }
     let top = place.sample.tree.root;
     let car = place
         .folder

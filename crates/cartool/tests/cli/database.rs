@@ -407,6 +407,77 @@ fn an_import_that_is_killed_or_fails_leaves_the_database_as_it_was() {
     assert_eq!(run.code, 0, "{}", run.err);
 }
 
+/// SQLite would take it for its own, and drop it.
+#[test]
+fn what_belongs_to_a_database_is_no_place_for_another() {
+    let folder = Folder::new();
+    let car = folder.write("in.car", SampleRepository::generate(73, 10).car());
+    let database = folder.path("database");
+    for end in ["-wal", "-shm", "-journal"] {
+        let beside = format!("{database}{end}");
+        assert_eq!(folder.run(&["import", &car, &database], b"").code, 0);
+        for args in [
+            &["import", &car, &beside][..],
+            &["compact", &car, "-o", &beside],
+            &["keygen", &beside],
+        ] {
+            let run = folder.run(args, b"");
+            assert!(run.code == 2, "{args:?}: {}", run.err);
+            let why = "the output would take the place of a file that belongs to a database";
+            assert!(run.err.contains(why), "{args:?}: {}", run.err);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_page_costs_what_is_on_it() {
+    let sample = SampleRepository::generate(75, 3_000);
+    let folder = Folder::new();
+    let (database, out) = (folder.path("database"), folder.path("out.car"));
+    import(&folder, &database, &[&sample]);
+    let connection = Connection::open(&database).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = DELETE")
+        .unwrap();
+    drop(connection);
+    // Of the pages that hold records, one in the middle of the file.
+    let mut file = folder.read("database");
+    let record = sample.paths.values().nth(1_500).unwrap().to_bytes();
+    let place = file.windows(record.len()).rposition(|part| part == record);
+    let page = place.unwrap() / 4_096 * 4_096;
+    file[page..page + 8].fill(0xff);
+    fs::write(&database, &file).unwrap();
+
+    let run = folder.run(&["verify", &database], b"");
+    let lines = run.lines();
+    assert!(run.code == 1 && lines.len() > 1, "{}", run.err);
+    let damage = "the database is damaged: database disk image is malformed";
+    for line in &lines[..lines.len() - 1] {
+        assert!(line.starts_with("bad ") && line.ends_with(damage), "{line}");
+    }
+    let run = folder.run(&["salvage", &database, "-o", &out], b"");
+    assert_eq!(run.code, 1, "{}", run.err);
+    let saved = folder.run(&["list", &out], b"").lines().len();
+    assert!((2_000..3_000).contains(&saved), "{saved}");
+}
+
+/// It keeps what somebody may still want.
+#[test]
+fn a_head_that_is_no_repository_is_not_dropped_as_one() {
+    let sample = SampleRepository::generate(76, 30);
+    let folder = Folder::new();
+    let database = folder.path("database");
+    import(&folder, &database, &[&sample]);
+    let connection = Connection::open(&database).unwrap();
+    let keeper = "INSERT INTO blocks_heads SELECT 'latest', cid FROM blocks_heads";
+    connection.execute_batch(keeper).unwrap();
+    let run = folder.run(&["compact", &database, "--drop", "latest"], b"");
+    assert_eq!(run.code, 4, "{}", run.err);
+    let count = "SELECT count(*) FROM blocks_heads";
+    let count: i64 = connection.query_row(count, [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 2);
+}
+
 #[test]
 fn a_database_of_another_program_is_left_alone() {
     let folder = Folder::new();
@@ -435,7 +506,11 @@ fn what_is_no_database_is_refused_and_stays() {
     let folder = Folder::new();
     let car = folder.write("in.car", sample.car());
     let run = folder.run(&["import", &car, &car], b"");
+    assert_eq!(run.code, 2, "{}", run.err);
+    let other = folder.write("other.car", sample.car());
+    let run = folder.run(&["import", &car, &other], b"");
     assert_eq!(run.code, 3, "{}", run.err);
+    fs::remove_file(other).unwrap();
     let run = folder.run(&["export", &car, "-o", "-"], b"");
     assert_eq!((run.code, &*run.out), (2, ""));
     assert!(run.err.contains("cartool compact"), "{}", run.err);

@@ -68,6 +68,10 @@ fn what_is_no_did_or_would_take_the_place_of_the_key_is_refused() {
     let run = folder.run(&["sign", &out, "-k", &key, "-o", &key], b"");
     assert_eq!((run.code, &*run.out), (2, ""), "{}", run.err);
     assert_eq!(folder.read("key"), before);
+    let made = folder.read("new.car");
+    let run = folder.run(&["init", DID, "-k", &key, "-o", &out], b"");
+    assert_eq!((run.code, &*run.out), (2, ""), "{}", run.err);
+    assert_eq!(folder.read("new.car"), made);
     // On standard output, with the key on standard input.
     let run = folder.run(&["init", DID, "-k", "-", "-o", "-"], &before);
     assert_eq!(run.code, 0, "{}", run.err);

@@ -45,6 +45,19 @@ fn what_can_be_reached_is_a_whole_repository_again() {
     }
 }
 
+/// Another tool may find more in it.
+#[test]
+fn what_is_damaged_stays() {
+    let sample = SampleRepository::generate(92, 30);
+    let folder = Folder::new();
+    let record = sample.paths.values().next().unwrap();
+    let damaged = car_damaged_at(&sample, record);
+    let car = folder.write("in.car", &damaged);
+    let run = folder.run(&["salvage", &car, "-o", &car], b"");
+    assert_eq!(run.code, 2, "{}", run.err);
+    assert_eq!(folder.read("in.car"), damaged);
+}
+
 #[test]
 fn a_damaged_header_costs_no_record() {
     let sample = SampleRepository::generate(93, 100);

@@ -97,6 +97,7 @@ fn a_full_disk_is_an_error() {
         &["proof", "check", path, "--prefix", ""],
         &["proof", "make", path, "--prefix", "", "-o", "-"],
         &["salvage", path, "-o", "-"],
+        &["compact", path, "-o", "-"],
         &["--help"],
     ] {
         let full = std::fs::File::options().write(true).open("/dev/full");
@@ -107,6 +108,24 @@ fn a_full_disk_is_an_error() {
             err.starts_with("cartool: standard output: No space left"),
             "{err}"
         );
+    }
+}
+
+/// It would grow as it is read, or be written over.
+#[cfg(unix)]
+#[test]
+fn standard_output_is_never_the_file_that_is_read() {
+    let car = SampleRepository::generate(3, 10).car();
+    let file = TemporaryFile::of(&car);
+    let path = file.0.to_str().unwrap();
+    for args in [&["compact", path, "-o", "-"][..], &["dump", path]] {
+        for append in [true, false] {
+            let mut options = std::fs::File::options();
+            let output = options.write(true).append(append).open(&file.0).unwrap();
+            let output = command(args).stdout(output).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{args:?}");
+            assert_eq!(std::fs::read(&file.0).unwrap(), car);
+        }
     }
 }
 
