@@ -412,6 +412,8 @@ mod tests {
 
         let mut decoder = CarDecoder::new();
         decoder.end();
+        decoder.push(&[0x0a; 10]);
+        assert!(decoder.buffer.bytes.is_empty());
         let more = decoder.read_from(&mut [0x0a].as_slice());
         more.expect("a slice can be read");
         let fault = decoder.roots().expect_err("that is no header");

@@ -158,3 +158,16 @@ fn other_tasks_have_their_turn_also_where_nothing_is_waited_for() {
     });
     assert!(wanted.contains(&writing), "{writing}, not {wanted:?}");
 }
+
+#[test]
+fn what_is_finished_is_flushed() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let output = { runtime }.build().unwrap().block_on(async {
+        let buffered = tokio::io::BufWriter::new(Vec::new());
+        let mut writer = AsyncCarWriter::new(buffered, &[]).await.unwrap();
+        writer.write_block(&raw_cid(b"a"), b"a").await.unwrap();
+        writer.finish().await.unwrap()
+    });
+    let mut reader = CarReader::new(output.get_ref().as_slice()).unwrap();
+    assert_eq!(reader.read_block().unwrap().unwrap().bytes(), b"a");
+}

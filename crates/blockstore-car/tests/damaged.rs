@@ -210,3 +210,30 @@ fn a_whole_car_is_read_whole_whatever_it_is_made_of() {
     }
     assert!(store.get(&blocks[0].0).is_err());
 }
+
+/// Without the header the first section is at the very beginning.
+#[test]
+fn a_cid_that_comes_again_is_one_wherever_the_first_is() {
+    let blocks =
+        [b"one", b"two", b"one", b"two"].map(|block| (raw_cid(block), Bytes::from_static(block)));
+    let car = Car::new(&blocks);
+    for junk in [0, 1] {
+        let mut damaged = vec![0xff; junk];
+        damaged.extend(&car.bytes[car.header_len..]);
+        let (store, _) = CarBlockStore::from_damaged_bytes(damaged);
+        assert_eq!(store.len(), 2, "{junk}");
+        let cids: Result<Vec<Cid>, _> = store.cids().collect();
+        assert_eq!(cids.unwrap(), [blocks[0].0, blocks[1].0]);
+    }
+}
+
+#[test]
+fn a_block_of_many_megabytes_is_found_behind_what_is_lost() {
+    let large = Bytes::from(vec![7; 3 << 20]);
+    let blocks = [Bytes::from_static(b"small"), large].map(|block| (raw_cid(&block), block));
+    let car = Car::new(&blocks);
+    let mut damaged = car.bytes.clone();
+    // The length of the small one.
+    damaged[car.header_len] ^= 0x40;
+    car.check(damaged, |start, _| start == car.header_len, "large");
+}

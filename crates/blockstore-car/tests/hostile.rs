@@ -636,6 +636,19 @@ fn a_bit_flipped_anywhere_is_found_when_blocks_are_checked() {
     }
 }
 
+/// A codec of more bytes than one makes no other hash of it.
+#[test]
+fn a_bad_block_of_whatever_codec_is_one() {
+    // CIDv1, dag-json in two bytes, sha2-256.
+    let mut cid = vec![1, 0xa9, 0x02, 0x12, 0x20];
+    cid.extend([7; 32]);
+    let car = car_of(&[(Cid::try_from(cid.as_slice()).unwrap(), b"wrong".to_vec())]);
+    assert!(matches!(
+        verdict_with(&car, checked()),
+        Err((_, CarFault::HashMismatch(_)))
+    ));
+}
+
 #[test]
 fn blocks_that_cannot_be_verified_are_passed_over_and_never_given() {
     let odd = odd_blocks();

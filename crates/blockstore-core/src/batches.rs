@@ -100,5 +100,18 @@ mod tests {
             batches.iter().all(|len| *len <= BATCH_LEN + LEN),
             "{batches:?}"
         );
+        assert_eq!(batches.len(), 3, "{batches:?}");
+    }
+
+    #[test]
+    fn small_blocks_take_more_than_their_bytes() {
+        let block = Bytes::from_static(b"a");
+        let cid = raw_cid(&block);
+        let blocks = (0..200_000).map(|_| Ok::<_, StoreError>((cid, block.clone())));
+        let store = Batches::default();
+        put_all(blocks, &store).expect("the store takes all");
+        let batches = store.0.into_inner();
+        assert_eq!(batches.iter().sum::<usize>(), 200_000);
+        assert_eq!(batches.len(), 4, "{batches:?}");
     }
 }

@@ -178,10 +178,50 @@ fn write_common_form(cid: &Cid, out: &mut [u8; CidBytes::MAX_LEN]) -> Option<u8>
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 mod tests {
+    use cid::Cid;
+    use cid::multihash::Multihash;
     use sha2::{Digest, Sha256};
 
-    use super::sha2_256;
+    use super::{CidBytes, DAG_CBOR, RAW, SHA2_256, check_block, is_verifiable, sha2_256};
+    use crate::StoreError;
+
+    #[test]
+    fn cids_of_all_forms_are_written_as_the_library_does() {
+        let (sha2_512, identity) = (0x13, 0);
+        for codec in [RAW, DAG_CBOR, 0x7f, 0x80, 0x0129, u64::MAX] {
+            for (code, len) in [
+                (SHA2_256, 32),
+                (SHA2_256, 20),
+                (sha2_512, 64),
+                (sha2_512, 32),
+                (identity, 0),
+            ] {
+                let hash = Multihash::wrap(code, &vec![7; len]).unwrap();
+                let cid = Cid::new_v1(codec, hash);
+                assert_eq!(CidBytes::from(&cid).as_ref(), cid.to_bytes(), "{cid}");
+            }
+        }
+        let cid = Cid::new_v0(Multihash::wrap(SHA2_256, &[7; 32]).unwrap()).unwrap();
+        assert_eq!(CidBytes::from(&cid).as_ref(), cid.to_bytes());
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_told_from_what_is_wrong() {
+        let cid_of = |code, digest: &[u8]| Cid::new_v1(RAW, Multihash::wrap(code, digest).unwrap());
+        let digest = sha2_256(b"block");
+        let right = cid_of(SHA2_256, &digest);
+        assert!(is_verifiable(&right) && check_block(&right, b"block").is_ok());
+        let refused = check_block(&right, b"other").unwrap_err();
+        assert!(matches!(refused, StoreError::HashMismatch(_)));
+        assert_eq!(refused.cid(), Some(right));
+        for unverifiable in [cid_of(SHA2_256, &digest[..20]), cid_of(0x13, &digest)] {
+            let refused = check_block(&unverifiable, b"block").unwrap_err();
+            assert!(matches!(refused, StoreError::Unverifiable(_)));
+            assert_eq!(refused.cid(), Some(unverifiable));
+        }
+    }
 
     #[test]
     fn the_hash_is_that_of_the_library_whatever_the_length() {

@@ -203,12 +203,38 @@ impl fmt::Debug for MemoryBlockStore {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 mod tests {
+    use bytes::Bytes;
+
     use super::MemoryBlockStore;
     use crate::{BlockStore, BlockStoreMut, Cid, dag_cbor_cid, raw_cid};
 
     #[test]
     fn memory_store_keeps_the_contract() {
         crate::contract::read_write(MemoryBlockStore::new);
+    }
+
+    #[test]
+    fn all_of_many_are_put_or_none() {
+        let store = MemoryBlockStore::new();
+        let block = Bytes::from_static(b"\xa0");
+        let right = (dag_cbor_cid(&block), block.clone());
+        let wrong = (dag_cbor_cid(b"\x80"), block);
+        assert!(store.put_many(&[right, wrong]).is_err());
+        assert!(store.is_empty());
+    }
+
+    #[test]
+    fn a_sweep_counts_what_it_drops_and_not_what_others_do() {
+        let store = MemoryBlockStore::new();
+        for block in [b"\xa0", b"\x80"] {
+            let put = store.put(&dag_cbor_cid(block), block.as_slice().into());
+            put.unwrap();
+        }
+        let dropped = store.retain(|cid| {
+            store.delete(cid).unwrap();
+            false
+        });
+        assert_eq!((dropped, store.len()), (0, 0));
     }
 
     #[test]

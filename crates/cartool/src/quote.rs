@@ -82,6 +82,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_terminal_obeys_is_shown_as_its_number() {
+        let obeyed = "\u{9b}\u{7f}\n\u{2028}\u{2029}\u{61c}\u{200e}\u{202e}\u{2066}";
+        let shown = Harmless(obeyed).to_string();
+        assert_eq!(
+            shown.matches("\\u{").count() + shown.matches("\\n").count(),
+            9,
+            "{shown}"
+        );
+        assert!(shown.chars().all(is_harmless), "{shown}");
+        assert_eq!(Harmless("did:web:ü 🌳").to_string(), "did:web:ü 🌳");
+    }
+
+    #[test]
     fn quotes_as_python_does() {
         // python3 -c 'import json; print(json.dumps("\"\\\n\x1b\x7fü🌳"))'
         assert_eq!(

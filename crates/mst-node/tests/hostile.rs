@@ -1440,3 +1440,52 @@ fn peak_memory() -> Option<usize> {
     let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1_024)
 }
+
+/// More to a block of its length than there can be of any other, so that nothing that is measured by
+/// the length of a block is too short.
+#[test]
+fn many_entries_of_the_fewest_bytes_are_read_back() {
+    // CIDv1, raw, the identity of nothing.
+    let value = Cid::try_from([1, 0x55, 0, 0].as_slice()).unwrap();
+    let mut builder = NodeBuilder::new(None).unwrap();
+    for last in 0..=u8::MAX {
+        builder.push(&[b'a', last], &value, None).unwrap();
+    }
+    let node = builder.finish();
+    let block = node.encode();
+    assert!(block.len() < 22 * node.len());
+    let again = Node::decode(&block).unwrap();
+    assert_eq!(again, node);
+    assert_eq!(again.entries().len(), 256);
+    assert_eq!(again.entries().next_back().unwrap().key(), b"a\xff");
+}
+
+#[test]
+fn a_key_may_have_a_mebibyte_and_no_more_unless_one_says_so() {
+    let of_len = |len: usize| {
+        let mut builder = NodeBuilder::new(None).unwrap();
+        let key = vec![b'a'; len];
+        builder.push(&key, &Node::empty().cid(), None).unwrap();
+        builder.finish().encode()
+    };
+    let limit = 1 << 20;
+    assert_eq!(Node::decode(&of_len(limit)).unwrap().keys_len(), limit);
+    let fault = Node::decode(&of_len(limit + 1)).unwrap_err().fault;
+    let len = limit + 1;
+    let fault_expected = DecodeFault::InvalidKey {
+        index: 0,
+        fault: InvalidKey::TooLong { len, limit },
+    };
+    assert_eq!(fault, fault_expected);
+
+    let mut limits = Limits::default();
+    limits.key_bytes = 1_000;
+    assert!(Node::decode_within(&of_len(1_000), &limits).is_ok());
+    assert!(Node::decode_within(&of_len(1_001), &limits).is_err());
+}
+
+#[test]
+#[should_panic(expected = "entries 0..1 of 0")]
+fn entries_that_a_node_does_not_have_are_not_taken() {
+    mst_node::NodeParts::default().push_entries(&Node::empty(), 0..1);
+}
