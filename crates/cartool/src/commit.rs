@@ -37,11 +37,8 @@ pub(crate) fn run(args: &CommitArgs, out: &mut Output, report: &mut Report) -> R
 /// Refuses arguments of which one file would be two things.
 fn check_files(args: &CommitArgs) -> Result<(), Failure> {
     let usage = |what: &str| Err(Failure::Usage(what.to_owned()));
-    let dash = Path::new("-");
-    let inputs = [&args.source.file, &args.writes, &args.key_file];
-    if inputs.iter().filter(|file| ***file == dash).count() > 1 {
-        return usage("only one of the repository, the writes and the key can be standard input");
-    }
+    let inputs = [&*args.source.file, &args.writes, &args.key_file];
+    input::check_one_dash(&inputs, "the repository, the writes and the key")?;
     if args.output.is_none() && !database::is_at(&args.source.file)? {
         return usage("a CAR is not changed in its place: say with -o where the copy goes");
     }

@@ -18,11 +18,7 @@ use crate::watched::Watched;
 use crate::{database, operations};
 
 pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let dash = Path::new("-");
-    if args.old == dash && args.new == dash {
-        let what = "only one of the two can be standard input";
-        return Err(Failure::Usage(what.to_owned()));
-    }
+    input::check_one_dash(&[&args.old, &args.new], "the two")?;
     let is_database = |file: &Path| database::is_at(file).map_err(|failure| failure.of(file));
     let is_database = [is_database(&args.old)?, is_database(&args.new)?];
     if args.repo.is_some() && is_database == [false, false] {

@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use atproto_mst::{BlockStore, Bytes, EntryRef, Error};
+use atproto_mst::EntryRef;
 
 use crate::cli::DumpArgs;
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::input::{self, Repository};
 use crate::json::{JsonWriter, Layout};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -15,6 +14,7 @@ use crate::quote::Quoted;
 use crate::record::ReadableRecord;
 use crate::report::Report;
 use crate::walk::{Step, Walk};
+use crate::{input, look_up};
 
 pub(crate) fn run(args: &DumpArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
     let repository = input::open(&args.source)?;
@@ -32,23 +32,12 @@ pub(crate) fn run(args: &DumpArgs, out: &mut Output, report: &mut Report) -> Res
             let (key, cid) = (entry.key(), entry.value());
             report.fault(&Fault::bad_key(key, cid, error.to_string()));
         }
-        match block_of(&repository, &entry)? {
+        match look_up::record(&repository, entry.key(), &entry.value())? {
             Ok(block) => dump(&entry, &block, args.jsonl, out, report)?,
             Err(fault) => report.fault(&fault),
         }
     }
     Ok(())
-}
-
-/// The block of a record, or what is wrong with it.
-fn block_of(repository: &Repository, entry: &EntryRef) -> Result<Result<Bytes, Fault>, Failure> {
-    let cid = entry.value();
-    let error = match repository.blocks().get(&cid) {
-        Ok(Some(block)) => return Ok(Ok(block)),
-        Ok(None) => Error::MissingBlock(cid),
-        Err(error) => error.into(),
-    };
-    Fault::of_record(entry.key(), cid, error).map(Err)
 }
 
 fn dump(

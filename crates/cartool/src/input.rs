@@ -118,6 +118,16 @@ pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Refuses that more than one of `files`, which are `what`, is standard input.
+pub(crate) fn check_one_dash(files: &[&Path], what: &str) -> Result<(), Failure> {
+    let dashes = files.iter().filter(|file| **file == Path::new("-"));
+    if dashes.count() > 1 {
+        let why = format!("only one of {what} can be standard input");
+        return Err(Failure::Usage(why));
+    }
+    Ok(())
+}
+
 pub(crate) fn refuse_choice(source: &Source) -> Result<(), Failure> {
     if source.repo.is_some() {
         let what = "--repo chooses from a database, and this is a CAR, of one repository";

@@ -11,13 +11,22 @@ use crate::quote::Quoted;
 /// one that is no repository path: whoever asks for it has a reason to.
 pub(crate) fn block(repository: &Repository, path: &str) -> Result<Bytes, Failure> {
     let cid = cid(repository, path)?.ok_or_else(|| not_found(path))?;
-    let error = match repository.blocks().get(&cid) {
-        Ok(Some(block)) => return Ok(block),
-        Ok(None) => Error::MissingBlock(cid),
+    let block = record(repository, path.as_bytes(), &cid)?;
+    block.map_err(|fault| Failure::Invalid(fault.to_string()))
+}
+
+/// Returns the block `cid` of the record at `key`, or what is wrong with it.
+pub(crate) fn record(
+    repository: &Repository,
+    key: &[u8],
+    cid: &Cid,
+) -> Result<Result<Bytes, Fault>, Failure> {
+    let error = match repository.blocks().get(cid) {
+        Ok(Some(block)) => return Ok(Ok(block)),
+        Ok(None) => Error::MissingBlock(*cid),
         Err(error) => error.into(),
     };
-    let fault = Fault::of_record(path.as_bytes(), cid, error)?;
-    Err(Failure::Invalid(fault.to_string()))
+    Fault::of_record(key, *cid, error).map(Err)
 }
 
 /// Returns the CID of the record at `path`, if there is one, whether its block is there or not.

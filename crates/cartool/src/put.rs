@@ -1,7 +1,5 @@
 //! `cartool put`
 
-use std::path::Path;
-
 use atproto_mst::{RepoPath, Tree};
 
 use crate::cli::PutArgs;
@@ -14,11 +12,8 @@ use crate::report::Report;
 use crate::{edit, input, look_up};
 
 pub(crate) fn run(args: &PutArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let dash = Path::new("-");
-    if args.source.file == dash && args.record == dash {
-        let what = "only one of the repository and the record can be standard input";
-        return Err(Failure::Usage(what.to_owned()));
-    }
+    let inputs = [&*args.source.file, &args.record];
+    input::check_one_dash(&inputs, "the repository and the record")?;
     check_kept(&args.output, &args.record, "the record")?;
     let key = args.path.as_bytes();
     let path = RepoPath::parse(key).map_err(|error| Failure::Usage(chain(&error)))?;

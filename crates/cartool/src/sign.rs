@@ -1,7 +1,5 @@
 //! `cartool sign`
 
-use std::path::Path;
-
 use atproto_mst::{BlockStoreMut, MemoryBlockStore};
 
 use crate::cli::SignArgs;
@@ -12,11 +10,8 @@ use crate::report::Report;
 use crate::{edit, input, key_file};
 
 pub(crate) fn run(args: &SignArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let dash = Path::new("-");
-    if args.source.file == dash && args.key_file == dash {
-        let what = "only one of the repository and the key can be standard input";
-        return Err(Failure::Usage(what.to_owned()));
-    }
+    let inputs = [&*args.source.file, &args.key_file];
+    input::check_one_dash(&inputs, "the repository and the key")?;
     check_kept(&args.output, &args.key_file, "the key")?;
     let key = key_file::read(&args.key_file, report)?;
     let repository = input::open(&args.source)?;

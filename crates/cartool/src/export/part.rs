@@ -5,17 +5,15 @@ use std::path::Path;
 use atproto_mst::{BlockStore, Bytes, Cid, Commit, Error};
 
 use crate::cli::{Source, parse_cid};
-use crate::database;
 use crate::failure::{Failure, name_of};
-use crate::fault::Fault;
 use crate::input::{self, Repository};
-use crate::new_car;
 use crate::new_file::check_kept;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::quote::Counted;
 use crate::report::Report;
 use crate::walk::{Step, Walk};
+use crate::{database, look_up, new_car};
 
 /// Writes the commit, the records of `collection`, and the nodes that prove that these are all.
 pub(super) fn collection(
@@ -54,16 +52,13 @@ fn check_collection(
             Step::Fault(fault) => *fault,
             Step::Entry(entry) => {
                 report.tick();
-                let value = entry.value();
-                let error = match repository.blocks().get(&value) {
-                    Ok(Some(_)) => {
+                match look_up::record(repository, entry.key(), &entry.value())? {
+                    Ok(_) => {
                         records += 1;
                         continue;
                     }
-                    Ok(None) => Error::MissingBlock(value),
-                    Err(error) => error.into(),
-                };
-                Fault::of_record(entry.key(), value, error)?
+                    Err(fault) => fault,
+                }
             }
         };
         report.fault(&fault);
@@ -84,11 +79,7 @@ pub(super) fn since(
     out: &mut Output,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let dash = Path::new("-");
-    if source.file == dash && old == dash {
-        let what = "only one of the two repositories can be standard input";
-        return Err(Failure::Usage(what.to_owned()));
-    }
+    input::check_one_dash(&[&source.file, old], "the two repositories")?;
     check_kept(target, &source.file, "the whole repository")?;
     check_kept(target, old, "the old repository")?;
     let of_old = |failure: Failure| failure.of(old);

@@ -96,7 +96,7 @@ impl Contents {
             Ok(path) => self.count_path(&path),
             Err(_) => self.bad_keys += 1,
         }
-        if has(repository, cid)? {
+        if repository.blocks().has(cid)? {
             self.records += 1;
             reached.note(cid);
         } else {
@@ -129,14 +129,9 @@ impl Contents {
         }
         self.bad_nodes += 1;
         report.fault(fault);
-        if has(repository, &cid)? {
+        if repository.blocks().has(&cid)? {
             reached.note(&cid);
         }
         Ok(())
     }
-}
-
-fn has(repository: &Repository, cid: &Cid) -> Result<bool, Failure> {
-    let has = repository.blocks().has(cid);
-    has.map_err(|error| atproto_mst::Error::from(error).into())
 }

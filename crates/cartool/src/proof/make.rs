@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use atproto_mst::{BlockStore, Bytes, Claim, Prover};
+use atproto_mst::{Bytes, Claim, Prover};
 
 use crate::cli::ProofMakeArgs;
 use crate::failure::Failure;
@@ -82,12 +82,9 @@ pub(crate) fn run(
     );
     let blocks = [commit].into_iter().chain(proof.blocks).map(Ok);
     let records = values.iter().map(|(key, value)| {
-        let error = match repository.blocks().get(value) {
-            Ok(Some(block)) => return Ok((*value, block)),
-            Ok(None) => atproto_mst::Error::MissingBlock(*value),
-            Err(error) => error.into(),
-        };
-        Err(of_fault(Fault::of_record(key, *value, error)))
+        let block = look_up::record(&repository, key, value)?;
+        let block = block.map_err(|fault| Failure::Invalid(fault.to_string()))?;
+        Ok((*value, block))
     });
     let commit = repository.commit_cid();
     let bytes = new_car::write(&commit, blocks.chain(records), &args.output, out)?;

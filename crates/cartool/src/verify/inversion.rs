@@ -17,11 +17,7 @@ use crate::report::Report;
 
 /// Reads operations, as JSON lines, from `file`.
 pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Operation>, Failure> {
-    let dash = Path::new("-");
-    if file == dash && source.file == dash {
-        let what = "only one of the CAR and the operations can be standard input";
-        return Err(Failure::Usage(what.to_owned()));
-    }
+    input::check_one_dash(&[file, &source.file], "the CAR and the operations")?;
     let bytes = input::read_whole(file);
     let bytes = bytes.map_err(|error| Failure::Input(error.into()).of(file))?;
     operations::parse(&bytes).map_err(|wrong| Failure::Invalid(wrong).of(file))
