@@ -19,8 +19,8 @@
 pub struct Limits {
     /// Entries in one node; 8,192 by default.
     pub entries: usize,
-    /// Bytes of one key; 1 MiB by default. In repositories no key is longer than 830: who reads only
-    /// such, sets this, and a node of a stranger costs no more than its block lets expect.
+    /// Bytes of one key; 1 MiB by default. No repository path is longer than 830 bytes: set this to
+    /// 830 if you read only repositories, and a small block cannot stand for huge keys.
     pub key_len: usize,
     /// Bytes of all keys of one node, written out in full; 4 MiB by default. Prefix
     /// compression lets a small block stand for long keys, and this bounds how long: to some 210

@@ -29,9 +29,8 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// It is opened on a root and loads nodes as they are needed, or starts empty. A change touches
 /// the nodes on the way to its key and computes no hash but that key's; [`root`](Self::root)
 /// and [`flush`](Self::flush) encode and hash each changed node once, however many changes
-/// there were. What was loaded stays in memory as long as the tree, and not in a cache beside it;
-/// each further access to it is a few steps from node to node; a look-up in a tree of which only a
-/// part shall be kept is [`NodeStore::get`](crate::NodeStore::get).
+/// there were. What was loaded stays in memory, in the tree and not in a cache, until the tree is
+/// dropped. For look-ups with bounded memory there is [`NodeStore::get`](crate::NodeStore::get).
 ///
 /// Into a tree that starts empty entries are only gathered, in whatever order they come, up to
 /// about a million of them, or half of that with long keys. Its nodes are made when somebody asks

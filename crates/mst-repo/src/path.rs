@@ -145,7 +145,7 @@ pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
 #[non_exhaustive]
 pub enum InvalidPath {
     /// A path has two segments with a slash between them.
-    #[error("{found} segments, where a path is `collection/record-key`")]
+    #[error("segments: {found}, where a path has two, `collection/record-key`")]
     Segments {
         /// How many segments it has.
         found: usize,
@@ -169,7 +169,7 @@ pub enum InvalidNsid {
         len: usize,
     },
     /// It has fewer than three segments.
-    #[error("{found} segments, fewer than 3")]
+    #[error("segments: {found}, fewer than 3")]
     Segments {
         /// How many it has.
         found: usize,

@@ -21,10 +21,9 @@ use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, S
 /// Both together take no more memory than [`StreamOptions::memory_bytes`].
 ///
 /// Many servers send another order, such as that of the blocks' CIDs. Then nearly all of the CAR is
-/// laid aside before the first record, and a large one, by default of more than 20 to 40 MB, ends with
-/// [`StreamError::TooMuchAside`]; so may one with a record far from its first path. What comes from
-/// anywhere should go into a file first: [`CarBlockStore`](blockstore_car::CarBlockStore) reads any
-/// order.
+/// laid aside before the first record, and one of more than 23 to 40 MB (by default) ends with
+/// [`StreamError::TooMuchAside`]; so may one with a record far from its first path. In an unknown
+/// order, put it into a file first: [`CarBlockStore`](blockstore_car::CarBlockStore) reads any.
 ///
 /// After an error of its input it gives nothing any more, also if that was just a time limit of a
 /// socket. Who wants to go on then reads into a [`RepositoryDecoder`](crate::RepositoryDecoder)

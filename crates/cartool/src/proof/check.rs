@@ -14,13 +14,17 @@ use crate::input::{self, Blocks};
 use crate::output::Output;
 use crate::quote::{Counted, Quoted};
 use crate::report::Report;
-use crate::{look_up, signature};
+use crate::{database, look_up, signature};
 
 pub(crate) fn run(
     args: &ProofCheckArgs,
     out: &mut Output,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    if database::is_at(&args.proof)? {
+        let what = "a proof is a CAR, and this is a database; `cartool get` looks into one";
+        return Err(Failure::Usage(what.to_owned()));
+    }
     let opened = input::open_blocks(&Source::of(&args.proof))?;
     let (blocks, root, basis) = match (&args.root, &args.commit) {
         (Some(root), _) => {
