@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// How long each fuzz target runs; with 0 none is built.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     fuzz: u32,
+    /// How many processes are killed that write commits.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    kills: u32,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -31,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     examples::run()?;
     suites(arguments)?;
     agreement()?;
+    kills(arguments.kills)?;
     fuzz(arguments.fuzz)?;
     println!("all checks passed");
     Ok(())
@@ -94,6 +98,9 @@ fn features() -> Result<()> {
 fn dependencies() -> Result<()> {
     let line = "tree -p atproto-mst --features k256,p256,sqlite -e normal,build --prefix none";
     let tree = cargo(line).output()?;
+    if !tree.status.success() {
+        return Err(format!("cargo {line}: {}", String::from_utf8_lossy(&tree.stderr)).into());
+    }
     let tree = String::from_utf8(tree.stdout)?;
     let mut crates: Vec<&str> = tree
         .lines()
@@ -118,6 +125,12 @@ fn dependencies() -> Result<()> {
     } else {
         Err("tests/peers/Cargo.lock is out of date".into())
     }
+}
+
+/// Kills processes that write commits to SQLite, far more than the tests do by themselves.
+fn kills(count: u32) -> Result<()> {
+    let mut kills = cargo("test -p blockstore-sqlite --test sqlite kill");
+    shell::run(kills.env("BLOCKSTORE_SQLITE_KILLS", count.to_string()))
 }
 
 fn suites(arguments: &Arguments) -> Result<()> {

@@ -85,8 +85,13 @@ impl Suite {
         })
     }
 
+    /// Whether a part of the suite is there. If not, says so.
     fn is_there(&self, path: &str) -> bool {
-        self.0.join(path).exists()
+        let is_there = self.0.join(path).exists();
+        if !is_there {
+            println!("left out: there is no {path} in {}", self.0.display());
+        }
+        is_there
     }
 
     fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

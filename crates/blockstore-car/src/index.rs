@@ -165,3 +165,26 @@ impl Index {
 fn tag(hash: u64) -> u64 {
     hash >> OFFSET_BITS << OFFSET_BITS
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use blockstore_core::raw_cid;
+
+    use super::{Indexer, Slot};
+
+    #[test]
+    fn a_section_takes_20_bytes_at_the_most() {
+        for len in [1_000_u64, 3_276, 3_277, 5_000, 8_000] {
+            let mut indexer = Indexer::default();
+            for offset in 0..len {
+                indexer.push(&raw_cid(&offset.to_be_bytes()).to_bytes(), offset);
+            }
+            let Ok(index) = indexer.finish(|_, _| Ok::<_, Infallible>(false));
+            let taken = index.slots.len() * size_of::<Slot>();
+            assert_eq!(index.len() as u64, len);
+            assert!(taken as u64 <= 20 * len + 20, "{len}: {taken} bytes");
+        }
+    }
+}

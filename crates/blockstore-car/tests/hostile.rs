@@ -509,8 +509,9 @@ fn lengths_that_lie_ask_for_no_more_than_is_there() {
         assert!(verdict(&[varint(len), vec![1; 1_000]].concat()).is_err());
     }
     if let (Some(before), Some(after)) = (peak_before, peak_memory()) {
-        // Other tests run beside this one; the least of the lies is all the same larger.
-        assert!(after - before < 512 << 20, "{before} to {after}");
+        // Other tests run beside this one, and each thread may be given some; the longest of the
+        // lies that fit a limit is all the same larger.
+        assert!(after - before < 3 << 30, "{before} to {after}");
     }
 }
 
@@ -633,6 +634,23 @@ fn a_bit_flipped_anywhere_is_found_when_blocks_are_checked() {
             let verdict = verdict_with(&changed, checked());
             assert!(verdict.is_err() || renamed(), "bit {bit} of byte {at}");
         }
+    }
+}
+
+#[test]
+fn blocks_of_a_car_in_memory_are_parts_of_it() {
+    let blocks = [&b"one"[..], b"two"].map(with_cid);
+    let car = Bytes::from(car_of(&blocks));
+    let inside = car.as_ptr_range();
+    let store = CarBlockStore::from_bytes(car).unwrap();
+    for (cid, block) in &blocks {
+        let found = store.get(cid).unwrap().unwrap();
+        assert_eq!(found, block);
+        assert!(inside.contains(&found.as_ptr()));
+    }
+    let cids = blocks.map(|(cid, _)| cid);
+    for found in store.get_many(&cids).unwrap() {
+        assert!(inside.contains(&found.unwrap().as_ptr()));
     }
 }
 
@@ -1221,10 +1239,11 @@ impl Drop for TempFile {
     }
 }
 
-/// The most memory that this process has had so far, in bytes, where the system says it.
+/// The most memory that this process has asked for so far, in bytes, whether it has used it or not,
+/// where the system says it.
 fn peak_memory() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with("VmPeak:"))?;
     let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1_024)
 }

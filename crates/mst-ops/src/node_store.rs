@@ -463,3 +463,38 @@ impl Weighter<DigestKey, Arc<TreeNode>> for MemoryLen {
         (node.node.memory_len() + struct_rest + node.links.len() * LINK + OVERHEAD) as u64
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    use mst_testkit::build_tree;
+
+    use super::{NodeStore, NodeStoreOptions};
+    use crate::{Node, NodeWalker};
+
+    #[test]
+    fn the_cache_takes_no_more_bytes_than_it_may() {
+        let value = Node::empty().cid();
+        let keys = (0..20_000).map(|n| (format!("com.example.record/{n:013}"), value));
+        let tree = build_tree(&keys.collect::<BTreeMap<_, _>>());
+        let blocks = MemoryBlockStore::new();
+        blocks.put_many(&tree.nodes).unwrap();
+        for cache_bytes in [100_000, 1_000_000] {
+            let options = NodeStoreOptions {
+                cache_bytes,
+                ..NodeStoreOptions::default()
+            };
+            let nodes = NodeStore::with_options(&blocks, options);
+            let mut walker = NodeWalker::new(&nodes, &tree.root).unwrap();
+            while walker.next_entry().unwrap().is_some() {}
+            let cache = nodes.cache.as_ref().unwrap();
+            let held: usize = cache.iter().map(|(_, node)| node.node.memory_len()).sum();
+            assert!(held as u64 > cache_bytes / 4, "{held} bytes");
+            assert!(held as u64 <= cache_bytes, "{held} bytes");
+            assert!(cache.weight() <= cache_bytes);
+        }
+    }
+}

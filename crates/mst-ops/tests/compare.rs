@@ -194,6 +194,35 @@ static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     keys
 });
 
+#[test]
+fn trees_of_thousands_and_thousands_of_changes_are_compared_and_taken_back() {
+    for seed in 0..6 {
+        let mut rng = Rng::new(seed);
+        let len = 1_000 + rng.below(4_000);
+        let key = |rng: &mut Rng| format!("c{}/{:06}", rng.below(4), rng.below(3 * len));
+        let old: Map = (0..len).map(|_| (key(&mut rng), value(0))).collect();
+        let mut new = old.clone();
+        for _ in 0..rng.below(3_000) {
+            let key = key(&mut rng);
+            match rng.below(3) {
+                0 => new.remove(&key),
+                n => new.insert(key, value(n)),
+            };
+        }
+        let (old, new) = (Input::new(old), Input::new(new));
+        check_diff(&old, &new);
+        let mut operations = operations(&old.map, &new.map);
+        let blocks = slice(&old, &new, &operations);
+        rng.shuffle(&mut operations);
+        let root = invert(&blocks, &new.tree.root, &operations).unwrap();
+        assert_eq!(root, old.tree.root);
+        // One that is left out leads elsewhere, or needs what the others do not.
+        operations.pop();
+        let root = invert(&blocks, &new.tree.root, &operations);
+        assert!(root.is_err() || root.is_ok_and(|root| root != old.tree.root));
+    }
+}
+
 prop_compose! {
     /// A tree, and the same with some changes.
     fn pairs()(

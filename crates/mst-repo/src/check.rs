@@ -9,6 +9,8 @@ use std::iter::FusedIterator;
 use blockstore_core::{BlockStore, Cid};
 use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
+#[cfg(any(feature = "k256", feature = "p256"))]
+use crate::PublicKey;
 use crate::batch::Batch;
 use crate::damaged::RememberingDamage;
 use crate::large::LargeRecords;
@@ -117,7 +119,8 @@ impl<S: BlockStore> Repository<S> {
     /// wrong: the tree complete and canonical, each key a repository path, each record
     /// there. Blocks hash to their CIDs as the block store promises.
     ///
-    /// The signature is not checked; records may hold any bytes, and their CIDs be of any codec.
+    /// The signature is not checked; with the feature `k256` or `p256`, `verify_signed` does that too.
+    /// Records may hold any bytes, and their CIDs be of any codec.
     ///
     /// # Errors
     ///
@@ -141,6 +144,38 @@ impl<S: BlockStore> Repository<S> {
             Some(fault) => Err(fault.error),
             None => Ok(faults.summary()),
         }
+    }
+
+    /// Checks that the commit is signed by `key`, which should be the account's
+    /// ([`Commit::verify_signature`](crate::Commit::verify_signature)), and then the whole repository,
+    /// as [`verify`](Self::verify) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Signature`], and those of `verify`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::MemoryBlockStore;
+    /// use mst_repo::{Curve, Error, Repository, SigningKey, Writer};
+    ///
+    /// let key = SigningKey::from_bytes(Curve::K256, &[7; 32])?;
+    /// let other = SigningKey::from_bytes(Curve::K256, &[8; 32])?;
+    /// let blocks = MemoryBlockStore::new();
+    /// let (_, new) = Writer::create(&blocks, "did:plc:z72i7hdynmk6r22z27h6tvur", &key)?;
+    /// let repository = Repository::open(&blocks, &new.cid)?;
+    /// assert_eq!(repository.verify_signed(&key.public_key())?.records, 0);
+    /// let refused = repository.verify_signed(&other.public_key());
+    /// assert!(matches!(refused, Err(Error::Signature { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(any(feature = "k256", feature = "p256"))]
+    pub fn verify_signed(&self, key: &PublicKey) -> Result<RepositorySummary, Error> {
+        let signed = self.commit().verify_signature(key);
+        let cid = self.commit_cid();
+        signed.map_err(|source| Error::Signature { cid, source })?;
+        self.verify()
     }
 
     /// Reads the whole repository and returns all that is missing or wrong, in the order of the

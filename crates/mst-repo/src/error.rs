@@ -3,7 +3,7 @@
 use blockstore_core::{Cid, StoreError};
 
 use crate::brief::Quoted;
-use crate::{InvalidCommit, InvalidNsid, InvalidPath};
+use crate::{InvalidCommit, InvalidNsid, InvalidPath, SignatureError};
 
 /// Why a question about a repository has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,14 @@ pub enum Error {
         cid: Cid,
         /// What is wrong with it.
         source: Box<InvalidCommit>,
+    },
+    /// The commit is not signed by the key that was given.
+    #[error("the signature of commit {cid} is not valid")]
+    Signature {
+        /// The commit.
+        cid: Cid,
+        /// What is wrong with it.
+        source: SignatureError,
     },
     /// A node is there and is none, or has no place in the tree.
     #[error(transparent)]
@@ -50,7 +58,9 @@ impl Error {
         match self {
             Self::Store(error) => error.cid(),
             Self::Tree(error) => error.cid(),
-            Self::MissingBlock(cid) | Self::InvalidCommit { cid, .. } => Some(*cid),
+            Self::MissingBlock(cid)
+            | Self::InvalidCommit { cid, .. }
+            | Self::Signature { cid, .. } => Some(*cid),
             Self::InvalidPath { .. } | Self::InvalidCollection { .. } => None,
         }
     }

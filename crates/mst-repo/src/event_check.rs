@@ -167,7 +167,8 @@ pub enum EventError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutOfSync {
-    /// The sender left out what there was too much of; only the commit was checked.
+    /// The sender marks that he left out what there was too much of, and so it is; only the commit was
+    /// checked.
     #[error("the message is marked as too big")]
     TooBig,
     /// The sender does not say which tree the operations begin with, as servers do that know
@@ -398,22 +399,11 @@ impl EventCheck<'_> {
                 return Err(EventFault::Since { rev, since }.into());
             }
         }
-        if event.too_big {
-            return Err(OutOfSync::TooBig.into());
-        }
-        if event.prev_data.is_none() && event.since.is_some() {
-            return Err(OutOfSync::NoPrevData.into());
-        }
-        let operations = check_operations(&event.ops, &blocks)?;
-        let found = self.invert(&blocks, &commit.data, &operations)?;
-        let empty = mst_node::Node::empty().cid();
-        if event.prev_data != Some(found) && !(event.is_first() && found == empty) {
-            return Err(EventFault::PrevData {
-                claimed: event.prev_data,
-                found,
-            }
-            .into());
-        }
+        let operations = match self.operations(event, &blocks, &commit) {
+            // The mark is no longer in use. Where it stands, something may have been left out.
+            Err(EventError::Invalid(_)) if event.too_big => return Err(OutOfSync::TooBig.into()),
+            operations => operations?,
+        };
         if let Some(known) = self.state {
             if event.since.as_deref() != Some(&*known.rev.to_string()) {
                 return Err(OutOfSync::Since {
@@ -440,6 +430,26 @@ impl EventCheck<'_> {
             operations,
             blocks,
         })
+    }
+
+    /// What was done to the tree, of which it is checked that it leads back to the tree before.
+    fn operations(
+        &self,
+        event: &CommitEvent,
+        blocks: &CarBlockStore,
+        commit: &Commit,
+    ) -> Result<Vec<Operation>, EventError> {
+        if event.prev_data.is_none() && event.since.is_some() {
+            return Err(OutOfSync::NoPrevData.into());
+        }
+        let operations = check_operations(&event.ops, blocks)?;
+        let found = self.invert(blocks, &commit.data, &operations)?;
+        let empty = mst_node::Node::empty().cid();
+        if event.prev_data == Some(found) || event.is_first() && found == empty {
+            return Ok(operations);
+        }
+        let claimed = event.prev_data;
+        Err(EventFault::PrevData { claimed, found }.into())
     }
 
     /// Checks a `#sync` message, and returns the state to remember from now on: the tree is the

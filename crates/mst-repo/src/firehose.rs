@@ -82,8 +82,8 @@ pub struct CommitEvent {
     pub prev_data: Option<Cid>,
     /// When the message was sent, by the sender's word.
     pub time: String,
-    /// Whether the sender left out blocks and operations as there were too many. No longer
-    /// sent.
+    /// Whether the sender marks that he left out blocks and operations as there were too many. No
+    /// longer in use; it says nothing where all is there.
     pub too_big: bool,
 }
 

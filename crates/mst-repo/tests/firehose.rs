@@ -234,8 +234,13 @@ fn a_gap_is_out_of_sync_and_not_invalid() {
     assert!(
         matches!(&error, EventError::OutOfSync(gap) if matches!(**gap, OutOfSync::PrevData { .. }))
     );
+    // A mark that is no longer in use, where all is there, and where it is not.
     let mut event = events[3].clone();
     event.too_big = true;
+    let known = state(2);
+    check.state = Some(&known);
+    assert!(check.commit(&event).is_ok());
+    event.ops.clear();
     let error = check.commit(&event).unwrap_err();
     assert!(matches!(&error, EventError::OutOfSync(gap) if **gap == OutOfSync::TooBig));
 }

@@ -175,9 +175,14 @@ fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> 
         blocks.put(&cid, block)?;
     }
     let nodes = NodeStore::new(&blocks);
-    let root = Tree::open(&nodes, &b.root)?.invert(&operations)?;
-    if root != a.root {
-        return Err(format!("inverted to {root}").into());
+    let tree = Tree::open(&nodes, &b.root)?;
+    let mut operations = operations;
+    for _ in ["as they are named", "the other way round"] {
+        let root = tree.invert(&operations)?;
+        if root != a.root {
+            return Err(format!("inverted to {root}").into());
+        }
+        operations.reverse();
     }
     Ok(())
 }
@@ -196,6 +201,14 @@ fn check_proofs(a: &Input, b: &Input, results: &Results, backwards: bool) -> Res
     let mut proof = prover.finish();
     proof.verify(&to.root)?;
     if !backwards && !operations.is_empty() {
+        let ours: BTreeSet<_> = proof
+            .blocks
+            .iter()
+            .map(|(cid, _)| cid.to_string())
+            .collect();
+        if !results.proof_nodes.iter().all(|cid| ours.contains(cid)) {
+            return Err("our proof lacks a proof node".into());
+        }
         proof.blocks.clear();
         for cid in &results.proof_nodes {
             let cid = cid.parse()?;

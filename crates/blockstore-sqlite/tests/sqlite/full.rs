@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use blockstore_sqlite::{BlockStoreMut, Bytes, Cid, SqliteBlockStore, SqliteError, StoreError};
 
 use crate::support::{
-    Folder, SqliteFault, assert_holds, blocks, child_arguments, cids, fault, told,
+    Folder, SqliteFault, assert_holds, blocks, child_arguments, cids, fault, left_out, told,
 };
 
 fn limit_pages(store: &SqliteBlockStore, pages: u32) {
@@ -163,12 +163,12 @@ fn fill(mount: &str, unshare: &[&str]) {
         "",
     );
     let Ok(output) = command.output() else {
-        println!("left out: there is no `unshare`");
+        left_out("there is no `unshare`");
         return;
     };
     let said = String::from_utf8_lossy(&output.stdout);
     if !said.contains("begun") {
-        println!("left out: {}", String::from_utf8_lossy(&output.stderr));
+        left_out(&String::from_utf8_lossy(&output.stderr));
         return;
     }
     assert_survived(&output);
@@ -228,12 +228,12 @@ fn a_quota_that_is_used_up_loses_nothing() {
         .arg(std::env::current_exe().unwrap());
     child_arguments(&mut command, "full::limited", &folder.database(), "");
     let Ok(output) = command.output() else {
-        println!("left out: there is no `sh`");
+        left_out("there is no `sh`");
         return;
     };
     let said = String::from_utf8_lossy(&output.stdout);
     if !said.contains("begun") {
-        println!("left out: {}", String::from_utf8_lossy(&output.stderr));
+        left_out(&String::from_utf8_lossy(&output.stderr));
         return;
     }
     let line = said.lines().find_map(|line| line.strip_prefix("failed "));

@@ -12,7 +12,7 @@ use blockstore_sqlite::{
     Synchronous,
 };
 
-use crate::support::{Folder, SqliteFault, assert_holds, blocks, fault};
+use crate::support::{Folder, SqliteFault, assert_holds, blocks, fault, left_out};
 
 fn open(folder: &Folder, access: Access) -> Result<SqliteBlockStore, SqliteError> {
     let mut options = SqliteOptions::default();
@@ -230,7 +230,7 @@ fn a_file_that_may_not_be_written_is_refused_for_writing() {
         .open(folder.database())
         .is_ok()
     {
-        eprintln!("left out: permissions do not hold for whoever runs the tests");
+        left_out("permissions do not hold for whoever runs the tests");
         return;
     }
     let refused = SqliteBlockStore::open(folder.database()).unwrap_err();

@@ -5,7 +5,7 @@ use std::env;
 use std::error::Error;
 use std::fmt::Debug;
 use std::hash::BuildHasher;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -178,6 +178,11 @@ impl Drop for Killed {
         self.0.kill().ok();
         self.0.wait().ok();
     }
+}
+
+/// Says why a test does nothing. Not by `eprintln`, which a test that passes keeps to itself.
+pub(crate) fn left_out(why: &str) {
+    let _ = writeln!(io::stderr(), "left out: {why}");
 }
 
 /// How often to kill: 40 times, in some seconds, unless the variable says otherwise.
