@@ -167,8 +167,8 @@ pub enum EventError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutOfSync {
-    /// The sender marks that he left out what there was too much of, and so it is; only the commit was
-    /// checked.
+    /// It is marked as one from which something was left out, and does not check out; only the commit
+    /// was checked.
     #[error("the message is marked as too big")]
     TooBig,
     /// The sender does not say which tree the operations begin with, as servers do that know

@@ -20,9 +20,10 @@ use crate::data_model::MAX_RECORD_ITEMS;
 /// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
 /// these two keys, or a key that stands twice. Reading also refuses what the data model does, and what
 /// is written all the same, so that it can be looked at: a `$type` that is empty or no text, a `blob`
-/// without all that makes one, more than 131,072 items in all. It takes base64 with and without padding, and for an integer a number
-/// that is one as far as an `f64` can tell, such as `1.0`, of at most 50 bits. An object with the one
-/// key under which `serde_json` hides numbers is read as a number, and no such map is written.
+/// without all that makes one, more than 131,072 items in all. It takes base64 with and without
+/// padding, and for an integer a number that is one as far as an `f64` can tell, such as `1.0`, of at
+/// most 50 bits. An object with the one key under which `serde_json` hides numbers is read as a number,
+/// and no such map is written.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///

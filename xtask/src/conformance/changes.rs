@@ -177,10 +177,10 @@ fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> 
     let nodes = NodeStore::new(&blocks);
     let tree = Tree::open(&nodes, &b.root)?;
     let mut operations = operations;
-    for _ in ["as they are named", "the other way round"] {
+    for way in ["as they are named", "the other way round"] {
         let root = tree.invert(&operations)?;
         if root != a.root {
-            return Err(format!("inverted to {root}").into());
+            return Err(format!("inverted to {root}, {way}").into());
         }
         operations.reverse();
     }
