@@ -5,6 +5,7 @@
 //! encoded by `serde_ipld_dagcbor`.
 
 mod history;
+mod memory;
 mod mined;
 mod published;
 mod repository;
@@ -12,6 +13,7 @@ mod rng;
 mod tree;
 
 pub use history::{Change, History};
+pub use memory::{peak_claimed_memory, peak_memory};
 pub use mined::key_of_height;
 pub use published::{PUBLISHED_ROOTS, PUBLISHED_VALUE};
 pub use repository::SampleRepository;

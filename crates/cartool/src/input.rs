@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, Cid, NodeStoreOptions,
-    SqliteBlockStore, StoreError, Verify, mst_repo,
+    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarOptions, Cid, MAX_PATH_LEN,
+    NodeStoreOptions, SqliteBlockStore, StoreError, Verify, mst_repo,
 };
 
 use crate::cli::Source;
@@ -210,6 +210,14 @@ pub(crate) fn car_options() -> CarOptions {
     let mut options = CarOptions::default();
     // One bad block must not hide the others.
     options.verify = Some(Verify::OnRead);
+    options
+}
+
+/// How the nodes of a stranger's tree are read, each once, where only paths are asked for: a few bytes
+/// can stand for long keys, and no path is longer than this.
+pub(crate) fn nodes_of_paths() -> NodeStoreOptions {
+    let mut options = NodeStoreOptions::uncached();
+    options.limits.key_len = MAX_PATH_LEN;
     options
 }
 

@@ -16,6 +16,7 @@ use mst_node::{
     BuildError, Cid, DecodeError, DecodeFault, InvalidKey, Limits, Node, NodeBuilder, height_of,
     node_cid,
 };
+use mst_testkit::peak_memory;
 use std::error::Error;
 
 // ---- Published vectors.
@@ -1431,14 +1432,6 @@ fn assert_fault(block: &[u8], offset: usize, fault: DecodeFault) {
 
 fn assert_fault_of(name: &str, block: &[u8], offset: usize, fault: DecodeFault) {
     assert_eq!(decode_error(block), DecodeError { offset, fault }, "{name}");
-}
-
-/// The most memory that this process has had so far, in bytes, where the system says it.
-fn peak_memory() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1_024)
 }
 
 /// More to a block of its length than there can be of any other, so that nothing that is measured by

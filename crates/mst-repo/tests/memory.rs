@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use blockstore_car::{CarBlockStore, CarWriter};
 use blockstore_core::{Cid, dag_cbor_cid};
 use mst_repo::{Commit, Repository};
-use mst_testkit::{build_tree, key_of_height};
+use mst_testkit::{build_tree, key_of_height, peak_memory};
 
 #[test]
 fn many_paths_to_one_large_record_take_no_more_memory_than_one() {
@@ -52,12 +52,4 @@ fn many_paths_to_one_large_record_take_no_more_memory_than_one() {
         records < 32 && verified < 32,
         "{records} MiB, then {verified} MiB"
     );
-}
-
-/// The most memory that this process has had so far, in bytes, where the system says it.
-fn peak_memory() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1_024)
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
-    BlockStore, BlockStoreMut, CarBlockStore, Cid, Diff, MemoryBlockStore, NodeStore, Operation,
-    Prover, Tree,
+    BlockStore, BlockStoreMut, Bytes, CarBlockStore, Cid, Diff, MemoryBlockStore, NodeStore,
+    Operation, Prover, Tree,
 };
 use serde::Deserialize;
 
@@ -114,6 +114,11 @@ fn open(path: &Path) -> Result<Input> {
     })
 }
 
+/// The CIDs of blocks, as the cases name them.
+fn names_of(blocks: &[(Cid, Bytes)]) -> BTreeSet<String> {
+    blocks.iter().map(|(cid, _)| cid.to_string()).collect()
+}
+
 fn check(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
     let (from, to) = if backwards { (b, a) } else { (a, b) };
     let mut tree = Tree::open(&from.nodes, &from.root)?;
@@ -139,7 +144,7 @@ fn check(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()>
     if changes.root != to.root {
         return Err(format!("root {}, not {}", changes.root, to.root).into());
     }
-    let new: BTreeSet<_> = changes.new.iter().map(|(cid, _)| cid.to_string()).collect();
+    let new = names_of(&changes.new);
     let removed: BTreeSet<_> = changes.removed.iter().map(Cid::to_string).collect();
     let (mut created, mut deleted) = (&results.created_nodes, &results.deleted_nodes);
     if backwards {
@@ -201,11 +206,7 @@ fn check_proofs(a: &Input, b: &Input, results: &Results, backwards: bool) -> Res
     let mut proof = prover.finish();
     proof.verify(&to.root)?;
     if !backwards && !operations.is_empty() {
-        let ours: BTreeSet<_> = proof
-            .blocks
-            .iter()
-            .map(|(cid, _)| cid.to_string())
-            .collect();
+        let ours = names_of(&proof.blocks);
         if !results.proof_nodes.iter().all(|cid| ours.contains(cid)) {
             return Err("our proof lacks a proof node".into());
         }
@@ -228,11 +229,7 @@ fn check_proofs(a: &Input, b: &Input, results: &Results, backwards: bool) -> Res
         prover.cover(&operation.key)?;
     }
     let covering = prover.finish();
-    let ours: BTreeSet<_> = covering
-        .blocks
-        .iter()
-        .map(|(cid, _)| cid.to_string())
-        .collect();
+    let ours = names_of(&covering.blocks);
     let created = &results.created_nodes;
     let mut inductive = results.inductive_proof_nodes.iter();
     if !backwards && !inductive.all(|cid| ours.contains(cid) || created.contains(cid)) {

@@ -2,10 +2,7 @@
 
 use std::fmt::Display;
 
-use atproto_mst::{
-    BlockStore, Cid, MAX_PATH_LEN, NodeStore, NodeStoreOptions, NodeWalker, ProofError, Prover,
-    PublicKey, mst_ops,
-};
+use atproto_mst::{BlockStore, Cid, NodeStore, NodeWalker, ProofError, Prover, PublicKey, mst_ops};
 
 use crate::cli::{ProofCheckArgs, Source};
 use crate::failure::{self, Failure, chain};
@@ -36,10 +33,7 @@ pub(crate) fn run(
         }
         (None, expected) => of_commit(opened, expected.as_ref(), args.key.as_ref())?,
     };
-    let mut options = NodeStoreOptions::uncached();
-    // What is asked for are paths, and a stranger's nodes of long keys would take much memory.
-    options.limits.key_len = MAX_PATH_LEN;
-    let nodes = NodeStore::with_options(blocks, options);
+    let nodes = NodeStore::with_options(blocks, input::nodes_of_paths());
     let mut check = Check {
         nodes: &nodes,
         root,

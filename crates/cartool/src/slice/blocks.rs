@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use atproto_mst::mst_repo::MAX_PATH_LEN;
 use atproto_mst::{
-    BlockStore, Bytes, CarBlock, CarBlockStore, CarReader, Cid, Commit, NodeStoreOptions,
-    Repository, StoreError, Verify, check_block,
+    BlockStore, Bytes, CarBlock, CarBlockStore, CarReader, Cid, Commit, Repository, StoreError,
+    Verify, check_block,
 };
 
 use crate::failure::Failure;
@@ -26,10 +25,7 @@ pub(super) fn write(car: &Bytes, out: &mut Output, report: &mut Report) -> Resul
     let no_root = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
     let root = root.ok_or_else(no_root)?;
     info::line(out.writer(), "Root CID", root).map_err(Failure::Output)?;
-    let mut options = NodeStoreOptions::uncached();
-    // A few bytes can stand for long keys; no path is longer than this.
-    options.limits.key_len = MAX_PATH_LEN;
-    let repository = Repository::open_with(store, &root, options)?;
+    let repository = Repository::open_with(store, &root, input::nodes_of_paths())?;
     let commit = repository.commit().clone();
     info::write_commit(&commit, out.writer()).map_err(Failure::Output)?;
     out.line(format_args!(""))?;

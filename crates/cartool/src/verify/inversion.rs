@@ -2,10 +2,7 @@
 
 use std::path::Path;
 
-use atproto_mst::mst_repo::MAX_PATH_LEN;
-use atproto_mst::{
-    BlockStore, Cid, InvertError, NodeStore, NodeStoreOptions, Operation, Repository, Tree, mst_ops,
-};
+use atproto_mst::{BlockStore, Cid, InvertError, NodeStore, Operation, Repository, Tree, mst_ops};
 
 use crate::cli::Source;
 use crate::failure::{self, Failure, chain};
@@ -66,10 +63,7 @@ fn invert<S: BlockStore>(
     operations: &[Operation],
     report: &Report,
 ) -> Result<Cid, InvertError> {
-    let mut options = NodeStoreOptions::uncached();
-    // A few bytes can stand for long keys, and all of them are kept.
-    options.limits.key_len = MAX_PATH_LEN;
-    let nodes = NodeStore::with_options(repository.blocks(), options);
+    let nodes = NodeStore::with_options(repository.blocks(), input::nodes_of_paths());
     let tree = Tree::open(&nodes, &repository.commit().data)?;
     let root = tree.invert(operations)?;
     // Only with the neighbours of each key there is it certain that no key is out of order
