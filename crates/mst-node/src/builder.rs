@@ -9,9 +9,8 @@ use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
 /// Makes a [`Node`] from its parts, left to right.
 ///
-/// It holds keys to the rules of one node: each valid by itself (see [`check_key`]) and greater
-/// than the one before. How long keys may be, says who reads the node.
-/// Heights are not checked here; see [`Node::height`].
+/// Keys must be valid (see [`check_key`]) and strictly ascending. How long they may be is not
+/// checked here, but when the node is read. Neither are heights; see [`Node::height`].
 ///
 /// # Examples
 ///
@@ -39,13 +38,13 @@ pub struct NodeBuilder {
     values: Vec<u8>,
     /// The digests of the subtrees.
     rights: Vec<u8>,
-    /// Where the parts of entries end, each in its own vector.
+    /// Where the parts of each entry end in the vectors above.
     spans: SmallVec<[Span; 4]>,
 }
 
 impl NodeBuilder {
-    /// Starts a node with the subtree left of all its keys, if there is one; one without is
-    /// `NodeBuilder::default()`, too.
+    /// Starts a node, with or without a subtree left of all its keys. `NodeBuilder::default()` is
+    /// the same as `new(None)`.
     ///
     /// # Errors
     ///
@@ -63,7 +62,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] that names the entry; the builder is then as it was.
+    /// A [`BuildError`], with which the builder is unchanged.
     pub fn push(&mut self, key: &[u8], value: &Cid, right: Option<&Cid>) -> Result<(), BuildError> {
         let index = self.spans.len();
         check_key(key, &Limits::NONE).map_err(|source| BuildError::InvalidKey { index, source })?;

@@ -1,7 +1,7 @@
-//! Refuses every byte that is not a node's one spelling. The mirror image of `encode.rs`.
+//! Decodes nodes and refuses all but the canonical encoding. The mirror image of `encode.rs`.
 //!
-//! The parser runs over the block itself: it builds no tree of values, and no number that
-//! it reads decides how much memory is taken before the bytes for it are there.
+//! The parser works on the block itself: it builds no tree of values, and no number that it reads
+//! sizes an allocation before that many bytes are known to be there.
 
 use smallvec::SmallVec;
 
@@ -17,7 +17,8 @@ use crate::{DIGEST_LEN, DecodeError, DecodeFault, Limits, Node};
 const MAP: u8 = 5;
 const TAG: u8 = 6;
 
-/// Less than the shortest entry takes: one byte of key, no subtree, the shortest value that is a CID.
+/// A lower bound on the length of an entry: one byte of key, no subtree, the shortest valid CID as
+/// its value.
 const MIN_ENTRY_LEN: usize = 18;
 
 /// Neither a block nor its keys may be longer, so that 32 bits hold any position in a node.
@@ -31,9 +32,8 @@ impl Node {
     /// they can be, keys strictly ascending, subtree links CIDv1, dag-cbor, sha2-256.
     /// Whatever this accepts, [`encode`](Self::encode) gives back byte by byte.
     ///
-    /// It does not hash: whether the block is the one that a CID names, and whether all
-    /// keys have one [`height`](Self::height), is for the caller to ask (the `NodeStore`
-    /// of `mst-ops` asks both).
+    /// It does not hash: the caller has to check that the block matches its CID and that all keys
+    /// have one [`height`](Self::height). The `NodeStore` of `mst-ops` does both.
     ///
     /// Source: <https://atproto.com/specs/repository#mst-structure>
     ///
@@ -76,8 +76,8 @@ impl Node {
         // A block can lie about how many entries it has, but not about its own length.
         let room = len.min(block.len() / MIN_ENTRY_LEN + 1);
         let rows_len = rows_len(room);
-        // Shared prefixes make a node's parts longer than its block, the punctuation that they
-        // leave out makes them shorter: mostly they come out a little longer.
+        // Expanding shared prefixes makes a node's parts longer than its block, dropping the CBOR
+        // framing makes them shorter. On balance they are usually a little longer.
         let mut data = Vec::with_capacity(rows_len + block.len() + room * 8);
         data.resize(rows_len, 0);
         let mut entries = SmallVec::<[Parts<'_>; 16]>::new();
@@ -94,7 +94,7 @@ impl Node {
         let values_start = data.len() - rows_len;
         for entry in &entries {
             match <&[u8; SHA2_256_CID_LEN]>::try_from(entry.links.value) {
-                // Of a length that is known here, which makes it a few moves.
+                // The length is known at compile time, so the copy is a few moves.
                 Ok(value) => data.extend_from_slice(value),
                 Err(_) => data.extend_from_slice(entry.links.value),
             }
@@ -114,7 +114,7 @@ impl Node {
             end.right += position(entry.links.right.map_or(0, |right| right.len()));
             *row = end.to_row();
         }
-        // Not worth a second allocation in the ordinary case.
+        // Rarely enough spare capacity to be worth a second allocation.
         if data.capacity() > data.len() / 4 * 5 + 64 {
             data.shrink_to_fit();
         }
@@ -122,7 +122,7 @@ impl Node {
     }
 }
 
-/// What is left to do of an entry whose key was appended to the data.
+/// What remains of an entry once its key has been appended to the data.
 struct Parts<'b> {
     key_len: usize,
     links: Links<'b>,
@@ -163,7 +163,7 @@ impl Previous {
         }
     }
 
-    /// Checks a key and appends it to `data`, written out in full. Returns how long it is so.
+    /// Checks a key and appends it to `data`, written out in full. Returns its full length.
     #[inline]
     fn append_key(
         &mut self,
@@ -232,9 +232,9 @@ impl<'b> Parser<'b> {
         Ok(Parts { key_len, links })
     }
 
-    /// Steps over an entry that is as nearly all are: its lengths are less than 256, its value a
-    /// CID of a usual form. For every other, right or wrong, `None` sends the caller the way
-    /// where each step knows what is amiss.
+    /// The fast path: skips an entry of the most common form, with lengths below 256 and a value
+    /// that is a CID of a usual form. For any other, valid or not, it returns `None`, and the
+    /// caller takes the slow path, which reports exactly what is wrong.
     #[inline]
     fn usual_entry(&mut self) -> Option<(CompressedKey<'b>, Links<'b>)> {
         let at = |rest: &[u8]| self.block.len() - rest.len();
@@ -268,7 +268,7 @@ impl<'b> Parser<'b> {
         Some((key, Links { value, right }))
     }
 
-    /// The head of a map and the name of its first field.
+    /// Skips the head of a map and the name of its first field.
     #[inline]
     fn map_start(&mut self, start: [u8; 3]) -> Result<(), DecodeError> {
         if self.skip(&start) {
@@ -324,7 +324,7 @@ impl<'b> Parser<'b> {
             return Ok(None);
         }
         let at = self.at;
-        // Whatever stands here is wrong; what remains is to say why.
+        // Nothing valid can follow here; find out what is wrong.
         let fault = match self.link() {
             Ok(_) => DecodeError::at(at, DecodeFault::SubtreeCid),
             Err(error) => error,
@@ -412,7 +412,7 @@ impl<'b> Parser<'b> {
         }
     }
 
-    /// Steps over `literal` if it stands here.
+    /// Skips `literal` if it comes next.
     #[inline]
     fn skip(&mut self, literal: &[u8]) -> bool {
         let stands_here = self
@@ -445,8 +445,8 @@ impl DecodeError {
     }
 }
 
-/// The number in the head of an item of type `major`, if it is less than 256 and in its shortest
-/// form, and what comes behind it.
+/// Returns the number in the head of an item of type `major`, if it is less than 256 and in its
+/// shortest form, and the bytes after the head.
 #[inline]
 fn short_head(major: u8, bytes: &[u8]) -> Option<(usize, &[u8])> {
     let (initial, rest) = bytes.split_first()?;
@@ -460,11 +460,11 @@ fn short_head(major: u8, bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
-/// Checks that the key is the previous key's first `prefix_len` bytes and then `suffix`,
-/// that no longer prefix would do, and that it comes after the previous key.
+/// Checks a key that is the first `prefix_len` bytes of the previous key and then `suffix`: that it
+/// shares no more than these bytes, and that it comes after the previous key. Returns `prefix_len`.
 ///
-/// Where both go on behind the prefix, the next byte of each decides everything: the
-/// suffix's must be the greater.
+/// If both keys go on after the prefix, the next byte of each decides both: the suffix's must be
+/// the greater.
 #[inline]
 fn check_prefix(
     index: usize,
@@ -487,13 +487,13 @@ fn check_prefix(
             prefix_len: len,
             shared_len: len + shared_prefix_len(rest, suffix),
         }),
-        // An empty key; which of a key's rules it breaks is said with its length.
+        // An empty key, which the length check reports.
         (_, None) if len == 0 => Ok(0),
         _ => Err(DecodeFault::KeyOrder { index }),
     }
 }
 
-/// Whether `bytes` are a CID of the two forms that atproto makes.
+/// Whether `bytes` are a CID of one of the two forms that atproto makes.
 fn is_common_cid(bytes: &[u8]) -> bool {
     bytes.len() == SHA2_256_CID_LEN
         && (bytes.starts_with(&NODE_CID_START) || bytes.starts_with(&RAW_CID_START))

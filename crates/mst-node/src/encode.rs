@@ -1,4 +1,4 @@
-//! A node's one spelling. The mirror image of `decode.rs`.
+//! Encodes nodes in their canonical form. The mirror image of `decode.rs`.
 
 use std::ops::Range;
 
@@ -44,15 +44,15 @@ impl Node {
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::new();
         self.encode_linking(&mut block, |_, own| own);
-        // There was room for as much as a node of such parts can take, which may be far more.
+        // The buffer was sized for the worst case, which may be far more than was needed.
         block.shrink_to_fit();
         block
     }
 
-    /// Appends the node's block to `block`, with subtrees in place of its own: `link` gets the
-    /// slot and the digest of each that there is, and says which digest to write.
+    /// Appends the node's block to `block` with other subtree digests: `link` gets the slot and the
+    /// digest of each subtree, and returns the digest to write.
     ///
-    /// For a tree that is being changed, which learns what its nodes link to from the bottom
+    /// For a tree that is being changed, where the digests of subtrees become known from the bottom
     /// up.
     pub fn encode_linking<'d>(
         &'d self,
@@ -68,7 +68,7 @@ impl Node {
         });
     }
 
-    /// The most bytes that entries take, with a subtree behind the last.
+    /// An upper bound on the encoded length of `entries`, with a subtree after the last.
     pub(crate) fn max_entries_len(&self, entries: &Range<usize>) -> usize {
         let start = self.span_before(entries.start);
         let end = self.span_before(entries.end);
@@ -78,9 +78,9 @@ impl Node {
         (keys_len + values_len + rights_len) as usize + DIGEST_LEN + entries.len() * MAX_ENTRY_LEN
     }
 
-    /// Puts entries, the first of them behind one of the key `previous`, which becomes the key of
-    /// the last. `link` gets the slot on the right of each and the digest there, and says which to
-    /// write.
+    /// Writes `entries`. `previous` is the key before the first of them, and becomes the key of the
+    /// last. `link` gets the slot on the right of each and the digest there, and returns the digest
+    /// to write.
     #[inline]
     pub(crate) fn put_entries<'d>(
         &'d self,
@@ -105,10 +105,10 @@ impl Node {
     }
 }
 
-/// A node's block while its parts are still coming, from left to right: for building a tree
-/// from sorted keys, where nothing but the end of a node has to wait in memory.
+/// Encodes a node whose parts come one after another, from left to right, as when a tree is built
+/// from sorted keys. Only the last entry is held back, for the subtree on its right.
 ///
-/// As with [`Node`], keys must ascend; unlike there, it is the caller who sees to it.
+/// As in a [`Node`], keys must ascend; unlike there, it is up to the caller to ensure it.
 ///
 /// # Examples
 ///
@@ -120,7 +120,7 @@ impl Node {
 /// encoder.push(b"asdf", &value);
 /// let node = Node::join(&none, 0, Joint::entry(None, b"asdf", &value, None), &none, 0)?;
 /// assert_eq!(encoder.finish(), node.encode());
-/// // And it begins anew.
+/// // And the encoder starts over.
 /// assert_eq!(encoder.finish(), none.encode());
 /// # Ok::<(), mst_node::BuildError>(())
 /// ```
@@ -160,7 +160,7 @@ impl NodeEncoder {
         self.len == 0
     }
 
-    /// Puts a subtree into the slot that the node ends with so far.
+    /// Sets the subtree in the last slot so far.
     pub fn set_subtree(&mut self, digest: [u8; DIGEST_LEN]) {
         if self.len == 0 {
             self.left = Some(digest);
@@ -169,7 +169,7 @@ impl NodeEncoder {
         }
     }
 
-    /// Appends an entry, which ends with an empty slot.
+    /// Appends an entry, with an empty slot on its right.
     pub fn push(&mut self, key: &[u8], value: &Cid) {
         self.put_last();
         std::mem::swap(&mut self.previous, &mut self.key);
@@ -182,10 +182,10 @@ impl NodeEncoder {
         self.keys_len += key.len();
     }
 
-    /// Returns the block, and begins the next.
+    /// Returns the block, and starts the next node.
     pub fn finish(&mut self) -> Vec<u8> {
         self.put_last();
-        // As much as it takes, so that nothing is left over to be kept with it.
+        // The exact length, so that the block keeps no spare capacity.
         let digest_len = self
             .left
             .map_or(1, |digest| SUBTREE_START.len() + digest.len());
@@ -205,7 +205,7 @@ impl NodeEncoder {
 
     fn put_last(&mut self) {
         if self.len > 0 {
-            // The key before the first entry is one of the node before.
+            // Before the first entry, `previous` is still a key of the node before.
             let previous = if self.len > 1 { &*self.previous } else { &[] };
             let right = self.right.as_ref();
             let max_len = MAX_ENTRY_LEN + self.key.len() + DIGEST_LEN + self.value.len();
@@ -216,16 +216,16 @@ impl NodeEncoder {
     }
 }
 
-/// The most bytes that a node takes beside its entries.
+/// The maximum encoded length of a node without its entries.
 pub(crate) const MAX_FRAME_LEN: usize =
     NODE_START.len() + MAX_HEAD_LEN + 2 + SUBTREE_START.len() + DIGEST_LEN;
-/// The most bytes that an entry takes beside its key, its value and the digest of its subtree.
+/// The maximum encoded length of an entry without its key, its value and the digest of its subtree.
 pub(crate) const MAX_ENTRY_LEN: usize =
     ENTRY_START.len() + 3 * MAX_HEAD_LEN + 3 * 2 + SUBTREE_START.len() + LINK_TAG.len() + 1;
-/// The most bytes that the head of a CBOR item takes.
+/// The maximum length of the head of a CBOR item.
 const MAX_HEAD_LEN: usize = 9;
 
-/// Appends what `put` puts, at most `max_len` bytes.
+/// Appends what `put` writes, at most `max_len` bytes.
 #[inline]
 pub(crate) fn write(bytes: &mut Vec<u8>, max_len: usize, put: impl FnOnce(&mut Room<'_>)) {
     let start = bytes.len();
@@ -237,14 +237,14 @@ pub(crate) fn write(bytes: &mut Vec<u8>, max_len: usize, put: impl FnOnce(&mut R
     bytes.truncate(bytes.len() - left);
 }
 
-/// Where a node is written: space that is there, so that no step has to ask for more.
+/// Space for a node's bytes that is allocated in advance, so that no write has to grow it.
 pub(crate) struct Room<'b> {
     rest: &'b mut [u8],
 }
 
 impl Room<'_> {
-    /// A constant or a digest. Its length is known where the call is compiled, which makes it
-    /// a few moves.
+    /// Writes a constant or a digest. Its length is known at compile time, so the copy is a few
+    /// moves.
     #[inline]
     fn put<const LEN: usize>(&mut self, bytes: &[u8; LEN]) {
         let rest = std::mem::take(&mut self.rest);
@@ -267,7 +267,7 @@ impl Room<'_> {
         self.put_head(name, ARRAY, len);
     }
 
-    /// An entry behind one of the key `previous`, with which `key` shares at least
+    /// Writes an entry that follows one with the key `previous`, with which `key` shares at least
     /// `shared_len` bytes.
     #[inline]
     pub(crate) fn put_entry(
@@ -312,7 +312,7 @@ impl Room<'_> {
         }
     }
 
-    /// Two bytes that come before an item, such as a field's name, and the item's head: its
+    /// Writes two bytes that come before an item, such as a field's name, and the item's head: its
     /// major type and a length or number, in the shortest form.
     #[inline]
     fn put_head(&mut self, [one, two]: [u8; 2], major: u8, value: usize) {

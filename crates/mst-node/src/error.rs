@@ -40,7 +40,7 @@ pub enum DecodeFault {
         /// The number.
         value: u64,
     },
-    /// A length is left open; DAG-CBOR has no such thing.
+    /// An item is of indefinite length, which DAG-CBOR does not allow.
     #[error("an item of indefinite length")]
     IndefiniteLength,
     /// The first byte of an item has a length code that CBOR reserves.
@@ -49,7 +49,7 @@ pub enum DecodeFault {
         /// The byte.
         initial: u8,
     },
-    /// An item has another type than the format wants here.
+    /// An item is not of the type that the format requires here.
     #[error("{wanted} should stand here, not {found}")]
     WrongType {
         /// What should stand there.
@@ -57,8 +57,8 @@ pub enum DecodeFault {
         /// What does.
         found: &'static str,
     },
-    /// A map has fields too many or too few: a node has 2 (`e`, `l`), an entry 4 (`k`,
-    /// `p`, `t`, `v`).
+    /// A map has too many or too few fields: a node has 2 (`e`, `l`), an entry 4 (`k`, `p`, `t`,
+    /// `v`).
     #[error("a map of {found} fields, where {wanted} make it up")]
     FieldCount {
         /// How many there should be.
@@ -66,7 +66,7 @@ pub enum DecodeFault {
         /// How many there are.
         found: u64,
     },
-    /// A field is missing, unknown or not in its place.
+    /// A field is missing, unknown or out of order.
     #[error("the field `{wanted}` should stand here")]
     FieldName {
         /// The name that should stand there.
@@ -98,24 +98,24 @@ pub enum DecodeFault {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A key shares more bytes with the key before it than that one has.
+    /// A key claims to share more bytes with the key before it than that key has.
     #[error("entry {index}: a prefix of {prefix_len} bytes, but the key before has {previous_len}")]
     PrefixTooLong {
         /// The entry.
         index: usize,
-        /// How many bytes it says it shares.
+        /// How many bytes it claims to share.
         prefix_len: u64,
         /// The length of the key before it; 0 for the first.
         previous_len: usize,
     },
-    /// A key shares more bytes with the key before it than it says.
+    /// A key shares more bytes with the key before it than it claims.
     #[error("entry {index}: a prefix of {prefix_len} bytes, but {shared_len} are shared")]
     PrefixTooShort {
         /// The entry.
         index: usize,
-        /// How many bytes it says it shares.
+        /// How many bytes it claims to share.
         prefix_len: usize,
-        /// How many it shares.
+        /// How many it does share.
         shared_len: usize,
     },
     /// A key does not come after the key before it.
@@ -145,7 +145,7 @@ pub enum DecodeFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The key may not stand in a tree.
+    /// The key is not one that a tree may hold.
     #[error("entry {index}: its key is not valid")]
     InvalidKey {
         /// The entry, counted from 0.
@@ -165,7 +165,7 @@ pub enum BuildError {
         /// The slot of the subtree, counted from 0.
         slot: usize,
     },
-    /// The node's keys and values together pass 4 GiB.
+    /// The node's parts together would exceed 4 GiB.
     #[error("a node of more than 4 GiB")]
     TooLarge,
 }

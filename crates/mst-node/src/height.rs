@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 
 /// Returns the height of `key`: how many levels above the bottom of the tree it lives.
 ///
-/// The height is the number of leading zero bits of `SHA-256(key)`, halved and rounded
-/// down, so it lies in `0..=128`. Each level is a quarter as likely as the one below:
-/// about 3 keys in 4 have height 0. Any bytes are a key here, none at all included;
-/// [`check_key`](crate::check_key) says which of them a tree may hold.
+/// The height is the number of leading zero bits of `SHA-256(key)`, halved and rounded down, so it
+/// lies in `0..=128`. Each level is a quarter as likely as the one below: about 3 keys in 4 have
+/// height 0. Any bytes are accepted here, even none; [`check_key`](crate::check_key) says whether a
+/// tree may hold them.
 ///
 /// The published test vectors call this number *height*, the specification *depth*, the
 /// TypeScript implementation *layer*.
@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 /// ```
 pub fn height_of(key: &[u8]) -> u8 {
     let mut block = [0; 64];
-    // A walk hashes every key that it passes, and nearly all are so short that SHA-256 is one
+    // A walk hashes every key that it passes, and nearly all are short enough for SHA-256 to be one
     // call of its compression function.
     let zero_bits = if fill_one_block(&mut block, key).is_some() {
         let mut state = INITIAL_STATE;
@@ -52,8 +52,8 @@ fn leading_zero_bits(words: impl IntoIterator<Item = u32>) -> u32 {
     zeros
 }
 
-/// Makes of `block`, which is all zeros, the message block of a short key: the key, a one bit,
-/// zeros, the key's length in bits. `None` if the key is too long for that.
+/// Fills `block`, which is all zeros, with the padded message of a short key: the key, a one bit,
+/// zeros, the key's length in bits. `None` if the key does not fit.
 ///
 /// Source: FIPS 180-4, section 5.1.1
 #[inline]
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// The shortcut for keys of one block, and the way of all others.
+    /// Covers the fast path for keys of one block and the general one.
     #[test]
     fn heights_are_those_of_the_whole_hash_whatever_the_length() {
         for len in 0..200 {

@@ -1,4 +1,4 @@
-//! Nodes out of parts of other nodes: all that changing a tree does to one of them.
+//! Nodes made of parts of other nodes: all the changes of single nodes that editing a tree takes.
 
 use cid::Cid;
 
@@ -6,8 +6,8 @@ use crate::link::{cid_len, push_cid};
 use crate::span::{Row, Span, position, rows_len};
 use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
-/// What [`Node::join`] puts between the entries of two nodes: a subtree or none, and behind it
-/// perhaps a new entry with the subtree on its right.
+/// What [`Node::join`] puts between the entries of two nodes: a subtree or none, optionally
+/// followed by a new entry with the subtree on its right.
 #[derive(Debug, Clone, Copy)]
 pub struct Joint<'j> {
     subtree: Option<&'j [u8; DIGEST_LEN]>,
@@ -22,8 +22,7 @@ struct NewEntry<'j> {
 }
 
 impl<'j> Joint<'j> {
-    /// A joint without an entry: the digest of the subtree between the two parts, if there is
-    /// one.
+    /// A joint without an entry: the digest of the subtree between the two parts, if any.
     pub fn subtree(subtree: Option<&'j [u8; DIGEST_LEN]>) -> Self {
         Self {
             subtree,
@@ -47,19 +46,19 @@ impl<'j> Joint<'j> {
 }
 
 impl Node {
-    /// Makes a node of the first `left_len` entries of `left`, then what `joint` says, then
-    /// the entries of `right` from `right_start` on.
+    /// Makes a node of the first `left_len` entries of `left`, then `joint`, then the entries of
+    /// `right` from `right_start` on.
     ///
-    /// The subtrees left of, between and right of the entries taken come along. The one behind
-    /// the last entry of the left part and the one before the first of the right part do not:
-    /// in their place is the joint. That is enough to insert an entry, to remove one, to cut a
-    /// node in two and to make one of two. A part may be longer than its node has entries; it
-    /// then has all of them.
+    /// The entries come with the subtrees around them, except where the two parts meet: the joint
+    /// replaces the subtree after the last entry of the left part and the one before the first
+    /// entry of the right part. That is enough to insert or remove an entry, to split a node and to
+    /// merge two. A `left_len` or `right_start` beyond the last entry counts as the number of
+    /// entries.
     ///
     /// # Errors
     ///
-    /// [`BuildError::InvalidKey`] and [`BuildError::KeyOrder`] for the new entry and the first
-    /// of the right part, [`BuildError::TooLarge`] for a node that passes 4 GiB.
+    /// [`BuildError::InvalidKey`] and [`BuildError::KeyOrder`] for the new entry and the first of
+    /// the right part, [`BuildError::TooLarge`] for a node of more than 4 GiB.
     ///
     /// # Examples
     ///
@@ -71,7 +70,7 @@ impl Node {
     /// let one = Node::join(&none, 0, Joint::entry(None, b"asdf", &value, None), &none, 0)?;
     /// let two = Node::join(&one, 1, Joint::entry(None, b"key", &value, None), &one, 1)?;
     /// assert_eq!((two.key(0), two.key(1)), (Some(b"asdf".as_slice()), Some(b"key".as_slice())));
-    /// // Without its entry 1 again.
+    /// // Remove entry 1 again.
     /// assert_eq!(Node::join(&two, 1, Joint::subtree(None), &two, 2)?, one);
     /// # Ok::<(), mst_node::BuildError>(())
     /// ```
@@ -89,7 +88,7 @@ impl Node {
         let value_len = entry.map_or(0, |entry| cid_len(entry.value));
         let key = entry.map_or(&[][..], |entry| entry.key);
         let new_right = entry.and_then(|entry| entry.right);
-        // Slot 0 has its digest at the end of the data, all others theirs in order.
+        // The digest of slot 0 is at the end of the data, the others are in order.
         let (leftmost, joint_right) = if head.rows.is_empty() {
             (joint.subtree, None)
         } else {
@@ -110,7 +109,7 @@ impl Node {
         let mut data = Vec::with_capacity(len);
         let mut end = Span::new(0, position(keys_len), position(keys_len + values_len));
         head.push_rows(&mut data, &mut end);
-        // The last of them has another subtree now on its right.
+        // The subtree on the right of the last one is now the joint's.
         end.right = position(keys_len + values_len + head_rights_len);
         if let Some(last) = data.last_chunk_mut() {
             *last = end.to_row();
@@ -138,7 +137,7 @@ impl Node {
         Ok(Self::from_data(data, count))
     }
 
-    /// Gives entry `index` another value. Without effect if there is no such entry.
+    /// Replaces the value of entry `index`. Does nothing if there is no such entry.
     ///
     /// # Examples
     ///
@@ -178,8 +177,7 @@ impl Node {
         }
     }
 
-    /// Puts another digest into the link to the subtree in slot `slot`. Without effect if there
-    /// is none.
+    /// Replaces the digest of the subtree in slot `slot`. Does nothing if there is none.
     pub fn set_subtree_digest(&mut self, slot: usize, digest: &[u8; DIGEST_LEN]) {
         let (start, end) = self.link_bounds(slot);
         let place = self.place(start, end);
@@ -191,7 +189,7 @@ impl Node {
     }
 }
 
-/// The first or the last entries of a node, without the subtree at the cut.
+/// The first or the last entries of a node, without the subtree where they were cut off.
 struct Part<'n> {
     keys: &'n [u8],
     values: &'n [u8],
@@ -206,7 +204,7 @@ impl<'n> Part<'n> {
         let sections = node.sections();
         let (rows, _) = split_at_most(node.rows(), len);
         let end = rows.last().map_or(sections, Span::from_row);
-        // The last entry comes without its subtree.
+        // The last entry comes without the subtree on its right.
         let before_last = rows.len().checked_sub(2).and_then(|at| rows.get(at));
         let rights_end = before_last.map_or(sections.right, |row| Span::from_row(row).right);
         let keys_end = if rows.is_empty() { 0 } else { end.key };
@@ -233,7 +231,7 @@ impl<'n> Part<'n> {
         }
     }
 
-    /// Appends the rows of the entries, which begin at `end`, and moves `end` behind them.
+    /// Appends the rows of the entries, which begin at `end`, and advances `end` past them.
     fn push_rows(&self, data: &mut Vec<u8>, end: &mut Span) {
         let base = *end;
         for row in self.rows {

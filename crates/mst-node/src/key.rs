@@ -5,8 +5,8 @@ use crate::Limits;
 /// Checks that `key` may stand in a tree: it has at least one byte and at most
 /// [`Limits::key_len`].
 ///
-/// A key of the tree is any such byte string; it need not be UTF-8. Whether it spells a
-/// repository path (`collection/rkey`) is the repository layer's question.
+/// Any such byte string is a key of the tree; it need not be UTF-8. Whether it is a repository path
+/// (`collection/rkey`) is for the repository layer to check.
 ///
 /// Source: <https://atproto.com/specs/repository#mst-structure>
 ///
@@ -27,7 +27,7 @@ pub fn check_key(key: &[u8], limits: &Limits) -> Result<(), InvalidKey> {
     check_key_len(key.len(), limits)
 }
 
-/// [`check_key`] for a key that is not in one piece yet.
+/// [`check_key`] for a key whose parts are not joined yet.
 pub(crate) fn check_key_len(len: usize, limits: &Limits) -> Result<(), InvalidKey> {
     let limit = limits.key_len;
     match len {
@@ -37,7 +37,7 @@ pub(crate) fn check_key_len(len: usize, limits: &Limits) -> Result<(), InvalidKe
     }
 }
 
-/// Why some bytes are no key.
+/// Why some bytes are not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {

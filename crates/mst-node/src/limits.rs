@@ -1,6 +1,6 @@
-//! What a node may cost before it is refused.
+//! The limits above which a node is refused.
 
-/// The sizes up to which a node is accepted, for nodes that come from strangers.
+/// Size limits for nodes from untrusted sources.
 ///
 /// The specification sets no numbers, but asks for some. These defaults are far above
 /// what honest trees reach: a node of 50 entries appears in repositories of millions of
@@ -20,16 +20,16 @@ pub struct Limits {
     /// Entries in one node; 8,192 by default.
     pub entries: usize,
     /// Bytes of one key; 1 MiB by default. No repository path is longer than 830 bytes: set this to
-    /// 830 if you read only repositories, and a small block cannot stand for huge keys.
+    /// 830 if you read only repositories, so that a small block cannot expand to huge keys.
     pub key_len: usize,
-    /// Bytes of all keys of one node, written out in full; 4 MiB by default. Prefix
-    /// compression lets a small block stand for long keys, and this bounds how long: to some 210
-    /// times the block. No value above 1 GiB has an effect.
+    /// Bytes of all keys of one node, written out in full; 4 MiB by default. Prefix compression
+    /// lets a small block expand to long keys; this bounds them, to some 210 times the block.
+    /// Values above 1 GiB count as 1 GiB.
     pub key_bytes: usize,
 }
 
 impl Limits {
-    /// For nodes that are made here: what they may cost says whoever reads them.
+    /// No limits, for nodes that are built here: whoever reads them sets the limits.
     pub(crate) const NONE: Self = Self {
         entries: usize::MAX,
         key_len: usize::MAX,

@@ -1,7 +1,7 @@
 //! CIDs as a node holds them.
 //!
-//! A subtree link is always `CIDv1, dag-cbor, sha2-256`, so its 32-byte digest says it
-//! all; the other bytes of the link are the same in every node.
+//! A subtree link is always `CIDv1, dag-cbor, sha2-256`, so its 32-byte digest is enough to store;
+//! the other bytes of the link are the same in every node.
 
 use cid::Cid;
 use cid::multihash::Multihash;
@@ -47,7 +47,7 @@ pub(crate) fn cid_of_block(block: &[u8]) -> Cid {
     node_cid(&Sha256::digest(block).into())
 }
 
-/// Returns the CID whose binary form `bytes` is, or nothing where they are not exactly one.
+/// Returns the CID whose binary form is exactly `bytes`, if there is one.
 #[inline]
 pub(crate) fn cid_from_bytes(bytes: &[u8]) -> Option<Cid> {
     if let Some((start, digest)) = bytes.split_first_chunk::<4>()
@@ -85,7 +85,7 @@ pub(crate) fn push_cid(bytes: &mut Vec<u8>, cid: &Cid) {
     }
 }
 
-/// What the binary form of `cid` begins with, its digest apart, if it has one of the two forms
+/// What the binary form of `cid` begins with, before its digest, if it has one of the two forms
 /// that nearly every value has.
 #[inline]
 fn common_start(cid: &Cid) -> Option<&'static [u8; 4]> {

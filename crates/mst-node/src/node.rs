@@ -21,21 +21,20 @@ use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 /// subtrees:     0     1     2     3
 /// ```
 ///
-/// A `Node` exists only if its parts obey the rules that one node can be held to:
-/// non-empty keys, strictly ascending; subtree links in the one CID form that the
-/// specification allows. What takes a hash or another node to know is asked elsewhere:
-/// [`height`](Self::height) says whether all keys belong on one level, and the `mst-ops`
-/// crate whether the node has its right place in a tree.
+/// A `Node` exists only if its parts obey the rules that can be checked on one node: keys non-empty
+/// and strictly ascending, subtree links in the one CID form that the specification allows. What
+/// takes a hash or another node is checked elsewhere: by [`height`](Self::height) whether all keys
+/// belong on one level, and by the `mst-ops` crate whether the node has its right place in a tree.
 ///
-/// All parts lie in one buffer, values and links as the bytes that the block held; a
-/// [`Cid`] is made when one is asked for.
+/// All parts lie in one buffer, values and links as the bytes that the block held; a [`Cid`] is
+/// made only on request.
 ///
 /// Source: <https://atproto.com/specs/repository#mst-structure>
 #[derive(Clone, PartialEq, Eq)]
 pub struct Node {
-    /// The rows of all entries, all keys, all values, the digests of the subtrees on the right of
-    /// entries, and last the digest of subtree 0; of subtrees that there are. Looking for a key
-    /// touches no more than where it begins.
+    /// In this order: the rows of all entries, all keys, all values, the digests of the subtrees on
+    /// the right of entries, the digest of subtree 0. Slots without a subtree take no space.
+    /// Looking up a key touches only the beginning of the buffer.
     pub(crate) data: Vec<u8>,
     /// How many entries there are.
     len: u32,
@@ -59,7 +58,8 @@ impl Node {
         Self::from_data(Vec::new(), 0)
     }
 
-    /// A node of `len` entries whose data is `data`, but for the heads of keys.
+    /// A node of `len` entries, whose data is `data` except for the heads of keys, which this fills
+    /// in.
     pub(crate) fn from_data(data: Vec<u8>, len: usize) -> Self {
         let mut node = Self {
             data,
@@ -67,7 +67,7 @@ impl Node {
             prefix_len: 0,
         };
         if let (Some(first), Some(last)) = (node.key(0), node.key(len.wrapping_sub(1))) {
-            // The keys between are in order, so they share as much.
+            // The keys between are sorted, so they share this prefix too.
             let prefix_len = shared_prefix_len(first, last);
             node.prefix_len = position(prefix_len);
             node.set_heads();
@@ -95,8 +95,8 @@ impl Node {
 
     /// Returns whether the node has no entries.
     ///
-    /// It may have a subtree all the same: between two levels with keys, a level without
-    /// any is such a node.
+    /// It may still have a subtree: a level without keys, between two levels with keys, is such a
+    /// node.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -126,7 +126,7 @@ impl Node {
     /// Returns the CID of the subtree in slot `slot`, which is left of entry `slot` and
     /// right of the entry before it, so that slots run from 0 to [`len`](Self::len).
     ///
-    /// `None` says that there is no subtree, or no such slot.
+    /// `None` if there is no subtree, or no such slot.
     pub fn subtree(&self, slot: usize) -> Option<Cid> {
         self.subtree_digest(slot).map(node_cid)
     }
@@ -170,7 +170,7 @@ impl Node {
         self.parts_len() > self.sections().right
     }
 
-    /// Where the digest of the subtree in slot `slot` begins and ends; at the same place, if there
+    /// Where the digest of the subtree in slot `slot` begins and ends. Both are the same if there
     /// is none.
     #[inline]
     pub(crate) fn link_bounds(&self, slot: usize) -> (u32, u32) {
@@ -219,8 +219,9 @@ impl Node {
             Ordering::Greater => return Err(self.len()),
         }
         let head = head(rest);
-        // A few keys one after the other: the processor guesses how that goes on, and reads what it
-        // takes to go down from there meanwhile. Where they are halved it waits for each.
+        // The last few keys are compared in a linear scan. The processor predicts its branches, and
+        // reads ahead what going down from there takes; at each step of a binary search it has to
+        // wait.
         let (mut low, mut high) = (0, self.len());
         while high - low > FEW {
             let middle = usize::midpoint(low, high);
@@ -240,8 +241,8 @@ impl Node {
         Err(high)
     }
 
-    /// How the key of entry `index` compares with `key`, which begins as all keys here do and has
-    /// `head` behind that.
+    /// Compares the key of entry `index` with `key`, which begins with the prefix common to all
+    /// keys here, followed by `head`.
     #[inline]
     fn compare_key(&self, index: usize, head: u32, key: &[u8]) -> Ordering {
         let found = self.span(index).map_or(0, |span| span.head);
@@ -251,9 +252,9 @@ impl Node {
 
     /// Returns the height that all keys of this node have, or `None` if it has no keys.
     ///
-    /// It costs one SHA-256 a key, in usual nodes about as much as hashing the node's own block, so
-    /// [`decode`](Self::decode) leaves it to the caller. Where a small block stands for long keys, it
-    /// is as much as they take ([`Limits::key_bytes`](crate::Limits::key_bytes)).
+    /// This costs one SHA-256 per key, in usual nodes about as much as hashing the node's own
+    /// block, so [`decode`](Self::decode) leaves it to the caller. If a small block expands to long
+    /// keys, the cost is that of the long keys ([`Limits::key_bytes`](crate::Limits::key_bytes)).
     ///
     /// # Errors
     ///
@@ -262,8 +263,8 @@ impl Node {
         self.height_by(height_of)
     }
 
-    /// Returns what [`height`](Self::height) does, of a caller who knows the heights of some keys
-    /// already: `height_of` gives the height of each key and is asked in their order.
+    /// Returns what [`height`](Self::height) does, for a caller who already knows the heights of
+    /// some keys: `height_of` is called for each key, in key order, and returns its height.
     ///
     /// # Errors
     ///
@@ -289,7 +290,7 @@ impl Node {
         Ok(Some(first))
     }
 
-    /// Returns how many bytes all keys take together, written out in full; see
+    /// Returns the length of all keys together, written out in full, in bytes; see
     /// [`Limits::key_bytes`](crate::Limits::key_bytes).
     #[inline]
     pub fn keys_len(&self) -> usize {
@@ -373,7 +374,7 @@ impl Node {
             .expect("spans lie inside the node's data")
     }
 
-    /// What lies from `start` to `end` of the parts, as a range of the data.
+    /// The part from `start` to `end`, counted from the end of the rows, as a range of the data.
     #[inline]
     pub(crate) fn place(&self, start: u32, end: u32) -> Range<usize> {
         let rows_len = rows_len(self.len());

@@ -1,4 +1,4 @@
-//! A node put together of parts of other nodes.
+//! Encodes a node assembled from parts of other nodes.
 
 use std::ops::Range;
 
@@ -7,11 +7,11 @@ use cid::Cid;
 use crate::encode::{MAX_ENTRY_LEN, MAX_FRAME_LEN, write};
 use crate::{DIGEST_LEN, Node};
 
-/// A node that is put together, from left to right, of entries of other nodes, and of which
-/// nothing but its block is wanted.
+/// Encodes a node that is assembled, from left to right, from entries of other nodes, without
+/// making a [`Node`] of them.
 ///
-/// As with [`NodeEncoder`](crate::NodeEncoder), which copies what it is given, it is the caller
-/// who sees to it that keys ascend.
+/// As with [`NodeEncoder`](crate::NodeEncoder), which copies what it is given, it is up to the
+/// caller to ensure that keys ascend.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use crate::{DIGEST_LEN, Node};
 /// }
 /// let node = builder.finish();
 ///
-/// // The same with a key more.
+/// // The same with one more key.
 /// let mut parts = NodeParts::default();
 /// parts.push_entries(&node, 0..2);
 /// parts.push(b"a/3", &value);
@@ -41,14 +41,14 @@ pub struct NodeParts<'n> {
     parts: Vec<Part<'n>>,
     /// How many entries all parts have.
     len: usize,
-    /// The most bytes that they take.
+    /// An upper bound on their encoded length.
     max_len: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Part<'n> {
     entries: Entries<'n>,
-    /// The subtree behind the last entry.
+    /// The subtree after the last entry.
     right: Option<[u8; DIGEST_LEN]>,
 }
 
@@ -59,7 +59,7 @@ enum Entries<'n> {
 }
 
 impl<'n> NodeParts<'n> {
-    /// Puts a subtree into the slot that the node ends with so far.
+    /// Sets the subtree in the last slot so far.
     pub fn set_subtree(&mut self, digest: [u8; DIGEST_LEN]) {
         match self.parts.last_mut() {
             Some(last) => last.right = Some(digest),
@@ -67,19 +67,19 @@ impl<'n> NodeParts<'n> {
         }
     }
 
-    /// Appends an entry, which ends with an empty slot.
+    /// Appends an entry, with an empty slot on its right.
     pub fn push(&mut self, key: &'n [u8], value: &Cid) {
         let value = value.to_bytes();
         self.max_len += MAX_ENTRY_LEN + key.len() + value.len() + DIGEST_LEN;
         self.push_part(1, Entries::One { key, value });
     }
 
-    /// Appends entries of `node` with the subtrees between them, the last of which ends with an
-    /// empty slot.
+    /// Appends entries of `node` with the subtrees between them, and with an empty slot on the
+    /// right of the last.
     ///
     /// # Panics
     ///
-    /// If `node` does not have all of them.
+    /// If `entries` go beyond the end of `node`.
     pub fn push_entries(&mut self, node: &'n Node, entries: Range<usize>) {
         assert!(
             entries.end <= node.len(),
@@ -98,7 +98,7 @@ impl<'n> NodeParts<'n> {
         self.parts.push(Part { entries, right });
     }
 
-    /// Appends the block to `block`, and begins the next node.
+    /// Appends the block to `block`, and starts the next node.
     pub fn finish_into(&mut self, block: &mut Vec<u8>) {
         write(block, MAX_FRAME_LEN + self.max_len, |room| {
             room.put_node_start(self.len);

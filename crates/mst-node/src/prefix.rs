@@ -1,4 +1,4 @@
-//! How much of a key its predecessor already says.
+//! The prefix that two keys share.
 
 /// Returns how many bytes `left` and `right` have in common at their start.
 ///
@@ -15,7 +15,7 @@
 /// assert_eq!(shared_prefix_len("jalapeño".as_bytes(), "jalapeno".as_bytes()), 6);
 /// ```
 pub fn shared_prefix_len(left: &[u8], right: &[u8]) -> usize {
-    // Eight bytes at a time: keys of a repository share some twenty.
+    // Eight bytes at a time: keys of a repository share about twenty.
     let (left_words, _) = left.as_chunks::<8>();
     let (right_words, _) = right.as_chunks::<8>();
     let mut len = 0;

@@ -1,18 +1,17 @@
 //! Where the parts of a node's entries lie in its data.
 
-/// Where the parts of one entry end. They begin where those of the entry before end.
+/// Where the parts of one entry end. They begin where those of the previous entry end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) key: u32,
     pub(crate) value: u32,
     pub(crate) right: u32,
-    /// The first bytes of the key behind what all keys of the node have in common, as
-    /// [`head`] makes a number of them. Two keys whose heads differ are told apart without a
-    /// look at them.
+    /// The first bytes of the key after the prefix common to all keys of the node, as a number made
+    /// by [`head`]. Keys whose heads differ are compared without reading the keys.
     pub(crate) head: u32,
 }
 
-/// A span as it stands in a node's data, which begins with those of all entries.
+/// A span as stored in a node's data, which begins with the rows of all entries.
 pub(crate) type Row = [u8; 16];
 
 /// How many bytes the rows of a node of `len` entries take.
@@ -31,7 +30,7 @@ impl Span {
         }
     }
 
-    /// The same span, of a key that is `rest` behind what all keys have in common.
+    /// The same span with its head set, for a key that goes on with `rest` after the common prefix.
     pub(crate) fn with_head(self, rest: &[u8]) -> Self {
         let head = head(rest);
         Self { head, ..self }
@@ -63,8 +62,8 @@ fn numbers(row: &Row) -> [u32; 4] {
     [0, 32, 64, 96].map(|shift| (row >> shift & 0xffff_ffff) as u32)
 }
 
-/// The first four bytes of `rest`, those that are missing as zeros: a number that is less than
-/// that of other bytes only if `rest` is less than they are.
+/// The first four bytes of `rest` as a number, padded with zeros. If it is less than that of other
+/// bytes, `rest` is less than they are.
 pub(crate) fn head(rest: &[u8]) -> u32 {
     if let Some(bytes) = rest.first_chunk() {
         return u32::from_be_bytes(*bytes);
