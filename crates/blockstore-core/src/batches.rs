@@ -1,22 +1,23 @@
-//! Many blocks, put into a store some at a time.
+//! Puts many blocks into a store, in batches.
 
 use bytes::Bytes;
 use cid::Cid;
 
 use crate::{BlockStoreMut, StoreError};
 
-/// Puts all of `blocks` into `store`, in batches of which each takes some 8 MiB of memory.
+/// Puts all of `blocks` into `store`, in batches that take about 8 MiB of memory each.
 ///
-/// Stores that are slow at single blocks like many at once: SQLite, whose table is in the order of
-/// its keys, takes half as long for a million blocks in batches of this size as in such of 1,000.
+/// Stores that are slow with single blocks gain most: SQLite, whose index of CIDs is in their
+/// order, stores a million blocks in batches of this size in half the time that it takes in batches
+/// of 1,000.
 ///
-/// Where `blocks` end is taken for their end. Blocks that come through a channel need a word for that,
-/// or a sender that was cancelled passes for one that is through.
+/// The end of `blocks` is taken for the end of the data. Blocks that come through a channel need an
+/// explicit message at the end, or a sender that was cancelled looks like one that has finished.
 ///
 /// # Errors
 ///
-/// The first of `blocks` that is an error, and those of [`BlockStoreMut::put_many`]. Batches before
-/// may stay in the store; with a transaction for a store it is all or nothing.
+/// The first error among `blocks`, and those of [`BlockStoreMut::put_many`]. Earlier batches may
+/// stay in the store; if the store is a transaction, it is all or nothing.
 ///
 /// # Examples
 ///
@@ -59,7 +60,7 @@ mod tests {
     use super::{BATCH_LEN, put_all};
     use crate::{BlockStore, BlockStoreMut, StoreError, raw_cid};
 
-    /// How many bytes came at once.
+    /// The size of each batch in bytes.
     #[derive(Default)]
     struct Batches(RefCell<Vec<usize>>);
 

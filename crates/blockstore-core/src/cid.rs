@@ -1,4 +1,4 @@
-//! From bytes to a CID, and whether bytes are the ones that a CID names.
+//! Makes CIDs of bytes, and checks bytes against CIDs.
 
 use std::fmt;
 
@@ -47,8 +47,8 @@ pub fn cid_of(codec: u64, block: &[u8]) -> Cid {
 
 /// Returns the SHA-256 of `block`: the digest in each of the CIDs above.
 pub fn sha2_256(block: &[u8]) -> [u8; 32] {
-    // Blocks are short. The buffer of `Sha256`, through which a message may come in pieces, would
-    // take more than a twentieth of the time.
+    // Blocks are short. The buffer of `Sha256`, for messages that come in pieces, would take more
+    // than a twentieth of the time.
     let (whole, rest) = block.as_chunks();
     let mut state = INITIAL_STATE;
     compress256(&mut state, whole);
@@ -61,8 +61,8 @@ pub fn sha2_256(block: &[u8]) -> [u8; 32] {
     digest
 }
 
-/// Makes of `end`, which is all zeros, the end of a message of `len` bytes: `rest`, which is less
-/// than one block of it, a one bit, zeros, the length in bits.
+/// Fills `end`, which is all zeros, with the end of a message of `len` bytes: `rest`, which is its
+/// last, incomplete block, then a one bit, zeros, the length in bits.
 ///
 /// Source: FIPS 180-4, section 5.1.1
 fn pad<'e>(end: &'e mut [u8; 128], rest: &[u8], len: usize) -> &'e [[u8; 64]] {
@@ -93,8 +93,8 @@ const INITIAL_STATE: [u32; 8] = [
     0x5be0_cd19,
 ];
 
-/// Returns whether [`check_block`] can decide about blocks of this CID: its hash is
-/// sha2-256, with the whole digest.
+/// Returns whether [`check_block`] can verify blocks of this CID: its hash is sha2-256, with the
+/// whole digest.
 pub fn is_verifiable(cid: &Cid) -> bool {
     cid.hash().code() == SHA2_256 && cid.hash().size() == SHA2_256_LEN
 }
@@ -103,8 +103,8 @@ pub fn is_verifiable(cid: &Cid) -> bool {
 ///
 /// # Errors
 ///
-/// [`StoreError::HashMismatch`] if it is not, [`StoreError::Unverifiable`] if the CID's
-/// hash is any other than sha2-256: nobody can tell, which is not to say that it is fine.
+/// [`StoreError::HashMismatch`] if it is not; [`StoreError::Unverifiable`] if the CID's hash is not
+/// a whole sha2-256, so that the block can be neither confirmed nor refuted.
 pub fn check_block(cid: &Cid, block: &[u8]) -> Result<(), StoreError> {
     if !is_verifiable(cid) {
         return Err(StoreError::Unverifiable(*cid));
@@ -163,7 +163,7 @@ impl AsRef<[u8]> for CidBytes {
     }
 }
 
-/// Writes the form that nearly every CID has, without the loops that encode varints.
+/// Writes the form that nearly every CID has, without the loops of varint encoding.
 fn write_common_form(cid: &Cid, out: &mut [u8; CidBytes::MAX_LEN]) -> Option<u8> {
     const START_LEN: u8 = 4;
     let codec = u8::try_from(cid.codec()).ok().filter(|byte| *byte < 0x80)?;

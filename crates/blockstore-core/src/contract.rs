@@ -21,8 +21,8 @@ use crate::{
     BlockStore, BlockStoreMut, RAW, SHA2_256, StoreError, dag_cbor_cid, raw_cid, sha2_256,
 };
 
-/// Runs a store that can be changed through the contract of [`BlockStoreMut`]. Each call
-/// of `new` must give an empty store.
+/// Runs a writable store through the contract of [`BlockStoreMut`]. Each call of `new` must give an
+/// empty store.
 ///
 /// # Panics
 ///
@@ -69,7 +69,7 @@ pub fn read_only<S: BlockStore>(store: &S, blocks: &[(Cid, Bytes)]) {
     );
 }
 
-/// Without which the rest would say nothing.
+/// The other tests rely on this.
 fn each_store_is_new<S: BlockStoreMut>(new: impl Fn() -> S) {
     let (cid, block) = (dag_cbor_cid(b"\xf5"), Bytes::from_static(b"\xf5"));
     let before = new();
@@ -115,7 +115,7 @@ fn putting_twice_changes_nothing(store: &impl BlockStoreMut) {
             "put_many",
         );
         assert_holds(store, &cid, &block);
-        // What is there already keeps nothing behind it out.
+        // A block that is there already does not keep the next one out.
         let new = Bytes::from([b"new", &block[..]].concat());
         let new_cid = dag_cbor_cid(&new);
         expect(
@@ -140,7 +140,7 @@ fn other_bytes_are_refused(store: &impl BlockStoreMut) {
         );
     }
     assert_lacks(store, &cid);
-    // Also behind a block that is right.
+    // Also after a block that is right.
     let right = Bytes::from_static(b"right");
     let put = store.put_many(&[(raw_cid(&right), right), (cid, other.clone())]);
     assert!(
@@ -160,7 +160,7 @@ fn unverifiable_blocks_are_refused(store: &impl BlockStoreMut) {
     // The identity "hash": the digest is the block itself.
     let block = Bytes::from_static(b"four");
     let identity = Multihash::wrap(0, &block).expect("4 bytes fit a multihash of 64");
-    // And a digest that is cut off, of which nobody knows what else begins so.
+    // And a truncated digest, which other blocks may have too.
     let digest = sha2_256(&block);
     let short = Multihash::wrap(SHA2_256, &digest[..20]).expect("20 bytes fit, too");
     for hash in [identity, short] {
@@ -228,7 +228,7 @@ fn codecs_are_told_apart(store: &impl BlockStoreMut) {
     expect(store.delete(&raw), "delete");
     assert_lacks(store, &raw);
     assert_holds(store, &dag_cbor, &block);
-    // Versions too, with one codec and one hash.
+    // Versions are told apart too, with the same codec and hash.
     let version_0 = Cid::new_v0(*raw.hash()).expect("it is of sha2-256");
     let version_1 = Cid::new_v1(version_0.codec(), *raw.hash());
     expect(store.put(&version_0, block.clone()), "put of version 0");
@@ -237,7 +237,7 @@ fn codecs_are_told_apart(store: &impl BlockStoreMut) {
     expect(store.delete(&version_0), "delete");
     assert_lacks(store, &version_0);
     assert_holds(store, &version_1, &block);
-    // And all of the hash: each byte of the digest, and which function it is of.
+    // And the whole hash counts: each byte of the digest, and the hash function.
     let hash = version_1.hash();
     for at in 0..hash.digest().len() {
         let mut digest = hash.digest().to_vec();
@@ -278,7 +278,7 @@ fn handles_reach_the_same_store<S: BlockStoreMut>(store: S) {
     assert_lacks(&shared, &cid);
 }
 
-/// Blocks of awkward lengths, the empty one among them.
+/// Blocks of awkward lengths, including the empty one.
 fn samples() -> impl Iterator<Item = Bytes> {
     [0, 1, 31, 32, 33, 1_000, 100_000]
         .into_iter()

@@ -6,25 +6,25 @@ use cid::Cid;
 
 /// Why a store did not give or take a block.
 ///
-/// There is one error type for all stores, so that they compose. That a block is not
-/// there is no error: it is `Ok(None)`.
+/// There is one error type for all stores, so that they compose. A block that is not there is not
+/// an error: it is `Ok(None)`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The bytes are not the ones that the CID names.
     #[error("block {0} does not hash to its CID")]
     HashMismatch(Cid),
-    /// The CID's hash function is not one that can be computed here (only sha2-256 with its
-    /// whole digest is), so nothing can be said about the bytes.
+    /// The CID's hash is not one that can be computed here (only sha2-256 with the whole digest
+    /// can), so nothing can be said about the bytes.
     #[error("block {0} cannot be verified: its hash is not sha2-256")]
     Unverifiable(Cid),
-    /// What the store is built on failed; trying again may help.
+    /// The backend of the store failed; trying again may help.
     #[error("the block store failed")]
     Backend(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl StoreError {
-    /// Returns the block that is at fault, if it is one block's fault.
+    /// Returns the CID of the block at fault, if it is one block's fault.
     pub fn cid(&self) -> Option<Cid> {
         match self {
             Self::HashMismatch(cid) | Self::Unverifiable(cid) => Some(*cid),
@@ -32,7 +32,7 @@ impl StoreError {
         }
     }
 
-    /// Wraps the error of whatever a store is built on.
+    /// Wraps the error of a store's backend.
     pub fn backend(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Backend(error.into())
     }

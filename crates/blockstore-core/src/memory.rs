@@ -13,11 +13,12 @@ use crate::{BlockStore, BlockStoreMut, SHA2_256, StoreError, check_block, is_ver
 
 /// A store that keeps its blocks in memory, and can be shared between threads.
 ///
-/// Each block is checked as it comes in, so [`get`](BlockStore::get) costs a look-up and no hash. Only
-/// blocks whose CID can be verified (sha2-256) are taken. `put_many` keeps all of its blocks or none.
+/// Each block is checked as it comes in, so [`get`](BlockStore::get) costs a look-up and no hash.
+/// Only blocks whose CID can be verified (sha2-256) are accepted. `put_many` keeps all of its
+/// blocks or none.
 ///
-/// A block is kept as it is given: a [`Bytes`] that is a slice of something larger, of a CAR in memory
-/// perhaps, keeps all of that ([`Bytes::copy_from_slice`] does not).
+/// A block is kept as it is given: a [`Bytes`] that is a slice of something larger, perhaps of a
+/// CAR in memory, keeps all of that alive (a [`Bytes::copy_from_slice`] does not).
 ///
 /// # Examples
 ///
@@ -38,7 +39,7 @@ pub struct MemoryBlockStore {
     blocks: RwLock<HashMap<Key, Bytes>>,
 }
 
-/// What distinguishes the CIDs that the store takes, in less than half of a [`Cid`]'s size.
+/// All that distinguishes the CIDs in this store, in less than half the size of a [`Cid`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
     digest: [u8; 32],
@@ -47,8 +48,8 @@ struct Key {
 }
 
 impl Hash for Key {
-    /// The first bytes of the digest stand for all: it takes too many hashes to find blocks whose
-    /// digests agree in 64 bits for a table to get many of them.
+    /// Hashes only the first 64 bits of the digest: finding blocks whose digests agree in these
+    /// takes too many hashes to fill a table with them.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let start = self.digest.first_chunk().copied();
         state.write_u64(u64::from_ne_bytes(start.unwrap_or_default()));
@@ -89,11 +90,11 @@ impl MemoryBlockStore {
         self.read().is_empty()
     }
 
-    /// Drops the blocks for which `keep` says no, and returns how many there were.
+    /// Drops the blocks for which `keep` returns `false`, and returns how many there were.
     ///
-    /// For a sweep: `mst_repo::reachable` says which blocks are in use. `keep` may use the store,
-    /// and so may other threads meanwhile; but what one has written since is not known to be in
-    /// use.
+    /// For garbage collection: `mst_repo::reachable` says which blocks are in use. `keep` may use
+    /// the store, and so may other threads in the meantime, but blocks that they put after that was
+    /// found out are not known to be in use.
     ///
     /// # Examples
     ///
@@ -121,8 +122,8 @@ impl MemoryBlockStore {
         self.read().keys().map(Key::cid).collect()
     }
 
-    // A panic while the lock is held cannot leave the map half changed, so a poisoned
-    // lock is as good as any.
+    // A panic while the lock is held cannot leave the map half changed, so poisoning can be
+    // ignored.
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Key, Bytes>> {
         self.blocks.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +133,7 @@ impl MemoryBlockStore {
     }
 }
 
-/// Checks a block and gives the key to keep it under.
+/// Checks a block and returns the key to keep it under.
 fn checked_key(cid: &Cid, block: &[u8]) -> Result<Key, StoreError> {
     check_block(cid, block)?;
     Key::new(cid).ok_or(StoreError::Unverifiable(*cid))

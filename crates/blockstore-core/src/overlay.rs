@@ -1,17 +1,16 @@
-//! One store in front of another.
+//! One store on top of another.
 
 use bytes::Bytes;
 use cid::Cid;
 
 use crate::{BlockStore, BlockStoreMut, StoreError};
 
-/// Two stores as one: reads come from the upper, then from the lower; writes and deletes
-/// go to the upper only.
+/// Two stores as one: reads ask the upper, then the lower; writes and deletes go to the upper only.
 ///
-/// So a change can be tried over data that stays as it is, for example over a CAR file.
-/// A block that the lower store holds is still there after a delete.
+/// This lets you try a change on data that must stay as it is, for example a CAR file. A block that
+/// the lower store holds is still there after a delete.
 ///
-/// Each block is checked where the store it comes from checks it.
+/// Each block is checked by the store it comes from, when that store checks blocks.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! What a block store is.
+//! The traits of a block store.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::StoreError;
 ///
 /// - A block that [`get`](Self::get) gives hashes to its CID. Each store says when it
 ///   checks that: as the block comes in, or as it goes out.
-/// - A block that is not there is `Ok(None)`. An error says that the store could not tell.
-/// - `get_many` answers in the order of the question, one answer for each CID.
+/// - A block that is not there is `Ok(None)`. An error means that the store could not tell.
+/// - `get_many` answers in the order of `cids`, with one answer for each.
 ///
 /// The tests of these promises are public: see the `contract` feature.
 ///
@@ -43,8 +43,8 @@ pub trait BlockStore {
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get); a store may answer without looking at the block, and so
-    /// without checking it.
+    /// As for [`get`](Self::get); a store may answer without reading the block, and so without
+    /// checking it.
     fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
         Ok(self.get(cid)?.is_some())
     }
@@ -53,7 +53,7 @@ pub trait BlockStore {
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get); the first error stands for all.
+    /// As for [`get`](Self::get); one error fails the whole call.
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         cids.iter().map(|cid| self.get(cid)).collect()
     }
@@ -61,9 +61,9 @@ pub trait BlockStore {
 
 /// A block store that can be changed.
 ///
-/// Its methods take `&self`, so that a handle can be shared: one writer beside many
-/// readers, between threads where the store is `Sync`. A store of read-only data does not
-/// have this trait, so that writing to it does not compile.
+/// Its methods take `&self`, so that a handle can be shared: one writer beside many readers,
+/// between threads if the store is `Sync`. A read-only store does not implement this trait, so that
+/// writing to it does not compile.
 ///
 /// # Contract
 ///
@@ -77,16 +77,16 @@ pub trait BlockStoreMut: BlockStore {
     /// # Errors
     ///
     /// [`StoreError::HashMismatch`] if `cid` is not the CID of `block`,
-    /// [`StoreError::Unverifiable`] if that cannot be known, [`StoreError::Backend`] if
-    /// the store failed. The store is then as it was.
+    /// [`StoreError::Unverifiable`] if that cannot be verified, [`StoreError::Backend`] if the
+    /// store failed. The store is then unchanged.
     fn put(&self, cid: &Cid, block: Bytes) -> Result<(), StoreError>;
 
     /// Keeps all of `blocks`.
     ///
     /// # Errors
     ///
-    /// As for [`put`](Self::put). A store that can change all at once does; one that uses
-    /// this default keeps the blocks before the one that failed.
+    /// As for [`put`](Self::put). A store that can write atomically keeps all blocks or none; one
+    /// that uses this default keeps those before the one that failed.
     fn put_many(&self, blocks: &[(Cid, Bytes)]) -> Result<(), StoreError> {
         for (cid, block) in blocks {
             self.put(cid, block.clone())?;
@@ -105,8 +105,8 @@ pub trait BlockStoreMut: BlockStore {
     ///
     /// # Errors
     ///
-    /// As for [`delete`](Self::delete). A store that can change all at once does; one that uses
-    /// this default drops the blocks before the one that failed.
+    /// As for [`delete`](Self::delete). A store that can write atomically drops all blocks or none;
+    /// one that uses this default drops those before the one that failed.
     fn delete_many(&self, cids: &[Cid]) -> Result<(), StoreError> {
         cids.iter().try_for_each(|cid| self.delete(cid))
     }
