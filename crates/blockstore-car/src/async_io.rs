@@ -1,4 +1,4 @@
-//! CARs from and to the streams of [`tokio`], which need no runtime of that name.
+//! Reads and writes CARs asynchronously, with the I/O traits of [`tokio`] but without its runtime.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,11 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use crate::writer::{header_section, start_section};
 use crate::{BlockRef, CarDecoder, CarError, CarOptions, Decoded};
 
-/// Lets other tasks have their turn where a task has much to do without waiting for anything. (Feature
-/// `async`.)
+/// Lets a task that does much work without waiting yield to others now and then. (Feature `async`.)
 ///
-/// To decode and hash 64 KiB takes a fraction of a millisecond. [`AsyncCarReader`] and
-/// [`AsyncCarWriter`] do this by themselves; a task that hands bytes to a [`CarDecoder`] may want it.
+/// Decoding and hashing 64 KiB takes a fraction of a millisecond. [`AsyncCarReader`] and
+/// [`AsyncCarWriter`] yield by themselves; a task that pushes bytes into a [`CarDecoder`] may want
+/// this.
 ///
 /// # Examples
 ///
@@ -36,16 +36,16 @@ use crate::{BlockRef, CarDecoder, CarError, CarOptions, Decoded};
 /// ```
 #[derive(Debug, Default)]
 pub struct Turns {
-    /// How many bytes this task has dealt with since others had their turn.
+    /// How many bytes this task has processed since it last yielded.
     worked: usize,
 }
 
 impl Turns {
-    /// How many bytes are dealt with in one turn.
+    /// How many bytes are processed before yielding.
     pub(crate) const LEN: usize = 64 << 10;
 
-    /// Counts so many bytes that were dealt with, and lets the executor see to other tasks if they are
-    /// 64 KiB since it last did.
+    /// Counts `worked` bytes as processed, and yields to the executor if that makes 64 KiB since
+    /// the last time.
     pub async fn take(&mut self, worked: usize) {
         self.worked = self.worked.saturating_add(worked);
         if self.worked < Self::LEN {
@@ -68,9 +68,9 @@ impl Turns {
 /// Reads the blocks of a CAR v1 one after another, in the order of the stream, as a
 /// [`CarReader`](crate::CarReader) does. (Feature `async`.)
 ///
-/// It waits for the stream, and after each 64 to 128 KiB lets other tasks have their turn ([`Turns`]).
-/// Whoever has the body of a response in pieces, or streams of another kind, hands the bytes over to
-/// a [`CarDecoder`], which is all that this does.
+/// It waits for the stream, and yields to other tasks after each 64 to 128 KiB ([`Turns`]). If you
+/// have a response body in pieces, or another kind of stream, push the bytes into a [`CarDecoder`],
+/// which is all that this does.
 ///
 /// # Examples
 ///
@@ -112,7 +112,7 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
         Self::with_options(input, CarOptions::default()).await
     }
 
-    /// Reads the header of a CAR, to be read as `options` say.
+    /// Reads the header of a CAR, with the given options.
     ///
     /// # Errors
     ///
@@ -147,8 +147,8 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
         self.roots.first().ok_or(CarError::NoRoot)
     }
 
-    /// Reads the next block, or `None` at the end of the CAR. If the future is dropped before it
-    /// is ready, nothing is lost.
+    /// Reads the next block, or `None` at the end of the CAR. Cancel-safe: if the future is dropped
+    /// before it is ready, nothing is lost.
     ///
     /// # Errors
     ///
@@ -172,15 +172,16 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
 /// `async`.)
 ///
 /// Each block takes two writes to the stream, so wrap one that waits for a disk or a network in a
-/// [`BufWriter`](tokio::io::BufWriter). After each 64 KiB or so it lets other tasks have their turn
-/// ([`Turns`]). If a future is dropped before it is ready, part of a block may
-/// be in the stream, which will be no CAR any more: whatever is written then is an error.
+/// [`BufWriter`](tokio::io::BufWriter). It yields to other tasks after each 64 KiB or so
+/// ([`Turns`]). Not cancel-safe: if a future is dropped before it is ready, part of a block may
+/// have been written, and the stream can no longer become a valid CAR; every later write is an
+/// error.
 #[derive(Debug)]
 pub struct AsyncCarWriter<W> {
     output: W,
     /// Whether the output ends with a whole block.
     whole: bool,
-    /// The bytes before a block, put together here to go out in one write.
+    /// The bytes before a block, joined here to go out in one write.
     start: Vec<u8>,
     turns: Turns,
 }
@@ -201,11 +202,11 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
         })
     }
 
-    /// Writes one block. That `cid` names it is the caller's promise: readers check it.
+    /// Writes one block. The caller vouches that `cid` is its CID: readers check it.
     ///
     /// # Errors
     ///
-    /// [`CarError::Io`] if the stream fails; what it holds is then no whole CAR.
+    /// [`CarError::Io`] if the stream fails; it then does not hold a whole CAR.
     /// [`CarError::AfterError`] after such an error, and after a future that was dropped.
     pub async fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
         self.check_whole()?;

@@ -1,54 +1,53 @@
-//! The sections that are left of a damaged CAR.
+//! Finds the sections that are left in a damaged CAR.
 
 use blockstore_core::{Cid, sha2_256};
 
 use crate::section::{self, Section, Split};
 use crate::{CarError, CarFault};
 
-/// What is in a damaged CAR, from its start to its end.
+/// The contents of a damaged CAR, from start to end.
 ///
-/// A length that is wrong leads astray: where the next section begins, nothing says. But a block
-/// certifies itself. So where the way is lost, it goes on where a length, a CID and a block stand that
-/// belong together.
+/// After a wrong length, nothing says where the next section begins. But a block certifies itself:
+/// it is enough to search for the next place where a length, a CID and a block match.
 pub(crate) struct Sections<'c> {
     car: &'c [u8],
     limit: u32,
-    /// Where the section begins that was found last to be certain: 0 before one was looked for,
-    /// [`NOWHERE`] where there is none.
+    /// Where the certain section found last begins: 0 before the first search, [`NOWHERE`] if there
+    /// is none.
     certain: usize,
-    /// How many bytes may still be hashed: what may be sections overlaps, and a CAR can be made of
-    /// nothing else. Then nothing is looked for any more, and lengths are taken for right.
+    /// How many bytes may still be hashed. Candidate sections may overlap, and a CAR can be crafted
+    /// of nothing else. Once this is used up, the search stops, and lengths are trusted.
     budget: usize,
 }
 
-/// A place in no CAR.
+/// Not a place in any CAR.
 const NOWHERE: usize = usize::MAX;
 
 /// A part of a damaged CAR.
 pub(crate) enum Part {
-    /// A section whose block is what its CID names, as far as that can be told.
+    /// A section whose block matches its CID, as far as that can be checked.
     Section(Section),
-    /// One whose block is not, or that reaches over another whose block is.
+    /// One whose block does not match, or that overlaps another whose block does.
     BadBlock(Section, CarError),
-    /// What is no section.
+    /// Not a section.
     Fault(CarError),
 }
 
 impl<'c> Sections<'c> {
     pub(crate) fn new(car: &'c [u8], limit: u32) -> Self {
-        /// More than it takes, but for a CAR that was made to take long.
+        /// More than any CAR needs that was not crafted to take long.
         const HASHED_TIMES: usize = 16;
         Self {
             car,
             limit,
             certain: 0,
-            // Not used up by the CAR itself.
+            // Plus one, so that hashing exactly as much does not use it up.
             budget: car.len().saturating_mul(HASHED_TIMES).saturating_add(1),
         }
     }
 
-    /// Returns what is at `at`, and where to go on; `None` if nothing is there. It must be asked in the
-    /// order of places.
+    /// Returns what is at `at`, and where to go on; `None` if nothing is there. Calls must be made
+    /// with ascending `at`.
     pub(crate) fn part(&mut self, at: usize) -> Option<(Part, usize)> {
         let rest = self.car.get(at..)?;
         let section = match section::split(rest, self.limit) {
@@ -61,7 +60,7 @@ impl<'c> Sections<'c> {
         if section.verifiable && self.is_good(&section, rest) {
             return Some((Part::Section(section), next));
         }
-        // This may be no section at all, and one that is may begin inside.
+        // This may not be a section at all, and a real one may begin inside.
         let certain = self.certain_behind(at).min(next);
         if self.budget == 0 {
             return Some((Part::Section(section), next));
@@ -85,7 +84,7 @@ impl<'c> Sections<'c> {
         (Part::Fault(fault), self.certain_behind(at))
     }
 
-    /// Returns where the next section behind `at` begins whose block is what its CID names.
+    /// Returns where the next section after `at` begins whose block matches its CID.
     fn certain_behind(&mut self, at: usize) -> usize {
         if self.certain <= at {
             self.certain = self.find(at + 1);
@@ -93,9 +92,9 @@ impl<'c> Sections<'c> {
         self.certain
     }
 
-    /// Finds the next section from `from` on whose block is what its CID names.
+    /// Finds the next section, at `from` or later, whose block matches its CID.
     pub(crate) fn find(&mut self, from: usize) -> usize {
-        /// A length of more bytes is more than any limit allows.
+        /// A length that takes more bytes is above any limit.
         const MAX_LENGTH_LEN: usize = 5;
         let searched = self.car.get(from..).unwrap_or_default();
         for (before, cid) in searched.windows(4).enumerate() {
@@ -120,8 +119,8 @@ impl<'c> Sections<'c> {
         section.verifiable && self.is_good(&section, rest)
     }
 
-    /// Whether the block of a section, with which `bytes` begin, is what its CID names. Once it has
-    /// taken too long, it is not looked at.
+    /// Whether the block of a section, with which `bytes` begin, matches its CID. Once the budget
+    /// is used up, the answer is no.
     fn is_good(&mut self, section: &Section, bytes: &[u8]) -> bool {
         let block = section.block(bytes);
         self.budget = self.budget.saturating_sub(block.len());

@@ -1,4 +1,4 @@
-//! A CAR as bytes that are handed over as they come.
+//! Decodes a CAR from bytes that are pushed in as they arrive.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -12,18 +12,18 @@ use crate::Turns;
 use crate::section::{self, CutOff, Section, Split};
 use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 
-/// Reads the blocks of a CAR v1 out of bytes that it is given, and does no input of its own: for
-/// servers that are asynchronous in whatever way, and whoever else cannot wait for a
-/// [`Read`].
+/// Reads the blocks of a CAR v1 out of bytes that are pushed into it, without any I/O of its own:
+/// for asynchronous servers of any kind, and whoever else cannot block on a [`Read`].
 ///
-/// It checks what a [`CarReader`](crate::CarReader) checks, which is this over a [`Read`]. What was
-/// handed over and not asked for yet is kept, in a buffer of up to three times its length; so take
-/// all blocks that are there before the next bytes. The longest section, which
-/// [`CarOptions::section_len`] bounds, has to be there as a whole. A CAR may go on for ever: who hands
-/// over a download counts its bytes.
+/// It checks what a [`CarReader`](crate::CarReader) checks, which is this over a [`Read`]. Bytes
+/// that were pushed and not consumed yet are kept in a buffer of up to three times their length, so
+/// take all available blocks before pushing more. The buffer has to hold the longest section as a
+/// whole, which [`CarOptions::section_len`] bounds. A CAR may go on for ever, so count the bytes of
+/// a download.
 ///
-/// A block is lent, and so are the roots. In a function that returns a block out of a loop, as readers
-/// have it, make a [`CarBlock`](crate::CarBlock) of it, or the borrow checker objects.
+/// Blocks and roots are borrowed from the decoder. In a function that returns a block from inside a
+/// loop, as readers do, convert it to a [`CarBlock`](crate::CarBlock), or the borrow checker
+/// objects.
 ///
 /// # Examples
 ///
@@ -45,7 +45,7 @@ use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 ///             assert_eq!((block.cid(), block.bytes()), (cid, b"\xa0".as_slice()));
 ///             blocks += 1;
 ///         }
-///         // With an asynchronous body, here is the `await`.
+///         // If the body is asynchronous, this is where to `await`.
 ///         Decoded::NeedsBytes => match body.next() {
 ///             Some(chunk) => decoder.push(chunk),
 ///             None => decoder.end(),
@@ -72,20 +72,20 @@ enum State {
     Failed,
 }
 
-/// What a decoder has to give.
+/// What a decoder returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Decoded<T> {
     /// The next item.
     Item(T),
-    /// Nothing, until more bytes are handed over, or word that no more come.
+    /// Nothing, until more bytes are pushed or the end is signalled.
     NeedsBytes,
-    /// Nothing any more: the last item was given, and nothing was wrong.
+    /// Nothing more: the last item has been returned, and there was no error.
     End,
 }
 
 impl<T> Decoded<T> {
-    /// Makes something else of the item, if this is one.
+    /// Maps the item, if there is one.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Decoded<U> {
         match self {
             Self::Item(item) => Decoded::Item(make(item)),
@@ -96,12 +96,12 @@ impl<T> Decoded<T> {
 }
 
 impl CarDecoder {
-    /// Returns a decoder that was given nothing yet.
+    /// Returns a decoder that has not been given any bytes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns a decoder that will decode as `options` say.
+    /// Returns a decoder with the given options.
     pub fn with_options(options: CarOptions) -> Self {
         Self {
             options,
@@ -109,22 +109,21 @@ impl CarDecoder {
         }
     }
 
-    /// Hands over the bytes of the CAR that come next, which are copied. Behind the
-    /// [`end`](Self::end) or an error they are dropped.
+    /// Pushes the next bytes of the CAR, which are copied. After the [`end`](Self::end) or an error
+    /// they are dropped.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.takes_bytes() {
             self.buffer.push(bytes);
         }
     }
 
-    /// Hands over the bytes of the CAR that come next: as many as one call of
-    /// [`Read::read`] gives, and returns how many those are. If it is none, it is the
-    /// [`end`](Self::end). Behind that or an error nothing is read.
+    /// Pushes the next bytes of the CAR, as many as one call of [`Read::read`] gives, and returns
+    /// how many. Zero means the [`end`](Self::end). After that or an error nothing is read.
     ///
     /// # Errors
     ///
-    /// That of `input`, unless it is [`Interrupted`](io::ErrorKind::Interrupted); nothing was handed
-    /// over then, and it may be tried again.
+    /// Any error of `input` except [`Interrupted`](io::ErrorKind::Interrupted). Nothing was pushed
+    /// then, and the call may be repeated.
     pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<usize> {
         if !self.takes_bytes() {
             return Ok(0);
@@ -143,13 +142,13 @@ impl CarDecoder {
         self.state == State::Reading && !self.buffer.ended
     }
 
-    /// Says that all bytes were handed over.
+    /// Signals that all bytes have been pushed.
     pub fn end(&mut self) {
         self.buffer.ended = true;
     }
 
-    /// Returns the roots that the header names, in a repository CAR the commit first; `None` if
-    /// the header is not there yet as a whole.
+    /// Returns the roots that the header names, the commit first in a repository CAR; `None` if the
+    /// header is not complete yet.
     ///
     /// # Errors
     ///
@@ -165,12 +164,12 @@ impl CarDecoder {
         Ok(self.roots.as_deref())
     }
 
-    /// Returns the next block, lent from the decoder's buffer.
+    /// Returns the next block, borrowed from the decoder's buffer.
     ///
     /// # Errors
     ///
-    /// [`CarError::Invalid`] with [`CarFault::HashMismatch`] or a fault of the framing, and from then
-    /// on [`CarError::AfterError`].
+    /// [`CarError::Invalid`] with [`CarFault::HashMismatch`] or a framing fault, and from then on
+    /// [`CarError::AfterError`].
     #[inline]
     pub fn next_block(&mut self) -> Result<Decoded<BlockRef<'_>>, CarError> {
         Ok(match self.find()? {
@@ -180,7 +179,7 @@ impl CarDecoder {
         })
     }
 
-    /// Finds the section of the next block, to [`take`](Self::take) it.
+    /// Finds the section of the next block, for [`take`](Self::take).
     #[inline]
     pub(crate) fn find(&mut self) -> Result<Decoded<Section>, CarError> {
         match self.state {
@@ -213,9 +212,9 @@ impl CarDecoder {
         Ok(block)
     }
 
-    /// Hands over the bytes of the CAR that come next, as [`read_from`](Self::read_from) does, of an
-    /// asynchronous stream. (Feature `async`.) If the future is dropped before it is ready, nothing
-    /// is lost.
+    /// Pushes the next bytes of the CAR from an asynchronous stream, as
+    /// [`read_from`](Self::read_from) does. (Feature `async`.) Cancel-safe: if the future is
+    /// dropped before it is ready, nothing is lost.
     ///
     /// # Errors
     ///
@@ -229,7 +228,7 @@ impl CarDecoder {
             return Ok(0);
         }
         let room = self.buffer.room(1);
-        // No more than is dealt with in one turn.
+        // No more than is processed before yielding.
         let (room, _) = room.split_at_mut(room.len().min(Turns::LEN));
         let len = loop {
             match input.read(room).await {
@@ -240,12 +239,12 @@ impl CarDecoder {
         self.buffer.filled(len)
     }
 
-    /// Whether there was an error.
+    /// Whether there has been an error.
     pub(crate) fn failed(&self) -> bool {
         self.state == State::Failed
     }
 
-    /// Gives nothing any more, for an error.
+    /// Makes this return nothing more, after an error.
     pub(crate) fn fail(&mut self) {
         self.state = State::Failed;
     }
@@ -262,22 +261,22 @@ impl fmt::Debug for CarDecoder {
     }
 }
 
-/// The part of a CAR that is there but was not taken.
+/// The bytes of a CAR that were pushed and not consumed yet.
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
-    /// What is there and was not taken begins here in `bytes`,
+    /// The bytes that are not consumed begin here in `bytes`,
     start: usize,
     /// and ends here.
     end: usize,
-    /// Where `bytes` begin in the CAR.
+    /// The offset in the CAR at which `bytes` begins.
     base: u64,
-    /// Whether nothing more comes.
+    /// Whether the end was signalled.
     ended: bool,
 }
 
 impl Buffer {
-    /// Takes the header: the roots. `None` if it is not there as a whole.
+    /// Consumes the header and returns the roots. `None` if it is not complete yet.
     fn header(&mut self, limit: u32) -> Result<Option<Vec<Cid>>, CarError> {
         let header = header::split(self.rest(), limit);
         let cut_off = match header.map_err(|(at, fault)| self.error(at, fault))? {
@@ -297,7 +296,7 @@ impl Buffer {
         Err(self.error(0, fault))
     }
 
-    /// Returns where the parts of the next section lie, which is there whole.
+    /// Returns where the parts of the next section are, once it is complete.
     #[inline]
     fn section(&mut self, limit: u32) -> Result<Decoded<Section>, CarError> {
         let split = section::split(self.rest(), limit);
@@ -309,7 +308,7 @@ impl Buffer {
         }
     }
 
-    /// Takes the section that [`section`](Self::section) found.
+    /// Consumes the section that [`section`](Self::section) found.
     fn take(&mut self, section: Section, verified: bool) -> BlockRef<'_> {
         let start = self.start;
         self.start += section.end;
@@ -328,7 +327,7 @@ impl Buffer {
         self.end += bytes.len();
     }
 
-    /// Takes so many bytes that were put where there was room.
+    /// Adds `len` bytes that were written to [`room`](Self::room).
     fn filled(&mut self, len: usize) -> io::Result<usize> {
         if len > self.bytes.len() - self.end {
             return Err(io::Error::other(
@@ -340,10 +339,10 @@ impl Buffer {
         Ok(len)
     }
 
-    /// Room for the bytes that come next, `len` of them or more. The buffer grows only when it is
-    /// full of what has come, never by what a length says.
+    /// Room for the next `len` bytes or more. The buffer grows only when it is full of bytes that
+    /// have arrived, never by what a length claims.
     fn room(&mut self, len: usize) -> &mut [u8] {
-        /// How many bytes there is room for at the least.
+        /// The minimum size of the buffer.
         const CHUNK: usize = 64 << 10;
         let wanted = self.end - self.start + len;
         let too_large = self.bytes.len() / 16 > CHUNK.max(wanted);

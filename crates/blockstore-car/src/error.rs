@@ -22,7 +22,7 @@ pub enum CarError {
     /// The header names no root, so no commit.
     #[error("the CAR names no root")]
     NoRoot,
-    /// Reading or writing went on behind an error, where nothing can be read or written.
+    /// Reading or writing went on after an error, which is not possible.
     #[error("there was an error before, and nothing follows it")]
     AfterError,
 }
@@ -53,7 +53,7 @@ pub enum CarFault {
     /// The CAR ends inside the header or inside a section.
     #[error("the CAR ends inside a header or section of {len} bytes; bytes missing: {missing}")]
     CutOff {
-        /// How long the header or section says it is, in bytes.
+        /// How long the header or section claims to be, in bytes.
         len: u64,
         /// How many of those bytes are missing.
         missing: u64,
@@ -61,7 +61,7 @@ pub enum CarFault {
     /// The header or a section is longer than the caller's limit.
     #[error("a header or section of {len} bytes, more than the limit of {limit}")]
     TooLong {
-        /// How long it says it is, in bytes.
+        /// How long it claims to be, in bytes.
         len: u64,
         /// The limit in bytes.
         limit: u64,
@@ -84,21 +84,21 @@ pub enum CarFault {
         /// What should stand there.
         wanted: &'static str,
     },
-    /// A section ends before the CID that it begins with does.
+    /// A section ends inside the CID that it begins with.
     #[error("a section of {len} bytes ends inside its CID")]
     SectionTooShort {
         /// The length of the section in bytes.
         len: u64,
     },
-    /// A section reaches over the place where another begins, which is right. Only what is left of a
-    /// damaged CAR is looked at so ([`from_damaged_bytes`](crate::CarBlockStore::from_damaged_bytes)).
+    /// A section overlaps one that begins later and is valid. Only reported when a damaged CAR is
+    /// salvaged ([`from_damaged_bytes`](crate::CarBlockStore::from_damaged_bytes)).
     #[error("a section that reaches beyond byte {next}, where another begins")]
     Overlap {
         /// Where the other begins, in bytes.
         next: u64,
     },
-    /// A section does not begin with a CID, or with one of more than 64 bytes of digest, or with a codec
-    /// or hash function of 2^63 or more.
+    /// A section does not begin with a CID; or its digest is longer than 64 bytes, or its codec or
+    /// hash function is 2^63 or more.
     #[error("a section that does not begin with a valid CID")]
     InvalidCid,
     /// A block does not hash to its CID.

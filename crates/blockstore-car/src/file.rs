@@ -1,4 +1,4 @@
-//! Reading at a place in a file, without moving anything that another reader depends on.
+//! Positioned reads from a file, which share no cursor with other readers.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,13 +10,13 @@ use crate::place::{Asked, Place, Places};
 use crate::section::{self, CutOff, Section, Split};
 use crate::varint;
 
-/// How much is read ahead where reads follow each other through the file.
+/// How much is read ahead when reads are sequential.
 const WINDOW: usize = 64 << 10;
 
-/// How far behind a place another one may be for both to be in the window.
+/// The maximum distance between two places for one window to cover both.
 const BEHIND: u64 = 16 << 10;
 
-/// How much is read at first where a section is read alone: most sections, whole.
+/// How much is read at first when a section is read alone: enough for most sections.
 const FIRST_READ: usize = 512;
 
 /// The section at `offset` is not the one that was there on opening.
@@ -25,10 +25,10 @@ pub(crate) fn changed(offset: u64) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// A file read at given places, from any number of threads.
+/// A file that any number of threads read at given offsets.
 ///
-/// Reads that follow each other, as they do in a CAR whose blocks lie in the order in which
-/// they are wanted, are served from a window that was read ahead.
+/// Sequential reads, as of a CAR whose blocks are in the order in which they are wanted, are served
+/// from a read-ahead window.
 #[derive(Debug)]
 pub(crate) struct PositionedFile {
     file: File,
@@ -54,7 +54,7 @@ impl PositionedFile {
     ///
     /// # Errors
     ///
-    /// If no section is there: the file is not what it was when it was opened.
+    /// If no section is there: the file has changed since it was opened.
     pub(crate) fn with_section<T>(
         &self,
         asked: Asked,
@@ -65,7 +65,7 @@ impl PositionedFile {
         let mut window = match self.window.try_lock() {
             Ok(window) => window,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Another thread is at it, so reads do not follow each other.
+            // Another thread is using the window, so reads are not sequential.
             Err(TryLockError::WouldBlock) => {
                 return self.section_alone(offset, limit, |section, bytes| {
                     look(section.cid(bytes), section.block(bytes))
@@ -89,8 +89,8 @@ impl PositionedFile {
         })
     }
 
-    /// Hands the CIDs and the blocks of the sections behind the last one to `look`, if reads
-    /// follow each other and as far as they were read ahead, until it finds what it looks for.
+    /// Hands the CIDs and blocks of the sections after the last one to `look` until it returns
+    /// something. Only if reads are sequential, and only as far as the window goes.
     pub(crate) fn with_next<T>(
         &self,
         asked: Asked,
@@ -120,8 +120,9 @@ impl PositionedFile {
         cid.map(look).ok_or_else(|| changed(offset))
     }
 
-    /// As [`with_cid`](Self::with_cid), of sections in their order: much is read at once, so that
-    /// all of them take no more than reading the file once more, if nothing else is read between.
+    /// As [`with_cid`](Self::with_cid), for sections in the order of the file: it reads in large
+    /// pieces, so that all sections together take no more than reading the file once more, if
+    /// nothing else is read in between.
     pub(crate) fn with_cid_ahead<T>(
         &self,
         offset: u64,
@@ -134,7 +135,7 @@ impl PositionedFile {
         window.cid(offset).map(look).ok_or_else(|| changed(offset))
     }
 
-    /// Reads the section at `offset`, and not much else.
+    /// Reads the section at `offset`, and little else.
     fn section_alone<T>(
         &self,
         offset: u64,
@@ -149,7 +150,7 @@ impl PositionedFile {
             Ok(Split::Incomplete(CutOff::Body { missing, .. })) => missing,
             _ => return Err(changed(offset)),
         };
-        // No more than `limit` allows, and that much was there on opening.
+        // The length is within `limit`, and that many bytes were there on opening.
         let missing = usize::try_from(missing).map_err(|_| changed(offset))?;
         let mut bytes = vec![0; filled + missing];
         let filled = self.fill(&mut bytes, offset)?;
@@ -160,14 +161,14 @@ impl PositionedFile {
         }
     }
 
-    /// The file from its beginning on, as a stream.
+    /// The file from its beginning, as a stream.
     pub(crate) fn stream(&self) -> impl Read + '_ {
         Stream { file: self, at: 0 }
     }
 
-    /// Reads ahead from `offset` on.
+    /// Fills the window from `offset` on.
     fn refill(&self, window: &mut Window, offset: u64) -> io::Result<()> {
-        // Empty for as long as its bytes are not those that `start` says.
+        // Left empty if reading fails, so that the bytes always match `start`.
         let mut bytes = std::mem::take(&mut window.bytes);
         bytes.resize(WINDOW, 0);
         let filled = self.fill(&mut bytes, offset)?;
@@ -177,7 +178,7 @@ impl PositionedFile {
         Ok(())
     }
 
-    /// Fills `buffer` from `offset` on, as far as the file goes: how far.
+    /// Fills `buffer` from `offset` on, up to the end of the file. Returns how many bytes that is.
     fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -191,8 +192,9 @@ impl PositionedFile {
 }
 
 impl Window {
-    /// Where to read ahead from, if `offset` is not here: as the places of a reader are not far
-    /// from each other, from where the other may go on.
+    /// Where to start reading ahead so that `offset` is in the window. The two places of a reader
+    /// are close to each other, so this starts where the other one may go on, if that is shortly
+    /// before.
     fn refill_from(&self, offset: u64) -> u64 {
         let behind = |place: &Place| offset.checked_sub(place.next).filter(|far| *far < BEHIND);
         let Places { one, many } = &self.places;
@@ -200,18 +202,18 @@ impl Window {
         offset - far.unwrap_or(0)
     }
 
-    /// What is here from `offset` on.
+    /// The bytes in the window from `offset` on.
     fn rest(&self, offset: u64) -> Option<&[u8]> {
         let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
         self.bytes.get(start..)
     }
 
-    /// The CID of the section at `offset`, if it is here whole.
+    /// The CID of the section at `offset`, if the window holds all of it.
     fn cid(&self, offset: u64) -> Option<&[u8]> {
         section::cid(self.rest(offset)?)
     }
 
-    /// The section at `offset` and the bytes that begin with it, if it is here whole.
+    /// The section at `offset` and the bytes that begin with it, if the window holds all of it.
     fn section(&self, offset: u64, limit: u32) -> Option<(Section, &[u8])> {
         let rest = self.rest(offset)?;
         match section::split(rest, limit) {
@@ -234,7 +236,7 @@ impl Read for Stream<'_> {
     }
 }
 
-/// Reads what one call gives; a call that a signal cut short is made again.
+/// Reads what one call gives, and retries a call that a signal interrupted.
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     loop {
         match read_at_once(file, buffer, offset) {

@@ -9,7 +9,7 @@ use crate::{CarFault, varint};
 
 const ROOTS: &[u8] = b"\xa2\x65roots";
 const VERSION: &[u8] = b"\x67version";
-/// What the header of a CARv2 is, whole.
+/// The whole header of a CARv2.
 const CAR_V2_PRAGMA: &[u8] = b"\xa1\x67version\x02";
 
 const UNSIGNED: u8 = 0;
@@ -34,11 +34,11 @@ pub(crate) fn encode(roots: &[Cid]) -> Vec<u8> {
     header
 }
 
-/// The roots that a header names, and where it ends.
+/// The roots that a header names, and the offset of its end.
 type Header = (Vec<Cid>, usize);
 
-/// Takes the header off the front of `bytes`, or says what of it is not there yet. An error comes with
-/// its place in `bytes`.
+/// Splits the header off the front of `bytes`, or says what of it is missing. An error comes with
+/// its offset in `bytes`.
 pub(crate) fn split(bytes: &[u8], limit: u32) -> Result<Result<Header, CutOff>, (usize, CarFault)> {
     let cut_off = match section::body(bytes, limit)? {
         Ok((start, end)) => {
@@ -48,7 +48,7 @@ pub(crate) fn split(bytes: &[u8], limit: u32) -> Result<Result<Header, CutOff>, 
         }
         Err(cut_off) => cut_off,
     };
-    // Of something else, a server's error message perhaps, the first byte is no length.
+    // If this is something else, perhaps a server's error message, its first byte is not a length.
     if let Ok((_, start)) = varint::decode(bytes)
         && let Some(there) = bytes.get(start..)
         && !(ROOTS.starts_with(there)
@@ -63,10 +63,10 @@ pub(crate) fn split(bytes: &[u8], limit: u32) -> Result<Result<Header, CutOff>, 
 /// What a header is.
 const MAP: &str = "a map of `roots` and `version`";
 
-/// Decodes the header: the roots, or at which of its bytes it goes wrong and how.
+/// Decodes the header: returns the roots, or the offset and kind of the first fault.
 ///
-/// The parser reads numbers in any form; that each was in its shortest is checked at the
-/// end, by encoding the same header again.
+/// The parser accepts numbers in any form; that each was in its shortest is checked at the end, by
+/// encoding the header again.
 fn decode(header: &[u8]) -> Result<Vec<Cid>, (usize, CarFault)> {
     if header == CAR_V2_PRAGMA {
         return Err((0, CarFault::Version { found: 2 }));
@@ -113,7 +113,7 @@ impl<'h> Parser<'h> {
         let bytes = self.take(len, WANTED)?;
         let bytes = bytes.strip_prefix(&[0]).ok_or_else(|| wrong(()))?;
         let cid = Cid::try_from(bytes).map_err(|_| wrong(()))?;
-        // With something behind it, or in another spelling.
+        // There are trailing bytes, or another encoding was used.
         if CidBytes::from(&cid).as_ref() != bytes {
             return Err(wrong(()));
         }

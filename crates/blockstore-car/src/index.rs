@@ -1,4 +1,4 @@
-//! Where each block of a CAR lies.
+//! Where each block of a CAR is.
 
 use std::convert::Infallible;
 use std::hash::BuildHasher;
@@ -7,14 +7,14 @@ use std::hint::black_box;
 use blockstore_core::{Cid, CidBytes};
 use hashbrown::DefaultHashBuilder;
 
-/// A table from CIDs to the places of their sections.
+/// A hash table from CIDs to the offsets of their sections.
 ///
-/// It holds no CIDs: a CAR has each of them at the head of its section, so the table keeps
-/// only the place and some bits of the CID's hash, eight bytes in all, and whoever looks
-/// compares the CID that stands there. It has slots for two and a half times as many sections as there
-/// are at the most, so each takes 20 bytes or fewer, and all of a repository of a hundred thousand
-/// blocks fit a processor's cache. The hash is keyed, differently in each table, and most CIDs are
-/// hashes themselves: so it would take much to choose CIDs that collide.
+/// It stores no CIDs: each is at the head of its section in the CAR. So a slot holds only the
+/// offset and some bits of the CID's hash, eight bytes in all, and a look-up compares the CID in
+/// the section. There are at most two and a half slots per section, which makes 20 bytes or fewer,
+/// and the table of a repository of a hundred thousand blocks fits into a processor's cache. The
+/// hash is keyed, differently for each table, and most CIDs are hashes themselves, so choosing CIDs
+/// that collide would be hard.
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     slots: Box<[Slot]>,
@@ -26,17 +26,17 @@ pub(crate) struct Index {
 /// [`EMPTY`].
 type Slot = u64;
 
-/// No section begins so far behind the start.
+/// No section begins at such an offset.
 const EMPTY: Slot = u64::MAX;
 
 const OFFSET_BITS: u32 = 40;
 
 const OFFSET_MASK: u64 = (1 << OFFSET_BITS) - 1;
 
-/// The first offset that a slot cannot hold: all but 1 TiB.
+/// The first offset that a slot cannot hold, just short of 1 TiB.
 pub(crate) const OFFSET_LIMIT: u64 = OFFSET_MASK;
 
-/// The sections of a CAR as they are found, before there is a table of them.
+/// Collects the sections of a CAR until the table is made.
 #[derive(Debug, Default)]
 pub(crate) struct Indexer {
     sections: Vec<Found>,
@@ -50,7 +50,7 @@ struct Found {
 }
 
 impl Indexer {
-    /// Notes the section at `offset`, which must be less than [`OFFSET_LIMIT`].
+    /// Adds the section at `offset`, which must be less than [`OFFSET_LIMIT`].
     pub(crate) fn push(&mut self, cid: &[u8], offset: u64) {
         let hash = self.hasher.hash_one(cid);
         self.sections.push(Found { offset, hash });
@@ -61,10 +61,10 @@ impl Indexer {
         self.sections.len()
     }
 
-    /// Makes the table. Of sections with the same CID it has the first. `same` says whether
-    /// the sections at two offsets have the same CID.
+    /// Makes the table. Of sections with the same CID it keeps the first. `same` says whether the
+    /// sections at two offsets have the same CID.
     pub(crate) fn finish<E>(self, same: impl Fn(u64, u64) -> Result<bool, E>) -> Result<Index, E> {
-        // Never more than four fifths full, so that looking for what is not there ends soon.
+        // Never more than four fifths full, so that looking for a CID that is not there ends soon.
         let capacity = (self.sections.len() * 5 / 4 + 1).next_power_of_two();
         let mut index = Index {
             slots: vec![EMPTY; capacity].into_boxed_slice(),
@@ -90,7 +90,7 @@ impl Index {
         self.len
     }
 
-    /// Returns the offsets of all sections that it has, in their order.
+    /// Returns the offsets of all sections in the table, in ascending order.
     pub(crate) fn offsets(&self) -> Vec<u64> {
         let entries = self.slots.iter().filter(|entry| **entry != EMPTY);
         let mut offsets: Vec<u64> = entries.map(|entry| entry & OFFSET_MASK).collect();
@@ -109,18 +109,18 @@ impl Index {
         Ok(entry)
     }
 
-    /// Whether a section with the CID `found` may stand where `cid` was looked for. If not,
-    /// it was not there when the index was made.
+    /// Whether a look-up of `cid` may come across a section with the CID `found`. If not, the
+    /// section was not there when the table was made.
     pub(crate) fn may_collide(&self, cid: &[u8], found: &[u8]) -> bool {
         tag(self.hasher.hash_one(cid)) == tag(self.hasher.hash_one(found))
     }
 
-    /// Returns the offsets of sections that may well have the CIDs, without looking at these.
+    /// Returns the likely offsets of the sections with these CIDs, without comparing the CIDs.
     pub(crate) fn guess(&self, cids: &[Cid]) -> Vec<Option<u64>> {
         let hash = |cid| self.hasher.hash_one(CidBytes::from(cid).as_ref());
         let hashes: Vec<u64> = cids.iter().map(hash).collect();
         for hash in &hashes {
-            // With nothing else to do between, the processor fetches all of them at once.
+            // A loop that does nothing else, so that the processor loads all slots in parallel.
             black_box(self.slots.get(self.first_slot(*hash)).copied());
         }
         let guess = |hash| {
@@ -130,14 +130,15 @@ impl Index {
         hashes.into_iter().map(guess).collect()
     }
 
-    /// Where the entry of a CID is, unless others took the slot.
+    /// The slot of a CID, unless others have taken it.
     fn first_slot(&self, hash: u64) -> usize {
-        // The tag has the high bits. Where a pointer has 32, those that are masked out do not fit.
+        // The tag is in the high bits. On 32-bit platforms, the bits that are masked out would not
+        // fit.
         let mask = self.slots.len() as u64 - 1;
         usize::try_from(hash & mask).unwrap_or(0)
     }
 
-    /// Goes from slot to slot until there is the entry or an empty slot: which slot, and the
+    /// Probes slot by slot until it finds the entry or an empty slot. Returns the slot, and the
     /// offset in it.
     fn probe<E>(
         &self,
@@ -161,7 +162,7 @@ impl Index {
     }
 }
 
-/// The high bits of the hash, where a slot keeps them.
+/// The high bits of the hash, as a slot stores them.
 fn tag(hash: u64) -> u64 {
     hash >> OFFSET_BITS << OFFSET_BITS
 }

@@ -1,13 +1,13 @@
-//! What a CAR is held to.
+//! How a CAR is checked.
 
 /// When blocks are checked against their CIDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verify {
-    /// As the CAR is opened or read through: one bad block and the CAR is refused.
+    /// When the CAR is opened or read through: one bad block and the CAR is refused.
     OnOpen,
-    /// Each time that a block is taken out of a store, which then gives an error for a bad
-    /// one and all others as if nothing were wrong. A [`CarReader`](crate::CarReader)
-    /// takes a block out as it reads it, and ends at a bad one either way.
+    /// Each time that a block is read from a store, which returns an error for a bad block and
+    /// reads all others as usual. A [`CarReader`](crate::CarReader) reads each block once, and ends
+    /// at a bad one with this and with `OnOpen`.
     OnRead,
     /// Never: for bytes that the caller vouches for.
     Never,
@@ -27,9 +27,9 @@ pub enum Verify {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CarOptions {
-    /// When blocks are checked. The default, `None`, is not [`Verify::Never`]: it checks each block
-    /// once between the bytes and the caller, bytes in memory when they are opened, for they stay what
-    /// they are, and a file when a block is read from it, for it may change.
+    /// When blocks are checked. The default, `None`, is not [`Verify::Never`]: each block is
+    /// checked once on its way to the caller. In memory that is on opening, as the bytes cannot
+    /// change; in a file it is on each read, as the file can.
     pub verify: Option<Verify>,
     /// Longest header, in bytes; 1 MiB by default.
     pub header_len: u32,

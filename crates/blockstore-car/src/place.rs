@@ -1,8 +1,9 @@
-//! How far a reader has come in a CAR, and what is near there.
+//! How far a reader has got in a CAR, and what comes next there.
 //!
-//! A reader of a repository asks for its nodes one by one and for its records many at a time. If
-//! the CAR is in the order of the tree, both come in order, with the others between them; so each
-//! way of asking has its place, and what is wanted next is looked for a few sections on.
+//! A reader of a repository asks for nodes one by one and for records many at a time. If the CAR is
+//! in the order of the tree, each of these two comes in order, interleaved with the other. So each
+//! way of asking has a place of its own, and the next block is looked for in the few sections after
+//! it.
 
 /// How blocks are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +38,9 @@ impl<P> Places<P> {
 /// How far a reader has come.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Place {
-    /// Where the section begins that follows the block given last.
+    /// Where the section after the last returned block begins.
     pub(crate) next: u64,
-    /// Whether that block lay not far behind the one before.
+    /// Whether that block came shortly after the one before.
     pub(crate) in_order: bool,
 }
 
@@ -50,15 +51,15 @@ impl Place {
         ahead.is_some_and(|ahead| ahead <= NEAR)
     }
 
-    /// Notes that a block is given, whose section lies from `start` to `end`.
+    /// Records that a block was returned, whose section lies from `start` to `end`.
     pub(crate) fn come_to(&mut self, start: u64, end: u64) {
         self.in_order = self.is_near(start);
         self.next = end;
     }
 
-    /// Looks for a block in the next section and some behind it, if blocks came in order so far,
-    /// and comes to where it is. `look` says of the section at an offset whether it is the one,
-    /// and where it ends; `None` if there is nothing to be seen.
+    /// Looks for a block in the next few sections, if blocks came in order so far, and moves to
+    /// where it is found. `look` returns whether the section at an offset is the one, and where it
+    /// ends; `None` if it cannot be read.
     pub(crate) fn look_ahead<T>(
         &mut self,
         mut look: impl FnMut(u64) -> Option<(Option<T>, u64)>,

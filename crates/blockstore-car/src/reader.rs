@@ -11,12 +11,12 @@ use crate::{CarDecoder, CarError, CarOptions, Decoded};
 /// Reads the blocks of a CAR v1 one after another, in the order of the stream.
 ///
 /// Each block is checked against its CID, unless [`CarOptions::verify`] says
-/// [`Verify::Never`](crate::Verify::Never). A block whose CID has another hash function than
-/// sha2-256 cannot be checked: it is given all the same, for what nothing links to does no harm,
-/// and [`CarBlock::verified`] says so.
+/// [`Verify::Never`](crate::Verify::Never). A block whose CID has a hash function other than
+/// sha2-256 cannot be checked. It is returned all the same, as a block that nothing links to does
+/// no harm, and [`CarBlock::verified`] says so.
 ///
-/// As an iterator it gives owned blocks; [`read_block`](Self::read_block) lends each from
-/// the reader's buffer. Memory is bounded by the longest section. The first error ends it.
+/// As an iterator it returns owned blocks; [`read_block`](Self::read_block) borrows each from the
+/// reader's buffer. Memory is bounded by the longest section. The first error ends it.
 ///
 /// # Examples
 ///
@@ -38,7 +38,7 @@ use crate::{CarDecoder, CarError, CarOptions, Decoded};
 /// # Ok::<(), blockstore_car::CarError>(())
 /// ```
 ///
-/// All of a CAR into a store; of what cannot be checked, most stores take nothing:
+/// All of a CAR into a store. Most stores refuse blocks that cannot be checked:
 ///
 /// ```
 /// # use blockstore_car::{CarWriter, dag_cbor_cid};
@@ -79,7 +79,7 @@ pub struct CarBlock {
     pub verified: bool,
 }
 
-/// A block of a CAR, lent from the reader's buffer.
+/// A block of a CAR, borrowed from the reader's buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockRef<'r> {
     offset: u64,
@@ -89,7 +89,7 @@ pub struct BlockRef<'r> {
 }
 
 impl<'r> BlockRef<'r> {
-    /// The block of `section`, with which `bytes` begin.
+    /// The block of `section`, which is at the start of `bytes`.
     #[inline]
     pub(crate) fn new(offset: u64, section: Section, bytes: &'r [u8], verified: bool) -> Self {
         Self {
@@ -136,7 +136,7 @@ impl<R: Read> CarReader<R> {
         Self::with_options(input, CarOptions::default())
     }
 
-    /// Reads the header of a CAR, to be read as `options` say.
+    /// Reads the header of a CAR, with the given options.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl<R: Read> CarReader<R> {
     /// # Errors
     ///
     /// [`CarError::Invalid`] with [`CarFault::HashMismatch`](crate::CarFault::HashMismatch) or a
-    /// fault of the framing, [`CarError::Io`] if the stream fails, and from then on
+    /// framing fault, [`CarError::Io`] if the stream fails, and from then on
     /// [`CarError::AfterError`].
     pub fn read_block(&mut self) -> Result<Option<BlockRef<'_>>, CarError> {
         match self.find()? {
@@ -184,7 +184,8 @@ impl<R: Read> CarReader<R> {
         }
     }
 
-    /// Finds the section of the next block, to [`take_block`](Self::take_block) it; `None` at the end.
+    /// Finds the section of the next block, for [`take_block`](Self::take_block); `None` at the
+    /// end.
     #[inline]
     pub(crate) fn find(&mut self) -> Result<Option<Section>, CarError> {
         loop {

@@ -5,7 +5,7 @@ use blockstore_core::SHA2_256;
 use crate::CarFault;
 use crate::varint::{self, VarintFault};
 
-/// Where the parts of a section lie, counted from its first byte, that of its length.
+/// Where the parts of a section are, counted from its first byte, where its length begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Section {
     /// Where the CID begins.
@@ -40,13 +40,13 @@ impl Section {
 pub(crate) enum Split {
     /// Nothing: there are no bytes.
     End,
-    /// A part whose last bytes are not there yet.
+    /// A part whose last bytes are missing.
     Incomplete(CutOff),
     /// A whole section.
     Section(Section),
 }
 
-/// The part that is not whole.
+/// The part that is incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CutOff {
     Length,
@@ -54,7 +54,7 @@ pub(crate) enum CutOff {
 }
 
 impl CutOff {
-    /// What this is if no more bytes come.
+    /// The fault that this is if no more bytes come.
     pub(crate) fn fault(self) -> CarFault {
         match self {
             Self::Length => CarFault::LengthCutOff,
@@ -63,7 +63,7 @@ impl CutOff {
     }
 }
 
-/// Takes one section off the front of `bytes`. An error comes with its place in `bytes`.
+/// Splits one section off the front of `bytes`. An error comes with its offset in `bytes`.
 #[inline]
 pub(crate) fn split(bytes: &[u8], limit: u32) -> Result<Split, (usize, CarFault)> {
     if bytes.is_empty() {
@@ -83,7 +83,7 @@ pub(crate) fn split(bytes: &[u8], limit: u32) -> Result<Split, (usize, CarFault)
     }))
 }
 
-/// Returns the CID of the section that `bytes` begin with, if that much of it is there.
+/// Returns the CID of the section that `bytes` begin with, if all of the CID is there.
 pub(crate) fn cid(bytes: &[u8]) -> Option<&[u8]> {
     let (_, start) = varint::decode(bytes).ok()?;
     let body = bytes.get(start..)?;
@@ -91,8 +91,8 @@ pub(crate) fn cid(bytes: &[u8]) -> Option<&[u8]> {
     body.get(..len)
 }
 
-/// Reads the length that `bytes` begin with: from where to where that part reaches, if it
-/// is there whole.
+/// Reads the length that `bytes` begin with. Returns where the part after it begins and ends, if
+/// all of it is there.
 #[inline]
 pub(crate) fn body(
     bytes: &[u8],
@@ -116,7 +116,7 @@ pub(crate) fn body(
         let missing = len - there;
         return Ok(Err(CutOff::Body { len, missing }));
     }
-    // It is no more than what is there.
+    // That many bytes are there, so it fits.
     let end = start + usize::try_from(len).unwrap_or_default();
     Ok(Ok((start, end)))
 }

@@ -22,22 +22,22 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 
 /// A CAR v1 as a read-only block store, over bytes in memory or over a file.
 ///
-/// Opening it reads the CAR once, refuses one whose framing is wrong anywhere, and keeps an
-/// index of 20 bytes or fewer for each section (while it is made, some 50). What is left of a damaged
-/// one, [`from_damaged_bytes`](Self::from_damaged_bytes) finds.
+/// Opening it reads the CAR once, refuses it if its framing is wrong anywhere, and builds an index
+/// of 20 bytes or fewer per section (some 50 while it is being built). To salvage what is left of a
+/// damaged CAR, use [`from_damaged_bytes`](Self::from_damaged_bytes).
 ///
-/// - [`from_bytes`](Self::from_bytes): a block is a slice of the CAR's own bytes, never
-///   copied. Blocks are checked against their CIDs on opening. A block that is kept keeps all of the
-///   CAR in memory: copy those that are to outlive it ([`Bytes::copy_from_slice`]).
-/// - [`open`](Self::open): blocks are read from the file when they are asked for, so memory
-///   is bounded by the index. Each block is checked when it is read.
+/// - [`from_bytes`](Self::from_bytes): a block is a slice of the CAR's own bytes, never copied.
+///   Blocks are checked against their CIDs on opening. A block keeps all of the CAR in memory: copy
+///   those that are to outlive it ([`Bytes::copy_from_slice`]).
+/// - [`open`](Self::open): blocks are read from the file on request, so memory is bounded by the
+///   index. Each block is checked when it is read.
 ///
-/// [`CarOptions::verify`] chooses otherwise, and with it how much of a damaged CAR can be
-/// read: checked on opening, one bad block and the CAR is refused; checked when read, the
-/// others can be read. Blocks may come in any order, some twice (the first counts), some
-/// linked from nowhere. A block whose CID has a hash function other than sha2-256 is
-/// passed over on opening; asking for it is [`StoreError::Unverifiable`], unless blocks
-/// are never checked.
+/// [`CarOptions::verify`] changes this, and so how much of a damaged CAR can be read: if blocks are
+/// checked on opening, one bad block and the CAR is refused; if they are checked on reading, the
+/// others can be read. Blocks may come in any order, may occur twice (the first counts), and need
+/// not be linked from anywhere. A block whose CID has a hash function other than sha2-256 is
+/// ignored on opening; asking for it is [`StoreError::Unverifiable`], unless blocks are never
+/// checked.
 ///
 /// # Examples
 ///
@@ -74,19 +74,20 @@ struct CarBytes {
     places: Places<SharedPlace>,
 }
 
-/// A [`Place`] that threads share. What one makes of another's is a guess and no more.
+/// A [`Place`] that threads share. It is only a hint, and one thread may spoil another's.
 #[derive(Debug, Default)]
 struct SharedPlace {
     next: AtomicUsize,
     in_order: AtomicBool,
 }
 
-/// How many bytes a processor fetches from memory at once, and how many to fetch of a section
-/// before it is known how long it is.
+/// The size of a processor's cache line, and how many bytes to prefetch of a section whose length
+/// is not known yet.
 const LINE: usize = 64;
 const TYPICAL_LEN: usize = 320;
 
-/// Of a CAR as short as this the whole index is near, so that nothing is gained by doing without.
+/// The index of a CAR no longer than this stays in the processor's cache, so bypassing it gains
+/// nothing.
 const SHORT_CAR: usize = 256 << 10;
 
 impl CarBlockStore {
@@ -100,7 +101,7 @@ impl CarBlockStore {
         Self::from_bytes_with(car, CarOptions::default())
     }
 
-    /// Opens a CAR in memory, to be read as `options` say.
+    /// Opens a CAR in memory, with the given options.
     ///
     /// # Errors
     ///
@@ -123,17 +124,17 @@ impl CarBlockStore {
         Self::finish(Source::Memory(car), roots, sections, verify, options)
     }
 
-    /// Opens what is left of a damaged CAR, and says what is wrong, from its start to its end.
+    /// Opens what is left of a damaged CAR, and lists the faults in it, from start to end.
     ///
-    /// Where it cannot be told any more where a section begins, it goes on at the next that has a
-    /// length, a CID and a block that belong together; the CID as atproto has them (version 1, a codec of
-    /// one byte, sha2-256). So among such sections a byte that is wrong costs the one that it is in, and
-    /// no other. Sections are held to the length of [`CarOptions::default`].
+    /// Where it is not clear any more where a section begins, it goes on at the next place where a
+    /// length, a CID and a block match; only CIDs of atproto's form count (version 1, a codec of
+    /// one byte, sha2-256). So between such sections a wrong byte costs only the section that it is
+    /// in. Sections are held to the length limit of [`CarOptions::default`].
     ///
-    /// A CAR that was cut off is what comes before; and of one whose header is damaged, the
-    /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). A block that is not what its CID
-    /// names is an error when it is asked for. In a CAR that was made for it to take long, it stops
-    /// looking, and goes by the lengths.
+    /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
+    /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). A block that does not
+    /// match its CID is an error when it is asked for. If a CAR was crafted to take long, the
+    /// search is given up, and lengths are trusted.
     ///
     /// # Examples
     ///
@@ -170,7 +171,7 @@ impl CarBlockStore {
             }
         };
         let mut sections = Indexer::default();
-        // Behind all others, so that of a CID the block counts that is right.
+        // Added last, so that a good block with the same CID comes first.
         let mut bad_blocks = Vec::new();
         while let Some((part, behind)) = parts.part(next) {
             let rest = car.get(next..).unwrap_or_default();
@@ -201,8 +202,8 @@ impl CarBlockStore {
 
     /// Opens a CAR file.
     ///
-    /// The file must not change while the store is in use. If it does, a block that is not
-    /// what its CID names is an error, as long as blocks are checked when they are read.
+    /// The file must not change while the store is in use. If it does, a block that does not match
+    /// its CID is an error, as long as blocks are checked when they are read.
     ///
     /// # Errors
     ///
@@ -212,7 +213,7 @@ impl CarBlockStore {
         Self::open_with(path, CarOptions::default())
     }
 
-    /// Opens a CAR file, to be read as `options` say.
+    /// Opens a CAR file, with the given options.
     ///
     /// # Errors
     ///
@@ -221,7 +222,7 @@ impl CarBlockStore {
         Self::from_file_with(File::open(path)?, options)
     }
 
-    /// Takes over an open CAR file, which is read from its beginning whatever its position.
+    /// Takes over an open CAR file. It is read from its beginning, whatever its cursor position.
     ///
     /// # Errors
     ///
@@ -230,7 +231,7 @@ impl CarBlockStore {
         Self::from_file_with(file, CarOptions::default())
     }
 
-    /// Takes over an open CAR file, to be read as `options` say.
+    /// Takes over an open CAR file, with the given options.
     ///
     /// # Errors
     ///
@@ -238,7 +239,7 @@ impl CarBlockStore {
     pub fn from_file_with(file: File, options: CarOptions) -> Result<Self, CarError> {
         let file = PositionedFile::new(file);
         let verify = options.verify.unwrap_or(Verify::OnRead);
-        // Blocks are checked where they are added, if they are to be.
+        // If blocks are to be checked now, `add` checks them.
         let mut unchecked = options;
         unchecked.verify = Some(Verify::Never);
         let mut reader = CarReader::with_options(file.stream(), unchecked)?;
@@ -262,7 +263,7 @@ impl CarBlockStore {
     ) -> Result<Self, CarError> {
         let limit = options.section_len;
         let count = sections.len();
-        // Of a CID that is there again and again, each section is compared with the first.
+        // If a CID occurs many times, each of its sections is compared with the first.
         let first = RefCell::new((None, Vec::new()));
         let index = sections.finish(|one, other| {
             let mut first = first.borrow_mut();
@@ -295,12 +296,12 @@ impl CarBlockStore {
         self.roots.first().ok_or(CarError::NoRoot)
     }
 
-    /// Returns the CIDs of all blocks, each once, in the order in which they stand in the CAR.
+    /// Returns the CIDs of all blocks, each once, in the order of the CAR.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Backend`] where the file cannot be read, or has changed since it was opened. The
-    /// iterator goes on behind it.
+    /// [`StoreError::Backend`] where the file cannot be read, or has changed since it was opened.
+    /// The iterator continues after it.
     ///
     /// # Examples
     ///
@@ -336,8 +337,8 @@ impl CarBlockStore {
         self.len() == 0
     }
 
-    /// Returns the number of sections: as [`len`](Self::len), but a block that is there
-    /// twice counts twice.
+    /// Returns the number of sections: as [`len`](Self::len), but a block that occurs twice counts
+    /// twice.
     pub fn section_count(&self) -> usize {
         self.sections
     }
@@ -371,8 +372,8 @@ impl CarBlockStore {
         }
     }
 
-    /// Whether to look for a block without the index first: not where a CID is there twice, for
-    /// only the index knows which section is the first, and not where nothing is gained by it.
+    /// Whether to look for a block in the next sections before the index. Not if a CID occurs
+    /// twice, as only the index knows which section is the first, and not if that gains nothing.
     fn looks_ahead(&self) -> bool {
         let is_long = match &self.source {
             Source::Memory(car) => car.car.len() > SHORT_CAR,
@@ -381,7 +382,7 @@ impl CarBlockStore {
         is_long && self.sections == self.index.len()
     }
 
-    /// Finds a block in memory, near where the reader is, or by the index.
+    /// Finds a block in memory, in the next sections or through the index.
     fn find_in(&self, car: &CarBytes, asked: Asked, wanted: &[u8]) -> Option<Bytes> {
         if self.looks_ahead()
             && let Some(section) = car.ahead(asked, wanted, self.limit)
@@ -398,8 +399,8 @@ impl CarBlockStore {
         found.get().map(|section| car.give(asked, section))
     }
 
-    /// Where the blocks of `cids` may well be. The processor waits for all of their slots in the
-    /// index at once, and then for all of their sections.
+    /// Where the blocks of `cids` probably are. Prefetches all of their slots in the index in
+    /// parallel, and then all of their sections.
     fn guess(&self, car: &CarBytes, cids: &[Cid]) -> Vec<Option<u64>> {
         let guesses = self.index.guess(cids);
         for offset in guesses.iter().flatten() {
@@ -412,11 +413,11 @@ impl CarBlockStore {
         guesses
     }
 
-    /// Whether `found`, which stands at `offset`, where the index led to, is the CID that is wanted.
+    /// Whether `found`, the CID at an `offset` from the index, is the one that is wanted.
     ///
     /// # Errors
     ///
-    /// If it was not there on opening, for then `wanted` may have been.
+    /// If `found` was not there on opening: `wanted` may have been there instead.
     fn is_it(&self, offset: u64, wanted: &[u8], found: &[u8]) -> io::Result<bool> {
         if found == wanted {
             return Ok(true);
@@ -432,7 +433,7 @@ impl CarBlockStore {
         block.map(|block| self.checked(cid, block)).transpose()
     }
 
-    /// Checks a block that is about to leave the store, if that is when blocks are checked.
+    /// Checks a block that is about to leave the store, if blocks are checked on reading.
     fn checked(&self, cid: &Cid, block: Bytes) -> Result<Bytes, StoreError> {
         match self.verify {
             Verify::OnRead => check_block(cid, &block)?,
@@ -497,7 +498,7 @@ impl BlockStore for CarBlockStore {
 }
 
 impl Source {
-    /// Hands the CID of the section at `offset` to `look`.
+    /// Passes the CID of the section at `offset` to `look`.
     fn with_cid<T>(&self, offset: u64, limit: u32, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
         match self {
             Self::Memory(car) => {
@@ -508,7 +509,7 @@ impl Source {
         }
     }
 
-    /// The same for sections in their order.
+    /// The same for sections in the order of the file.
     fn with_cid_ahead<T>(
         &self,
         offset: u64,
@@ -534,7 +535,7 @@ struct SectionRef<'c> {
 }
 
 impl CarBytes {
-    /// The section at `offset`, which was found there on opening.
+    /// The section at `offset`, which is known from opening.
     fn section(&self, offset: u64, limit: u32) -> Option<SectionRef<'_>> {
         let at = usize::try_from(offset).ok()?;
         let rest = self.car.get(at..)?;
@@ -559,7 +560,7 @@ impl CarBytes {
             let (start, end) = section::body(rest, limit).ok()?.ok()?;
             let body = rest.get(start..end)?;
             let end = at + end;
-            // What begins with a CID has it for its own: no CID is the start of another.
+            // If the body begins with this CID, it is the section's: no CID is a prefix of another.
             let (cid, block) = body.split_at_checked(wanted.len()).unwrap_or((body, &[]));
             let section = SectionRef {
                 start: at,
@@ -573,7 +574,7 @@ impl CarBytes {
         Some(found)
     }
 
-    /// The block of a section that was looked up.
+    /// Returns the block of a section that was looked up, and moves the place past it.
     fn give(&self, asked: Asked, section: SectionRef<'_>) -> Bytes {
         let shared = self.places.of(asked);
         let mut place = shared.load();
@@ -625,8 +626,8 @@ fn section_at(car: &[u8], at: usize, limit: u32) -> Result<Option<Section>, CarE
     }
 }
 
-/// Adds a section to the index, and checks its block if that is when blocks are checked and
-/// if it can be.
+/// Adds a section to the index, and checks its block if blocks are checked on opening and this one
+/// can be.
 #[inline]
 fn add(
     sections: &mut Indexer,
@@ -647,7 +648,7 @@ fn add(
     Ok(())
 }
 
-/// Whether two CIDs are the same: in a few instructions if they are as long as most.
+/// Whether two CIDs are the same. Takes a few instructions for CIDs of the usual length.
 #[inline]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     const USUAL_LEN: usize = 36;

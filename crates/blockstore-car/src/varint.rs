@@ -26,7 +26,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, usize), VarintFault> {
     decode_any(bytes)
 }
 
-/// As [`decode`], without a short way for any.
+/// As [`decode`], without the fast path.
 fn decode_any(bytes: &[u8]) -> Result<(u64, usize), VarintFault> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(MAX_LEN).enumerate() {

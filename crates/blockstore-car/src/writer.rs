@@ -34,9 +34,9 @@ pub struct CarWriter<W> {
 }
 
 impl<W: Write> CarWriter<W> {
-    /// Writes the header of a CAR, with the CIDs that it names as its roots; for a
-    /// repository that is one, the commit's. Readers take so many as
-    /// [`CarOptions::header_len`](crate::CarOptions::header_len) lets them, some 25,000.
+    /// Writes the header of a CAR, with the CIDs that it names as its roots; for a repository that
+    /// is one, the commit's. Readers accept as many as
+    /// [`CarOptions::header_len`](crate::CarOptions::header_len) allows, some 25,000 by default.
     ///
     /// # Errors
     ///
@@ -50,11 +50,11 @@ impl<W: Write> CarWriter<W> {
         })
     }
 
-    /// Writes one block. That `cid` names it is the caller's promise: readers check it.
+    /// Writes one block. The caller vouches that `cid` is its CID: readers check it.
     ///
     /// # Errors
     ///
-    /// [`CarError::Io`] if the stream fails; what it holds is then no whole CAR.
+    /// [`CarError::Io`] if the stream fails; it then does not hold a whole CAR.
     /// [`CarError::AfterError`] after such an error.
     pub fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
         self.check_whole()?;
@@ -95,7 +95,7 @@ pub(crate) fn header_section(roots: &[Cid]) -> Vec<u8> {
     section
 }
 
-/// Makes of `start` what stands before a block of `len` bytes: the length of the section, the CID.
+/// Fills `start` with what precedes a block of `len` bytes: the length of the section, the CID.
 pub(crate) fn start_section(start: &mut Vec<u8>, cid: &Cid, len: usize) {
     let cid = CidBytes::from(cid);
     let cid = cid.as_ref();
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes so many bytes, then fails once, and goes on as if nothing had been.
+    /// Accepts so many bytes, then fails once, then works again.
     struct FailsOnce {
         left: Option<usize>,
         written: Vec<u8>,
@@ -146,7 +146,7 @@ mod tests {
         let buffered = io::BufWriter::new(&mut written);
         let mut writer = CarWriter::new(buffered, &[cid]).expect("a vector takes it");
         writer.write_block(&cid, block).expect("a vector takes it");
-        // What is not written is gone with it.
+        // Bytes that are still buffered are lost with it.
         let _ = writer.finish().expect("a vector takes it").into_parts();
         assert_eq!(written.len(), header_section(&[cid]).len() + 1 + 36 + 1);
     }
