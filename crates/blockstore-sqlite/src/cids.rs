@@ -12,18 +12,18 @@ use crate::shared::Shared;
 ///
 /// Made by [`SqliteBlockStore::cids`](crate::SqliteBlockStore::cids) and
 /// [`SqliteSnapshot::cids`](crate::SqliteSnapshot::cids). They are read 1,000 at a time, and no
-/// block is loaded. Blocks that are put or deleted meanwhile may or may not be among them; a
-/// snapshot does not see any of that.
+/// block is loaded. Blocks that are put or deleted in the meantime may or may not be included; in a
+/// snapshot, none of that shows.
 ///
-/// A key that is not a CID is an error, [`SqliteError::InvalidCid`], behind which the others
-/// follow. After any other error there is no more.
+/// A key that is not a CID is an error, [`SqliteError::InvalidCid`], after which the iteration goes
+/// on. Any other error ends it.
 ///
 /// [`SqliteError::InvalidCid`]: crate::SqliteError::InvalidCid
 #[derive(Debug)]
 pub struct Cids<'s> {
     source: Source<'s>,
     page: vec::IntoIter<Result<Cid, StoreError>>,
-    /// The key behind which the next page begins; `None` if there is none.
+    /// The key after which the next page begins; `None` if there is none.
     after: Option<Vec<u8>>,
 }
 

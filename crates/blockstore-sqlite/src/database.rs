@@ -1,4 +1,4 @@
-//! One connection, and what a store does with it.
+//! One connection, and the operations of a store on it.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,10 +11,10 @@ use crate::schema::{Schema, quoted};
 use crate::scope::Scope;
 use crate::{SqliteError, SqliteSnapshot, SqliteTransaction};
 
-/// A connection with the tables of a store. Two threads cannot use it at once.
+/// A connection with the tables of a store. It cannot be used by two threads at once.
 pub(crate) struct Database {
     pub(crate) connection: Connection,
-    /// What a [`Scope`] has begun and not ended.
+    /// The transaction that a [`Scope`] has begun and not ended.
     pub(crate) begun: Cell<Begun>,
     schema: Schema,
     sql: Sql,
@@ -25,27 +25,28 @@ pub(crate) struct Database {
 pub(crate) enum Begun {
     /// There is none.
     Nothing,
-    /// One for reading only. What is written in it would be undone with it.
+    /// One for reading only. Anything written in it would be rolled back with it.
     Reading,
     /// One for writing.
     Writing,
-    /// One for writing, of which a part has failed and could not be undone. The rest will not be done.
+    /// One for writing, of which a part has failed and could not be rolled back. Nothing more is
+    /// done in it.
     Failed,
-    /// One that was to be undone, and could not be so far.
+    /// One whose rollback has failed so far.
     Undoing,
 }
 
-/// Some of the keys of the table of blocks, in their order.
+/// Some of the keys of the table of blocks, in key order.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The CIDs; where a key is none, what is wrong with it.
+    /// The CIDs; for a key that is not one, the error.
     pub(crate) cids: Vec<Result<Cid, StoreError>>,
-    /// The last key, if there may be more behind it.
+    /// The last key, if more may follow.
     pub(crate) last: Option<Vec<u8>>,
 }
 
 impl Page {
-    /// How many keys there are to a page: some 100 kB of memory.
+    /// The number of keys in a page: some 100 kB of memory.
     pub(crate) const LEN: u32 = 1_000;
     /// Less than any key.
     pub(crate) const START: &[u8] = &[];
@@ -61,13 +62,13 @@ impl Database {
         }
     }
 
-    /// Returns a block as it stands in the table, not checked.
+    /// Returns a block as it is in the table, unchecked.
     pub(crate) fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         let mut get = self.prepare(&self.sql.get)?;
         read_block(&mut get, cid).map_err(failed)
     }
 
-    /// Returns blocks as they stood in the table at one moment, not checked.
+    /// Returns blocks as they were in the table at one moment, unchecked.
     pub(crate) fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let scope = Scope::read(self)?;
         let mut get = self.prepare(&self.sql.get)?;
@@ -95,7 +96,7 @@ impl Database {
             .iter()
             .map(|(cid, block)| (CidBytes::from(cid), block))
             .collect();
-        // In the order of the index, many blocks take half as long.
+        // In the order of the index, writing many blocks takes half as long.
         rows.sort_unstable_by(|(one, _), (other, _)| one.as_ref().cmp(other.as_ref()));
         let scope = Scope::write(self)?;
         let mut put = self.prepare(&self.sql.put)?;
@@ -131,7 +132,7 @@ impl Database {
         Ok(!any.exists([]).map_err(failed)?)
     }
 
-    /// Returns the page of keys behind `after`.
+    /// Returns the page of keys after `after`.
     pub(crate) fn page(&self, after: &[u8]) -> Result<Page, StoreError> {
         let mut page = self.prepare(&self.sql.page)?;
         let mut rows = page.query(params![after, Page::LEN]).map_err(failed)?;
@@ -144,7 +145,7 @@ impl Database {
                 .as_blob()
                 .unwrap_or_default();
             if key <= previous.as_slice() {
-                // From such a key it would go round in circles.
+                // Going on from such a key would loop for ever.
                 return Err(SqliteError::key_order().into());
             }
             previous.clear();
@@ -156,8 +157,8 @@ impl Database {
         Ok(Page { cids, last })
     }
 
-    /// Drops those blocks of a page for which `keep` says no, all of them or none; returns how
-    /// many, and the last key, if there may be more behind it.
+    /// Drops those blocks of a page for which `keep` returns `false`, all of them or none. Returns
+    /// how many, and the last key, if more may follow.
     pub(crate) fn sweep_page(
         &self,
         after: &[u8],
@@ -205,7 +206,7 @@ impl Database {
         self.change(&self.sql.delete_head, [name])
     }
 
-    /// Drops all tables of the store, or none.
+    /// Drops all tables of the store, or none of them.
     pub(crate) fn drop_tables(&self) -> Result<(), StoreError> {
         let scope = Scope::write(self)?;
         for table in self.schema.tables() {
@@ -214,14 +215,14 @@ impl Database {
         scope.commit()
     }
 
-    /// Runs `work` on what is there at one moment.
+    /// Runs `work` on a snapshot.
     pub(crate) fn snapshot<T, E: From<StoreError>>(
         &self,
         verify: bool,
         work: impl FnOnce(&SqliteSnapshot<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let scope = Scope::read(self)?;
-        // SQLite takes the moment of the first read.
+        // SQLite takes the snapshot at the first read.
         self.is_empty()?;
         let value = work(&SqliteSnapshot::new(self, verify))?;
         scope.commit()?;
@@ -257,8 +258,8 @@ impl Database {
         Ok(())
     }
 
-    /// Undoes what could not be undone when its time had come, so that nothing that is done now is
-    /// undone with it one day.
+    /// Rolls back a transaction whose rollback failed before, so that nothing done from now on is
+    /// rolled back with it later.
     pub(crate) fn settle(&self) -> Result<(), StoreError> {
         if self.begun.get() != Begun::Undoing {
             return Ok(());
@@ -273,8 +274,8 @@ impl Database {
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
         self.settle()?;
-        // Some errors make SQLite undo all of a transaction and end it. Each statement after that
-        // would be a transaction of its own.
+        // Some errors make SQLite roll back a whole transaction and end it. Each statement after
+        // that would be a transaction of its own.
         let begun = self.begun.get();
         let ended = begun != Begun::Nothing && self.connection.is_autocommit();
         if ended || begun == Begun::Failed {
@@ -314,7 +315,7 @@ fn read_cid(row: &Row<'_>, column: usize, table: &str) -> Result<Cid, StoreError
     let value = row.get_ref(column).map_err(failed)?;
     let bytes = value.as_blob().unwrap_or_default();
     let cid = Cid::try_from(bytes).ok();
-    // A CID that is spelled in another way could not be found again.
+    // A CID in another encoding could not be found again.
     let cid = cid.filter(|cid| CidBytes::from(cid).as_ref() == bytes);
     cid.ok_or_else(|| {
         let table = table.to_owned();
@@ -322,7 +323,7 @@ fn read_cid(row: &Row<'_>, column: usize, table: &str) -> Result<Cid, StoreError
     })
 }
 
-/// What is said to SQLite. Each is prepared once a connection, by `rusqlite`'s cache.
+/// The SQL statements. Each is prepared once per connection, by `rusqlite`'s cache.
 struct Sql {
     get: String,
     has: String,
@@ -343,8 +344,9 @@ impl Sql {
         Self {
             get: format!("SELECT bytes FROM {blocks} WHERE cid = ?1"),
             has: format!("SELECT 1 FROM {blocks} WHERE cid = ?1"),
-            // The bytes were checked, so if they differ, those in the table have rotted. Or the index
-            // has, and led to the row of another block, which NOT NULL keeps from being overwritten.
+            // The new bytes were checked, so if they differ, those in the table have rotted. Or the
+            // index has, and led to the row of another block; then NOT NULL keeps it from being
+            // overwritten.
             put: format!(
                 "INSERT INTO {blocks} (cid, bytes) VALUES (?1, ?2) ON CONFLICT (cid) \
                  DO UPDATE SET bytes = iif({blocks}.cid = excluded.cid, excluded.bytes, NULL) \

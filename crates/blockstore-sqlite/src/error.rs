@@ -1,4 +1,4 @@
-//! What SQLite can have against it.
+//! The errors of a database.
 
 use std::error::Error;
 
@@ -7,8 +7,8 @@ use rusqlite::{ErrorCode, ffi};
 
 /// Why a database could not be opened, read or written.
 ///
-/// What opens a store returns it as it is. From the methods of an open store it comes
-/// wrapped in [`StoreError::Backend`], as from any store; [`find`](Self::find) gets it out.
+/// Functions that open a store return it as it is. Methods of an open store wrap it in
+/// [`StoreError::Backend`], as any store does; [`find`](Self::find) gets it out.
 ///
 /// | what happened | what helps |
 /// |---|---|
@@ -19,8 +19,8 @@ use rusqlite::{ErrorCode, ffi};
 /// | [`NewerSchema`](Self::NewerSchema) | a newer version of this crate |
 /// | [`Corrupt`](Self::Corrupt), [`InvalidCid`](Self::InvalidCid) | a backup |
 ///
-/// Whichever it is, what was committed before is still there, and the call that failed has
-/// changed nothing, but for [`retain`](crate::SqliteBlockStore::retain), which may have done a part.
+/// In all cases, what was committed before is still there, and the call that failed has changed
+/// nothing, except [`retain`](crate::SqliteBlockStore::retain), which may have done a part.
 ///
 /// # Examples
 ///
@@ -55,23 +55,22 @@ use rusqlite::{ErrorCode, ffi};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SqliteError {
-    /// Another connection, of this or another process, has the database locked, and did so
-    /// for as long as the busy timeout.
+    /// Another connection, of this or another process, had the database locked for longer than the
+    /// busy timeout.
     #[error("the database is locked by another connection")]
     Busy(#[source] rusqlite::Error),
     /// There is no space left: on the disk, or within the database's own `max_page_count`.
     ///
-    /// A quota that is used up shows as [`Io`](Self::Io): SQLite does not tell it apart.
+    /// An exhausted disk quota shows as [`Io`](Self::Io): SQLite does not tell it apart.
     #[error("there is no space left for the database")]
     Full(#[source] rusqlite::Error),
-    /// The database cannot be written: it was opened for reading, or its file may only be
-    /// read.
+    /// The database cannot be written: it was opened for reading, or its file is read-only.
     #[error("the database is read-only")]
     ReadOnly(#[source] Option<rusqlite::Error>),
-    /// The file, or one that SQLite needs beside it, cannot be opened or made.
+    /// The file, or one that SQLite needs beside it, cannot be opened or created.
     #[error("the database file cannot be opened")]
     CannotOpen(#[source] rusqlite::Error),
-    /// The file is there, and is not an SQLite database (or is an encrypted one).
+    /// The file exists, but is not an SQLite database (or is an encrypted one).
     #[error("the file is not an SQLite database")]
     NotADatabase(#[source] rusqlite::Error),
     /// The file is an SQLite database, damaged.
@@ -80,14 +79,14 @@ pub enum SqliteError {
     /// The operating system failed to read, write or lock the file.
     #[error("the database could not be read or written")]
     Io(#[source] rusqlite::Error),
-    /// The database has no such table, and was opened so that none is made; or somebody has dropped
-    /// it since.
+    /// The database has no such table, and was opened with an access that does not create it; or
+    /// the table has been dropped since.
     #[error("the database has no table {table:?}")]
     MissingTable {
         /// The name of the table.
         table: String,
     },
-    /// There is a table (or view) of this name that a store has not made.
+    /// There is a table (or view) of this name that was not made by a block store.
     #[error("the database has a table {table:?} that is not a block store's")]
     ForeignTable {
         /// The name of the table.
@@ -103,14 +102,14 @@ pub enum SqliteError {
         /// The newest version that this version of the crate knows.
         supported: i64,
     },
-    /// The name cannot be that of a table: it is empty, holds a zero byte, or begins with
-    /// `sqlite_`, in capitals or not.
+    /// The name cannot be that of a table: it is empty, contains a zero byte, or begins with
+    /// `sqlite_`, in any case.
     #[error("{name:?} cannot be the name of a table")]
     InvalidTableName {
         /// The name.
         name: String,
     },
-    /// A row of the table has something else where a CID should be.
+    /// A row of the table holds something other than a CID where a CID should be.
     #[error("the table {table:?} holds something that is not a CID")]
     InvalidCid {
         /// The name of the table.
@@ -122,8 +121,8 @@ pub enum SqliteError {
     /// Something was written inside a snapshot, on the same thread.
     #[error("nothing can be written inside a snapshot")]
     WriteInSnapshot,
-    /// An earlier error, or the caller's own SQL, has ended the transaction. What came
-    /// before that in the transaction is undone, and nothing is done after it.
+    /// An earlier error, or the caller's own SQL, has ended the transaction, and nothing is done
+    /// after that. If it was an error, what came before it in the transaction is undone.
     #[error("the transaction has already ended")]
     TransactionEnded,
     /// Anything else that SQLite reports.
@@ -134,7 +133,7 @@ pub enum SqliteError {
 impl SqliteError {
     /// Returns the first `SqliteError` in `error` and its sources, if there is one.
     ///
-    /// So it is found in a [`StoreError`], and in any error that has one as its source.
+    /// This finds it in a [`StoreError`], and in any error that has one as its source.
     pub fn find<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
         let mut error = Some(error);
         while let Some(level) = error {
@@ -146,7 +145,7 @@ impl SqliteError {
         None
     }
 
-    /// The keys of a table are not in their order, which SQLite does not look at.
+    /// The keys of a table are out of order, which SQLite does not check.
     #[cold]
     pub(crate) fn key_order() -> Self {
         let code = ffi::Error::new(ffi::SQLITE_CORRUPT_INDEX);
@@ -169,15 +168,15 @@ impl From<rusqlite::Error> for SqliteError {
             return Self::Other(error);
         };
         match extended_code {
-            // The index of the log could not be made longer, for which space is all it takes.
+            // The index of the log could not be extended, and all that takes is space.
             ffi::SQLITE_IOERR_SHMSIZE => return Self::Full(error),
-            // It is not the database that would have to be written, but a file beside it.
+            // What would have to be written is not the database but a file beside it.
             ffi::SQLITE_READONLY_DIRECTORY
             | ffi::SQLITE_READONLY_CANTINIT
             | ffi::SQLITE_READONLY_CANTLOCK
             | ffi::SQLITE_READONLY_RECOVERY
             | ffi::SQLITE_READONLY_ROLLBACK => return Self::CannotOpen(error),
-            // The file is shorter than it says; or an index leads to rows that are not of its keys.
+            // The file is shorter than it claims; or an index leads to rows with other keys.
             ffi::SQLITE_IOERR_SHORT_READ | ffi::SQLITE_CONSTRAINT_NOTNULL => {
                 return Self::Corrupt(error);
             }
@@ -198,7 +197,7 @@ impl From<rusqlite::Error> for SqliteError {
     }
 }
 
-/// The table that SQLite says is missing, of which it has no code of its own.
+/// The table that SQLite reports as missing, for which it has no error code.
 fn missing_table(error: &rusqlite::Error) -> Option<&str> {
     let message = match error {
         rusqlite::Error::SqliteFailure(_, message) => message.as_deref()?,

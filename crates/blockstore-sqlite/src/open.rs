@@ -1,4 +1,4 @@
-//! From a path to a connection that is fit for a store.
+//! Opens connections and prepares them for a store.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -19,11 +19,11 @@ pub(crate) fn file(path: &Path, options: &SqliteOptions) -> Result<Database, Sql
         Access::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Immutable => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
     };
-    // SQLite takes some names for something else than a path: `:memory:`, `file:..`, none at
-    // all. With this in front it does not.
+    // SQLite treats some names as something other than a path: `:memory:`, `file:..`, an empty one.
+    // With this prefix it does not.
     let path = Path::new(".").join(path);
     let name = match options.access {
-        // A URI would end at a zero byte; a path that has one is refused.
+        // A zero byte would end the URI; as a plain path it is refused.
         Access::Immutable if !path.as_os_str().as_encoded_bytes().contains(&0) => {
             immutable_uri(&path).into()
         }
@@ -33,11 +33,11 @@ pub(crate) fn file(path: &Path, options: &SqliteOptions) -> Result<Database, Sql
     own_connection(connection, options)
 }
 
-/// The URI under which SQLite opens the file at `path` as one that nobody changes.
+/// The URI with which SQLite opens the file at `path` as immutable.
 ///
 /// Source: <https://www.sqlite.org/uri.html>
 fn immutable_uri(path: &Path) -> String {
-    // With an authority, though an empty one, so that no path begins with what looks like one.
+    // With an empty authority, so that the start of the path cannot be taken for one.
     let path = path.as_os_str().as_encoded_bytes();
     let start = if path.starts_with(b"/") {
         "file://"
@@ -59,17 +59,17 @@ fn immutable_uri(path: &Path) -> String {
     uri
 }
 
-/// Takes over a connection that nobody else has used.
+/// Takes over a connection that nobody else uses.
 pub(crate) fn own_connection(
     connection: Connection,
     options: &SqliteOptions,
 ) -> Result<Database, SqliteError> {
     connection.busy_timeout(options.busy_timeout.min(LONGEST_TIMEOUT))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // A file from anywhere has no business to run functions when it is read.
+    // A file of unknown origin must not run functions when it is read.
     connection.pragma_update(None, "trusted_schema", false)?;
     let schema = Schema::new(&options.table)?;
-    // Whether this is a store at all, before anything is changed.
+    // Check whether this is a store at all before anything is changed.
     let found = schema.find(&connection)?;
     if !options.access.is_reading() {
         if connection.is_readonly("main")? {
@@ -116,16 +116,16 @@ fn use_write_ahead_log(
         Synchronous::Normal => "NORMAL",
     };
     connection.pragma_update(None, "synchronous", level)?;
-    // Where `fsync` does not reach the disk itself (macOS), ask for what does.
+    // Where `fsync` does not flush the disk itself (macOS), use what does.
     let full = options.synchronous == Synchronous::Full;
     connection.pragma_update(None, "fullfsync", full)?;
     connection.pragma_update(None, "journal_size_limit", WAL_LEN_KEPT)?;
     let begin = Instant::now();
     loop {
-        // In memory, and where there can be none, this answers with the mode that remains.
+        // In memory, and where WAL is not possible, this returns the mode that stays in use.
         let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()));
         match mode {
-            // SQLite itself does not wait here, where two processes open a new file at once.
+            // SQLite itself does not wait here when two processes open a new file at once.
             Err(error)
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
                     && begin.elapsed() < options.busy_timeout =>
@@ -137,12 +137,12 @@ fn use_write_ahead_log(
     }
 }
 
-/// As long as SQLite can wait, about 24 days.
+/// The longest that SQLite can wait, about 24 days.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// How many prepared statements are kept: all of a store's, and some of the caller's.
 const STATEMENTS: usize = 32;
 
-/// How long the file of the write-ahead log stays after a large transaction, in bytes. It is
-/// otherwise as long as it ever was, until the last connection is closed.
+/// The size in bytes to which the write-ahead log is cut down after a large transaction. Without
+/// this it keeps its largest size until the last connection is closed.
 const WAL_LEN_KEPT: u32 = 16 << 20;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How a [`SqliteBlockStore`](crate::SqliteBlockStore) is opened and what it promises.
+/// How a [`SqliteBlockStore`](crate::SqliteBlockStore) is opened and what it guarantees.
 ///
 /// # Examples
 ///
@@ -20,25 +20,25 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// The table of blocks; `blocks` by default. Any name that SQLite can take will do: it is
-    /// quoted, and looked for in the database itself, never among temporary or attached
-    /// tables. `Blocks` and `blocks` are one name to SQLite. Two more tables are named after
-    /// it, with `_heads` and `_meta` behind it.
+    /// The table of blocks; `blocks` by default. Any name that SQLite accepts will do: it is
+    /// quoted, and looked up in the database itself, never among temporary or attached tables.
+    /// SQLite does not distinguish `Blocks` from `blocks`. Two more tables have this name with
+    /// `_heads` and `_meta` appended.
     pub table: String,
     /// What may be done with the database; [`Access::Create`] by default.
     pub access: Access,
-    /// Whether each block is checked against its CID when it is read; `true` by default. A
-    /// block that has changed on the disk is then an error, and never data. Without it,
-    /// about a third of a microsecond is saved on a block of 400 bytes.
+    /// Whether each block is checked against its CID when it is read; `true` by default. A block
+    /// that has changed on disk is then an error, and never data. Turning it off saves about a
+    /// third of a microsecond for a block of 400 bytes.
     pub verify: bool,
     /// How long a call waits for another connection that has the database locked before it
     /// fails with [`SqliteError::Busy`](crate::SqliteError::Busy); 5 seconds by default.
     ///
-    /// Not for a caller's own connection, which keeps what it has.
+    /// Ignored for a caller's own connection, whose timeout is left alone.
     pub busy_timeout: Duration,
     /// What a commit waits for; [`Synchronous::Full`] by default.
     ///
-    /// Not for a caller's own connection, which keeps what it has.
+    /// Ignored for a caller's own connection, whose setting is left alone.
     pub synchronous: Synchronous,
 }
 
@@ -56,30 +56,30 @@ impl Default for SqliteOptions {
 
 /// What may be done with a database.
 ///
-/// For a caller's own connection it only decides whether missing tables are made.
+/// For a caller's own connection this only decides whether missing tables are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
-    /// It is read and written. A file or tables that are not there are made.
+    /// Read and write. The file and the tables are created if they do not exist.
     Create,
-    /// It is read and written, and must be there with its tables.
+    /// Read and write. The file and the tables must exist.
     ReadWrite,
-    /// It is read, and must be there with its tables. Unless somebody else has it open already, that
-    /// takes a folder in which files can be made, for the log: where there is none, see
-    /// [`Immutable`](Self::Immutable). Those files belong to the user who reads, and keep one from writing
-    /// who may not write to them, also if the database is his.
+    /// Read only. The file and the tables must exist. Unless somebody else has the database open
+    /// already, SQLite has to create files for the log in its directory; if that is not possible,
+    /// see [`Immutable`](Self::Immutable). Those files belong to the user who reads, and whoever
+    /// may not write to them cannot write to the database, even its owner.
     ReadOnly,
-    /// It is read, must be there with its tables, and is changed by nobody as long as it is open: a
-    /// file on a disk that cannot be written to, or a copy. Nothing is locked, and no log is looked
-    /// for, so what a log beside it holds is not seen. If it changes all the same, what is read may
-    /// be damaged; blocks that are checked ([`SqliteOptions::verify`]) are right, or an error.
+    /// Read only. The file and the tables must exist, and nobody may change them while the store is
+    /// open: for a file on read-only media, or a copy. Nothing is locked, and no log is looked for,
+    /// so the contents of a log beside the file are not seen. If it changes all the same, reads may
+    /// be corrupt; blocks that are checked ([`SqliteOptions::verify`]) are right, or an error.
     ///
     /// Source: <https://www.sqlite.org/c3ref/open.html>, "immutable"
     Immutable,
 }
 
 impl Access {
-    /// Whether nothing is written.
+    /// Whether this is read only.
     pub(crate) fn is_reading(self) -> bool {
         matches!(self, Self::ReadOnly | Self::Immutable)
     }
@@ -87,16 +87,15 @@ impl Access {
 
 /// What a commit waits for before it returns.
 ///
-/// Either way a transaction is there whole or not at all, whatever happens, and one that
-/// was committed survives the death of the process.
+/// Either way a transaction is atomic, whatever happens, and survives the death of the process once
+/// committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Synchronous {
-    /// Until the disk says that it has it: a commit survives a loss of power. One `fsync` of
-    /// the write-ahead log for each commit.
+    /// For the disk to confirm the write: a commit survives a loss of power. One `fsync` of the
+    /// write-ahead log for each commit.
     Full,
-    /// For nothing: after a loss of power or a crash of the system, the last commits may be
-    /// missing. The disk is waited for only when the write-ahead log is carried over into the
-    /// database.
+    /// For nothing: after a loss of power or a system crash, the last commits may be missing. Only
+    /// a checkpoint, which copies the write-ahead log into the database, waits for the disk.
     Normal,
 }

@@ -11,22 +11,22 @@
 //!               value  ANY   1
 //! ```
 //!
-//! All three are `STRICT`, so that a blob is a blob. The blocks have row numbers, and an index of
-//! CIDs beside them: in a table `WITHOUT ROWID` a search reads all of each row that it compares with,
-//! so that among records of a megabyte, which are allowed, to look for a small block took a thousand
-//! times as long. (Such a table of blocks, of before, is read and written all the same.) Rows of
-//! heads are short, and have none.
+//! All three are `STRICT`, so that a blob is a blob. The table of blocks has row ids, and a
+//! separate index of CIDs: in a table `WITHOUT ROWID` a search reads all of each row that it
+//! compares with, so that looking up a small block among records of a megabyte, which are allowed,
+//! took a thousand times as long. (A table of blocks `WITHOUT ROWID`, as earlier versions made, is
+//! read and written all the same.) Rows of heads are short, and have no row ids.
 //!
-//! The version stands in a table of its own and not in SQLite's `user_version`, of which a database
-//! has one and which is the caller's. That table keeps its shape in all versions; the others may
-//! change, and a later version will bring them up to date in [`Schema::create`]'s place, in one
-//! transaction.
+//! The version is kept in a table of its own and not in SQLite's `user_version`: there is only one
+//! of that in a database, and it is the caller's. The table of the version has the same shape in
+//! all versions; the others may change, and a later version will migrate them where
+//! [`Schema::create`] is called now, in one transaction.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::SqliteError;
 
-/// The version that is made, and the newest that is read.
+/// The version that is created, and the newest that can be read.
 const VERSION: i64 = 1;
 const VERSION_NAME: &str = "schema_version";
 
@@ -38,14 +38,14 @@ pub(crate) struct Schema {
     meta: String,
 }
 
-/// A column: its name, its type, whether it may not be null, its place in the key from 1.
+/// A column: its name, its type, whether it is NOT NULL, its position in the key, from 1.
 type Column = (&'static str, &'static str, bool, i64);
 
 const BLOCKS_COLUMNS: [Column; 2] = [("cid", "BLOB", true, 1), ("bytes", "BLOB", true, 0)];
 const HEADS_COLUMNS: [Column; 2] = [("name", "TEXT", true, 1), ("cid", "BLOB", true, 0)];
 const META_COLUMNS: [Column; 2] = [("name", "TEXT", true, 1), ("value", "ANY", true, 0)];
 
-/// What stands in the database under the name of a table.
+/// What the database has under the name of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,
@@ -80,17 +80,17 @@ impl Schema {
         [&self.blocks, &self.heads, &self.meta]
     }
 
-    /// Returns whether the tables are there, all of them, in a version that can be read.
+    /// Returns whether the tables exist, all of them, in a version that can be read.
     ///
     /// # Errors
     ///
     /// [`SqliteError::ForeignTable`], [`SqliteError::NewerSchema`], or
-    /// [`SqliteError::MissingTable`] if some are there and some are not.
+    /// [`SqliteError::MissingTable`] if only some of them exist.
     pub(crate) fn find(&self, connection: &Connection) -> Result<bool, SqliteError> {
         if !connection.is_autocommit() {
             return self.find_in_transaction(connection);
         }
-        // All that is read must be of one moment: another process may be making the tables.
+        // All of this must be read in one snapshot: another process may be creating the tables.
         let read = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
         let found = self.find_in_transaction(&read)?;
         read.commit()?;
@@ -139,7 +139,7 @@ impl Schema {
         Ok(true)
     }
 
-    /// The version that the tables say they have; `None` if they say nothing of the kind.
+    /// The version that the tables claim; `None` if they claim none.
     fn version(&self, connection: &Connection) -> Result<Option<i64>, SqliteError> {
         let meta = quoted(&self.meta);
         let sql = format!("SELECT value FROM {meta} WHERE name = ?1");
@@ -151,13 +151,13 @@ impl Schema {
         Ok(value.flatten().filter(|version| *version > 0))
     }
 
-    /// Makes the tables, unless they are there.
+    /// Creates the tables, unless they exist.
     pub(crate) fn create(&self, connection: &Connection) -> Result<(), SqliteError> {
         if !connection.is_autocommit() {
             return self.create_in_transaction(connection);
         }
         let write = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        // Another process may have made them since we looked.
+        // Another process may have created them in the meantime.
         if !self.find_in_transaction(&write)? {
             self.create_in_transaction(&write)?;
         }
@@ -185,15 +185,15 @@ impl Schema {
     }
 }
 
-/// The name of a table as it stands in SQL: in the database itself, so that no temporary table
-/// of the same name comes before it.
+/// The name of a table as used in SQL: that in the database itself, so that no temporary table of
+/// the same name shadows it.
 pub(crate) fn quoted(table: &str) -> String {
     format!("main.\"{}\"", table.replace('"', "\"\""))
 }
 
-/// What stands under the name `table`.
+/// Returns what is there under the name `table`.
 ///
-/// By `PRAGMA` and not by a `SELECT` from it, which a table of that name would answer.
+/// Uses `PRAGMA` statements: a `SELECT` would be answered by a table of that name.
 fn look(connection: &Connection, table: &str, columns: &[Column]) -> Result<Found, SqliteError> {
     let main = Some("main");
     let mut found = Found::Nothing;

@@ -1,12 +1,12 @@
-//! A stretch of work that happens whole or not at all.
+//! Work that is done as a whole or not at all.
 
 use blockstore_core::StoreError;
 
 use crate::SqliteError;
 use crate::database::{Begun, Database};
 
-/// What is done while this lives is undone when it goes, unless [`commit`](Self::commit)
-/// takes it: on an error and on a panic alike.
+/// Whatever is done while this lives is rolled back when it is dropped, after an error or a panic,
+/// unless [`commit`](Self::commit) was called.
 #[derive(Debug)]
 pub(crate) struct Scope<'d> {
     database: &'d Database,
@@ -16,15 +16,15 @@ pub(crate) struct Scope<'d> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// It is a transaction.
+    /// It is a transaction of its own.
     Transaction,
-    /// It is a part of a transaction of ours. To undo it alone, SQLite would have to copy each
-    /// page before it is changed, which takes as long as the change; so the transaction is
-    /// undone with it.
+    /// It is part of one of our transactions. To roll back this part alone, SQLite would have to
+    /// copy each page before changing it, which takes as long as the change; so the whole
+    /// transaction is rolled back.
     Part,
-    /// It is a part of a transaction of the caller's, who may want the rest.
+    /// It is part of a transaction of the caller's, who may want to keep the rest.
     Savepoint,
-    /// It changes nothing, in whatever transaction there is.
+    /// It only reads, in whatever transaction there is.
     Reading,
 }
 
@@ -39,18 +39,18 @@ impl<'d> Scope<'d> {
         if !database.connection.is_autocommit() {
             return Err(SqliteError::NestedTransaction.into());
         }
-        // With the lock for writing from the start, so that nobody else can write between
-        // what is read here and what is written.
+        // Takes the write lock from the start, so that nobody else can write between what is read
+        // here and what is written.
         database.execute("BEGIN IMMEDIATE", [])?;
         database.begun.set(Begun::Writing);
         Ok(Self::new(database, Kind::Transaction))
     }
 
-    /// Begins to change something, as a part of the transaction if there is one.
+    /// Begins a change, as part of the transaction if there is one.
     ///
     /// # Errors
     ///
-    /// [`SqliteError::WriteInSnapshot`] inside one for reading.
+    /// [`SqliteError::WriteInSnapshot`] inside a transaction for reading.
     pub(crate) fn write(database: &'d Database) -> Result<Self, StoreError> {
         database.settle()?;
         match database.begun.get() {
@@ -61,12 +61,12 @@ impl<'d> Scope<'d> {
             }
             Begun::Reading => Err(SqliteError::WriteInSnapshot.into()),
             Begun::Writing => Ok(Self::new(database, Kind::Part)),
-            // That it is to be undone still was settled.
+            // `Undoing` was settled above.
             Begun::Failed | Begun::Undoing => Err(SqliteError::TransactionEnded.into()),
         }
     }
 
-    /// Begins to read what must be of one moment.
+    /// Begins to read from a snapshot.
     pub(crate) fn read(database: &'d Database) -> Result<Self, StoreError> {
         database.settle()?;
         if !database.connection.is_autocommit() {
@@ -85,11 +85,11 @@ impl<'d> Scope<'d> {
         }
     }
 
-    /// Makes what was done last.
+    /// Commits what was done.
     ///
     /// # Errors
     ///
-    /// What SQLite reports; [`SqliteError::TransactionEnded`] if it was undone before.
+    /// What SQLite reports; [`SqliteError::TransactionEnded`] if it was rolled back before.
     pub(crate) fn commit(mut self) -> Result<(), StoreError> {
         match self.kind {
             Kind::Transaction => self.database.execute("COMMIT", [])?,
@@ -100,12 +100,12 @@ impl<'d> Scope<'d> {
         Ok(())
     }
 
-    /// Undoes what was done. SQLite may have done that itself, and has nothing to report but
-    /// that: an error here would say nothing that the one before it did not.
+    /// Rolls back. If SQLite has done so itself, this fails for that reason only: an error here
+    /// would add nothing to the one before it.
     fn undo(&self) {
         let sql = match self.kind {
             Kind::Transaction | Kind::Part => "ROLLBACK",
-            // The second is not done if the first fails.
+            // If the first fails, the second is not run.
             Kind::Savepoint => "ROLLBACK TO blockstore; RELEASE blockstore",
             Kind::Reading => return,
         };
@@ -122,7 +122,7 @@ impl Drop for Scope<'_> {
             self.undo();
         }
         if self.kind == Kind::Transaction {
-            // Undoing it may have failed, as when the connection was interrupted.
+            // The rollback may have failed, for example because the connection was interrupted.
             let ended = self.database.connection.is_autocommit();
             let begun = if ended {
                 Begun::Nothing

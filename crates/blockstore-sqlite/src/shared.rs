@@ -1,5 +1,4 @@
-//! A database that threads take turns with, and that the thread whose turn it is can come
-//! back to.
+//! A database that threads use in turn, and that the thread using it can re-enter.
 
 use std::cell::RefCell;
 use std::ptr;
@@ -9,17 +8,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::database::Database;
 
 thread_local! {
-    /// The databases that this thread holds, each with the address of what they are shared by.
+    /// The databases that this thread holds, each with the address of its [`Shared`].
     static HELD: RefCell<Vec<(usize, Rc<Database>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A [`Database`] shared between threads.
 ///
-/// Work that calls back into the caller's code must [`hold`](Self::hold) it: the caller may
-/// use the store again, from inside, and must not wait for himself.
+/// Work that calls back into the caller's code must [`hold`](Self::hold) it: the caller may use the
+/// store again from inside, which must not deadlock.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// `None` while a thread holds the database, and the lock with it.
+    /// `None` while a thread holds the database, together with the lock.
     database: Mutex<Option<Database>>,
 }
 
@@ -30,7 +29,7 @@ impl Shared {
         }
     }
 
-    /// Runs `work` when it is this thread's turn.
+    /// Runs `work` once it is this thread's turn.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> T {
         if let Some(database) = self.held() {
             return work(&database);
@@ -39,8 +38,8 @@ impl Shared {
         work(database.as_ref().expect("a database not held is here"))
     }
 
-    /// Runs `work` when it is this thread's turn; from inside, `with` and `hold` give the same
-    /// database.
+    /// Runs `work` once it is this thread's turn. Calls of `with` and `hold` from inside get the
+    /// same database.
     pub(crate) fn hold<T>(&self, work: impl FnOnce(&Database) -> T) -> T {
         if let Some(database) = self.held() {
             return work(&database);
@@ -68,13 +67,14 @@ impl Shared {
         ptr::from_ref(self).addr()
     }
 
-    // Whoever panics leaves the database in its place, and no transaction begun.
+    // After a panic the database is back in place, with no open transaction, so poisoning is
+    // ignored.
     fn lock(&self) -> MutexGuard<'_, Option<Database>> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// As long as this lives, this thread has the database, and its place is empty and locked.
+/// While this lives, this thread owns the database, and the slot is empty and locked.
 struct Hold<'s> {
     shared: &'s Shared,
     place: MutexGuard<'s, Option<Database>>,
@@ -97,7 +97,7 @@ impl Drop for Hold<'_> {
             let at = held.iter().rposition(|(at, _)| *at == address)?;
             Some(held.remove(at).1)
         });
-        // All that came back in have left, and with them their counts.
+        // All re-entrant calls have returned and dropped their references.
         *self.place = held.and_then(Rc::into_inner);
     }
 }

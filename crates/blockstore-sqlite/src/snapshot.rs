@@ -1,4 +1,4 @@
-//! Several reads of one moment.
+//! Consistent reads of one moment.
 
 use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
 use rusqlite::Connection;
@@ -7,8 +7,8 @@ use crate::Cids;
 use crate::cids::Source;
 use crate::database::{Database, check};
 
-/// A [`SqliteBlockStore`](crate::SqliteBlockStore) as it was at one moment: a store for reading,
-/// in which nothing comes or goes.
+/// A [`SqliteBlockStore`](crate::SqliteBlockStore) as it was at one moment: a read-only store that
+/// does not change.
 ///
 /// [`SqliteBlockStore::snapshot`](crate::SqliteBlockStore::snapshot) makes one.
 #[derive(Debug)]
@@ -63,8 +63,7 @@ impl<'s> SqliteSnapshot<'s> {
         Cids::new(Source::Held(self.database))
     }
 
-    /// Returns the connection, to read tables of the caller's own as they were at the same
-    /// moment.
+    /// Returns the connection, to read the caller's own tables as of the same moment.
     pub fn connection(&self) -> &Connection {
         &self.database.connection
     }

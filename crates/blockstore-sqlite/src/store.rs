@@ -14,23 +14,23 @@ use crate::{Access, Cids, SqliteError, SqliteOptions, SqliteSnapshot, SqliteTran
 
 /// A block store in an SQLite database.
 ///
-/// Each call is a transaction of its own: `put_many` and [`delete_many`](BlockStoreMut::delete_many)
-/// change all or nothing, and [`transaction`](Self::transaction) makes one change of many
-/// calls. A write that has returned is on the disk ([`Synchronous`](crate::Synchronous) says
-/// how firmly), and stays there when the process is killed at any moment.
+/// Each call is a transaction of its own: `put_many` and
+/// [`delete_many`](BlockStoreMut::delete_many) are atomic, and [`transaction`](Self::transaction)
+/// makes many calls atomic. A write that has returned is on disk
+/// ([`Synchronous`](crate::Synchronous) says how firmly), and survives if the process is killed at
+/// any moment.
 ///
-/// Each block is checked against its CID when it is put and again when it is read, so that a
-/// block which has changed on the disk is an error. Putting such a block again mends it.
+/// Each block is checked against its CID when it is put and again when it is read, so a block that
+/// has changed on disk is an error. Putting it again repairs it.
 ///
 /// # Threads and processes
 ///
-/// A store is one connection, and its calls take turns; it can be shared between threads.
-/// Reads that should go on side by side need a store each, on the same file, as do other
-/// processes. Any number may read while one writes: a reader sees the last commit
-/// before it began and waits for nobody. Writers wait for each other, for up to
-/// [`busy_timeout`](SqliteOptions::busy_timeout), 5 seconds by default. Where threads write for
-/// longer, as imports of large repositories do, let them share one store, whose calls take turns
-/// however long that takes; or set a longer timeout.
+/// A store is one connection, and its calls take turns; it can be shared between threads. For reads
+/// in parallel, open a store for each thread on the same file, as other processes do. Any number
+/// may read while one writes: a reader sees the last commit before it began and never waits.
+/// Writers wait for each other, for up to [`busy_timeout`](SqliteOptions::busy_timeout), 5 seconds
+/// by default. Where threads write for longer, as imports of large repositories do, let them share
+/// one store, whose calls take turns however long that takes; or set a longer timeout.
 ///
 /// # Examples
 ///
@@ -61,51 +61,50 @@ pub struct SqliteBlockStore {
 }
 
 impl SqliteBlockStore {
-    /// Opens the store in the file at `path`, which is made if it is not there.
+    /// Opens the store in the file at `path`, which is created if it does not exist.
     ///
-    /// `path` is always that of a file: names that mean something else to SQLite, such as
-    /// `:memory:`, do not here. An existing database may hold other tables; they are left
-    /// alone.
+    /// `path` is always a file: names that are special to SQLite, such as `:memory:`, are not
+    /// special here. An existing database may hold other tables; they are left alone.
     ///
-    /// The file is put into WAL mode, in which SQLite writes commits to a log beside it
-    /// (`-wal`, with `-shm` to find things there) and now and then carries them over. These
-    /// two are part of the database for as long as they are there. A copy is made by `VACUUM INTO`
-    /// ([`with_connection`](Self::with_connection)), and never by reading the files: when a process
-    /// closes a file that it has read so, the system drops the locks that SQLite has in that process.
-    /// Before a file is put back or deleted, all stores on it are closed, and the other two deleted.
+    /// The file is put into WAL mode, in which SQLite writes commits to a log beside it (`-wal`,
+    /// with `-shm` as its index) and now and then copies them into the file. These two files are
+    /// part of the database as long as they exist. Make copies with `VACUUM INTO`
+    /// ([`with_connection`](Self::with_connection)), never by reading the files: when a process
+    /// closes a file that it has read that way, the system drops the locks that SQLite has in that
+    /// process. Before the file is restored from a copy or deleted, close all stores on it and
+    /// delete the other two.
     ///
-    /// The mode needs shared memory, so all processes must be on one machine. A database that
-    /// cannot have it stays in the mode that it has, and readers and the writer then wait for
-    /// each other.
+    /// WAL mode needs shared memory, so all processes must be on one machine. A database that
+    /// cannot use it keeps its mode, and readers and the writer then wait for each other.
     ///
     /// # Errors
     ///
     /// [`SqliteError::CannotOpen`], [`SqliteError::NotADatabase`],
     /// [`SqliteError::ReadOnly`] if the file may not be written,
-    /// [`SqliteError::ForeignTable`] and [`SqliteError::NewerSchema`] if there are tables of
-    /// these names that this version cannot use, [`SqliteError::Busy`] if another connection
-    /// has it locked. A file refused for what is in it has not been changed.
+    /// [`SqliteError::ForeignTable`] and [`SqliteError::NewerSchema`] if there are tables of these
+    /// names that this version cannot use, [`SqliteError::Busy`] if another connection has it
+    /// locked. A file that is refused for its contents has not been changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         Self::open_with(path, &SqliteOptions::default())
     }
 
-    /// Opens the store in the file at `path` as `options` say.
+    /// Opens the store in the file at `path`, with the given options.
     ///
     /// # Errors
     ///
-    /// As for [`open`](Self::open); [`SqliteError::InvalidTableName`] for a name that no table
-    /// can have; [`SqliteError::CannotOpen`] and [`SqliteError::MissingTable`] for what is not
-    /// there, unless [`access`](SqliteOptions::access) lets it be made.
+    /// As for [`open`](Self::open); [`SqliteError::InvalidTableName`] for a name that no table can
+    /// have; [`SqliteError::CannotOpen`] and [`SqliteError::MissingTable`] for what does not exist,
+    /// unless [`access`](SqliteOptions::access) allows creating it.
     pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, SqliteError> {
         Ok(Self::new(open::file(path.as_ref(), options)?, options))
     }
 
-    /// Opens the store in the file at `path` for reading: nothing is made, and writing is
+    /// Opens the store in the file at `path` for reading: nothing is created, and writing is
     /// [`SqliteError::ReadOnly`].
     ///
-    /// While a database is in WAL mode, reading it too needs the two files beside it. Where
-    /// neither they nor the permission to make them is there, such as on a medium that cannot
-    /// be written, it cannot be opened: see [`Access::Immutable`].
+    /// While a database is in WAL mode, even reading needs the two files beside it. If they do not
+    /// exist and cannot be created, as on read-only media, it cannot be opened: see
+    /// [`Access::Immutable`].
     ///
     /// # Errors
     ///
@@ -118,11 +117,11 @@ impl SqliteBlockStore {
         Self::open_with(path, &options)
     }
 
-    /// Makes a store in memory, with all that a file has but that it stays.
+    /// Makes a store in memory, which is like one in a file except that it does not persist.
     ///
     /// # Errors
     ///
-    /// [`SqliteError::Other`] if there is no memory.
+    /// [`SqliteError::Other`] if there is not enough memory.
     pub fn in_memory() -> Result<Self, SqliteError> {
         let options = SqliteOptions::default();
         let connection = Connection::open_in_memory()?;
@@ -134,10 +133,10 @@ impl SqliteBlockStore {
 
     /// Takes over a caller's own connection.
     ///
-    /// Nothing is set on it: its journal mode, its busy timeout, and how firmly it commits are
-    /// what the caller made them. (`rusqlite` waits 5 seconds; SQLite is not in WAL mode until
-    /// told.) If the caller has begun a transaction on it, all that the store does is
-    /// part of that.
+    /// No settings are changed: its journal mode, its busy timeout and how firmly it commits are
+    /// left as the caller has set them. (`rusqlite` waits 5 seconds; SQLite is not in WAL mode by
+    /// default.) If the caller has begun a transaction on it, all that the store does is part of
+    /// that.
     ///
     /// # Errors
     ///
@@ -172,16 +171,16 @@ impl SqliteBlockStore {
         }
     }
 
-    /// Drops the tables of the store, with all that is in them: what is done with an account that goes,
-    /// where each has a store of its own in one database. The pages are free for others then; the file
-    /// becomes no shorter.
+    /// Drops the tables of the store, with everything in them: for deleting an account, if each has
+    /// a store of its own in one database. Their pages become free for reuse, but the file does not
+    /// shrink.
     ///
-    /// Other stores on these tables, here or in other processes, find them missing
+    /// Other stores on these tables, here or in other processes, then find them missing
     /// ([`SqliteError::MissingTable`]).
     ///
     /// # Errors
     ///
-    /// As for [`transaction`](Self::transaction), and nothing has changed then.
+    /// As for [`transaction`](Self::transaction); nothing has changed then.
     ///
     /// # Examples
     ///
@@ -206,40 +205,40 @@ impl SqliteBlockStore {
         database.connection
     }
 
-    /// Runs `work` with the connection: for settings, and for tables of the caller's own.
-    /// Other threads wait meanwhile.
+    /// Runs `work` with the connection: for settings, and for the caller's own tables. Other
+    /// threads wait in the meantime.
     ///
     /// # Examples
     ///
     /// ```
     /// # let store = blockstore_sqlite::SqliteBlockStore::in_memory()?;
-    /// // Gives back to the file system what a sweep has left free.
+    /// // Returns the space that a sweep has freed to the file system.
     /// store.with_connection(|connection| connection.execute_batch("VACUUM"))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
         self.shared.hold(|database| {
-            // If it fails, so does what is done now, or it is undone too.
+            // If this fails, what is done now fails too, or is rolled back with it.
             database.settle().ok();
             work(&database.connection)
         })
     }
 
-    /// Runs `work` in one transaction: if it returns `Ok`, all that it has changed through the
-    /// [`SqliteTransaction`] is committed; if it returns an error or panics, nothing is.
+    /// Runs `work` in one transaction: if it returns `Ok`, everything that it has changed through
+    /// the [`SqliteTransaction`] is committed; if it returns an error or panics, nothing is.
     ///
-    /// Nobody else can write from its beginning to its end, so what `work` reads is still so
-    /// when it writes. Calls of this store itself from inside `work`, on the same thread, are
-    /// part of the transaction too; on other threads they wait until it is over. What remembers
-    /// something of the store by itself, such as the `Writer` of `mst-repo`, does not learn that a
-    /// transaction around it came to nothing, and has to be made anew.
+    /// Nobody else can write from beginning to end, so what `work` has read still holds when it
+    /// writes. Calls of this store itself from inside `work`, on the same thread, are part of the
+    /// transaction too; on other threads they wait until it is over. Whatever keeps state about the
+    /// store outside of it, such as the `Writer` of `mst-repo`, does not notice when a transaction
+    /// around it is rolled back, and has to be made anew.
     ///
     /// # Errors
     ///
     /// Whatever `work` returns, and through [`StoreError::Backend`]: [`SqliteError::Busy`] if
-    /// somebody else is writing for too long, [`SqliteError::NestedTransaction`] if there is a
-    /// transaction on this connection already, [`SqliteError::Full`] and the like if it
-    /// cannot be committed. In all of these cases nothing has changed.
+    /// somebody else writes for too long, [`SqliteError::NestedTransaction`] if there is a
+    /// transaction on this connection already, [`SqliteError::Full`] and the like if it cannot be
+    /// committed. In all of these cases nothing has changed.
     ///
     /// # Examples
     ///
@@ -265,13 +264,13 @@ impl SqliteBlockStore {
             .hold(|database| database.transaction(self.verify, work))
     }
 
-    /// Runs `work` on the store as it is now, whatever others put, delete and commit
-    /// meanwhile: so that a repository can be read to its end while it changes, and is swept.
+    /// Runs `work` on the store as it is now, whatever others put, delete and commit in the
+    /// meantime: for example to read a repository to its end while it changes and is swept.
     ///
-    /// It makes nobody wait but other threads with this same store. A long one lets the log
-    /// beside the file grow, for what `work` may still read cannot be carried over. Inside
-    /// a [`transaction`](Self::transaction), "now" is in the transaction; otherwise, from inside
-    /// `work`, this store cannot be written: [`SqliteError::WriteInSnapshot`].
+    /// It blocks nobody but other threads with this same store. A long one makes the log beside the
+    /// file grow, as commits that `work` must not see yet cannot be copied into the file. Inside a
+    /// [`transaction`](Self::transaction), "now" includes its changes; otherwise this store cannot
+    /// be written from inside `work`: [`SqliteError::WriteInSnapshot`].
     ///
     /// # Errors
     ///
@@ -300,11 +299,11 @@ impl SqliteBlockStore {
             .hold(|database| database.snapshot(self.verify, work))
     }
 
-    /// Returns the CID that was kept as `name`, or `None` if there is none.
+    /// Returns the CID that is kept under `name`, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// [`SqliteError::InvalidCid`] if it is there and is not one, and what SQLite reports.
+    /// [`SqliteError::InvalidCid`] if what is kept is not a CID, and what SQLite reports.
     pub fn head(&self, name: &str) -> Result<Option<Cid>, StoreError> {
         self.shared.with(|database| database.head(name))
     }
@@ -318,11 +317,11 @@ impl SqliteBlockStore {
         self.shared.with(Database::heads)
     }
 
-    /// Keeps `cid` as `name`, in place of what was kept as that: the commit of a repository,
-    /// say, by its DID, where the next who opens the store will look for it.
+    /// Keeps `cid` under `name` and replaces what was kept there: for example the commit of a
+    /// repository, under its DID, where whoever opens the store next will look for it.
     ///
-    /// With the blocks in one [`transaction`](Self::transaction), there is never a head without
-    /// its blocks. Whether the block is there is not checked.
+    /// If the head and its blocks are put in one [`transaction`](Self::transaction), a head never
+    /// exists without its blocks. Whether the block is there is not checked.
     ///
     /// # Errors
     ///
@@ -331,7 +330,7 @@ impl SqliteBlockStore {
         self.shared.with(|database| database.set_head(name, cid))
     }
 
-    /// Drops the name, if it is there. Blocks stay.
+    /// Drops the name, if it exists. Blocks stay.
     ///
     /// # Errors
     ///
@@ -364,23 +363,23 @@ impl SqliteBlockStore {
         Cids::new(Source::Store(&self.shared))
     }
 
-    /// Drops the blocks for which `keep` says no, and returns how many there were.
+    /// Drops the blocks for which `keep` returns `false`, and returns how many there were.
     ///
-    /// It goes through the keys, 1,000 at a time, and each time drops what is to be dropped in one
-    /// transaction, and waits half as long as that took. So others can write in between, the log
-    /// beside the file stays short, and memory is bounded: no block is loaded. Killed half way, it
-    /// has dropped some of those blocks, and none else; begun again, it drops the rest.
+    /// It goes through the keys, 1,000 at a time, each time drops what is to be dropped in one
+    /// transaction, and then waits half as long as that took. So others can write in between, the
+    /// log beside the file stays short, and memory is bounded: no block is loaded. If it is killed
+    /// half way, it has dropped some of those blocks, and no others; run again, it drops the rest.
     ///
-    /// If anybody may put blocks meanwhile, `keep` must know of them. Otherwise find out what
+    /// If anybody may put blocks in the meantime, `keep` must know of them. Otherwise find out what
     /// is needed and sweep in one transaction: [`SqliteTransaction::retain`].
     ///
-    /// The space is used again by what is put later. The file does not get shorter, except by
-    /// `VACUUM`: see [`with_connection`](Self::with_connection).
+    /// The space is reused by later blocks. The file does not shrink, except by `VACUUM`: see
+    /// [`with_connection`](Self::with_connection).
     ///
     /// # Errors
     ///
-    /// [`SqliteError::InvalidCid`] if a key is not a CID, [`SqliteError::Corrupt`] if keys are out of
-    /// order, and what SQLite reports. As when killed, the blocks dropped so far stay so.
+    /// [`SqliteError::InvalidCid`] if a key is not a CID, [`SqliteError::Corrupt`] if keys are out
+    /// of order, and what SQLite reports. The blocks dropped so far stay dropped.
     ///
     /// # Examples
     ///
@@ -410,7 +409,7 @@ impl SqliteBlockStore {
             swept += count;
             after = next;
             if after.is_some() && is_free {
-                // Who waits for the lock looks for it now and then, and would never find it free.
+                // Whoever waits for the lock polls it now and then, and would never find it free.
                 thread::sleep((begin.elapsed() / 2).min(LONGEST_PAUSE));
             }
         }
@@ -418,13 +417,13 @@ impl SqliteBlockStore {
     }
 }
 
-/// The longest pause between the pages of a sweep: SQLite looks for a lock at least as often.
+/// The longest pause between the pages of a sweep: SQLite polls a lock at least as often.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl BlockStore for SqliteBlockStore {
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         let block = self.shared.with(|database| database.get(cid))?;
-        // Here and not inside, so that other threads need not wait for the hash.
+        // Outside of the lock, so that other threads need not wait for the hash.
         check(self.verify, cid, block.as_ref())?;
         Ok(block)
     }
@@ -433,8 +432,7 @@ impl BlockStore for SqliteBlockStore {
         self.shared.with(|database| database.has(cid))
     }
 
-    /// Returns what [`get`](Self::get) returns for each of `cids`, all as they stood at one
-    /// moment.
+    /// Returns what [`get`](Self::get) returns for each of `cids`, all as of one moment.
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let blocks = self.shared.with(|database| database.get_many(cids))?;
         for (cid, block) in cids.iter().zip(&blocks) {

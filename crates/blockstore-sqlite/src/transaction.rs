@@ -9,17 +9,16 @@ use crate::SqliteSnapshot;
 use crate::database::{Database, Page};
 use crate::scope::Scope;
 
-/// A transaction on a [`SqliteBlockStore`](crate::SqliteBlockStore): a store itself, of which
-/// all changes happen or none.
+/// A transaction on a [`SqliteBlockStore`](crate::SqliteBlockStore): a store itself, whose changes
+/// all happen or none.
 ///
-/// [`SqliteBlockStore::transaction`](crate::SqliteBlockStore::transaction) makes one and ends
-/// it. It sees what it has changed, and nobody else does until it is over. Meanwhile other
-/// connections can read, but not write. What it has for reading it has from
-/// [`SqliteSnapshot`].
+/// [`SqliteBlockStore::transaction`](crate::SqliteBlockStore::transaction) makes one and ends it.
+/// It sees its own changes, and nobody else does until it is over. In the meantime other
+/// connections can read, but not write. Its read methods are those of [`SqliteSnapshot`].
 ///
-/// A block that is refused leaves the transaction as it was, and it can go on. If SQLite fails
-/// in the middle of a change, all of the transaction is undone at once, and what is tried
-/// in it after that is [`SqliteError::TransactionEnded`](crate::SqliteError::TransactionEnded).
+/// A block that is refused leaves the transaction unchanged, and it can go on. If SQLite fails in
+/// the middle of a change, the whole transaction is rolled back at once, and anything attempted in
+/// it after that is [`SqliteError::TransactionEnded`](crate::SqliteError::TransactionEnded).
 #[derive(Debug)]
 pub struct SqliteTransaction<'s> {
     reading: SqliteSnapshot<'s>,
@@ -32,7 +31,7 @@ impl<'s> SqliteTransaction<'s> {
         }
     }
 
-    /// Keeps `cid` as `name`, in place of what was kept as that.
+    /// Keeps `cid` under `name` and replaces what was kept there.
     ///
     /// # Errors
     ///
@@ -41,7 +40,7 @@ impl<'s> SqliteTransaction<'s> {
         self.reading.database.set_head(name, cid)
     }
 
-    /// Drops the name, if it is there. Blocks stay.
+    /// Drops the name, if it exists. Blocks stay.
     ///
     /// # Errors
     ///
@@ -50,15 +49,15 @@ impl<'s> SqliteTransaction<'s> {
         self.reading.database.delete_head(name)
     }
 
-    /// Drops the blocks for which `keep` says no, and returns how many there were.
+    /// Drops the blocks for which `keep` returns `false`, and returns how many there were.
     ///
-    /// In one transaction with finding out what is still needed, so that nobody can put a
-    /// block between the two. Keys are read 1,000 at a time, and no block is loaded.
+    /// If what is still needed was found out in the same transaction, nobody can have put a block
+    /// since. Keys are read 1,000 at a time, and no block is loaded.
     ///
     /// # Errors
     ///
-    /// Those of [`SqliteBlockStore::retain`](crate::SqliteBlockStore::retain). All of the
-    /// transaction is undone then.
+    /// Those of [`SqliteBlockStore::retain`](crate::SqliteBlockStore::retain). The whole
+    /// transaction is rolled back then.
     ///
     /// # Examples
     ///
@@ -97,11 +96,11 @@ impl<'s> SqliteTransaction<'s> {
         Ok(swept)
     }
 
-    /// Returns the connection, for tables of the caller's own: what is done with it is part of
-    /// the transaction.
+    /// Returns the connection, for the caller's own tables: what is done with it is part of the
+    /// transaction.
     ///
-    /// Leave it to the store to end the transaction. If it has ended before, the store does
-    /// nothing more and says so: [`SqliteError::TransactionEnded`].
+    /// Do not end the transaction yourself. If it has ended, the store does nothing more and says
+    /// so: [`SqliteError::TransactionEnded`].
     ///
     /// [`SqliteError::TransactionEnded`]: crate::SqliteError::TransactionEnded
     ///
@@ -133,7 +132,7 @@ impl<'s> SqliteTransaction<'s> {
     }
 }
 
-/// All that a snapshot can do: read.
+/// A transaction can read all that a snapshot can.
 impl<'s> Deref for SqliteTransaction<'s> {
     type Target = SqliteSnapshot<'s>;
 
