@@ -1,5 +1,5 @@
-//! Blocks that are no nodes, and nodes that were found out of their place, so that each is read and
-//! decoded once, however many links lead to it.
+//! Remembers blocks that are not nodes, and nodes that were found out of place, so that each is
+//! read and decoded once, however many links lead to it.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,36 +11,36 @@ use crate::place::{Site, Stature};
 use crate::{Error, InvalidNode, TreeNode};
 
 /// What a node store has found out about bad nodes, by their digests. What a digest stands for does
-/// not change, so that it holds as long as the block store checks hashes.
+/// not change, so this stays true as long as the block store checks hashes.
 #[derive(Debug, Default)]
 pub(crate) struct BadNodes(OnceLock<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
     nodes: HashMap<DigestKey, Bad>,
-    /// How much memory they take, about.
+    /// How much memory they take, roughly.
     bytes: usize,
 }
 
 #[derive(Debug)]
 enum Bad {
-    /// It is no node.
+    /// It is not a node.
     Invalid(InvalidNode),
-    /// It was out of its place somewhere, and may be in its place elsewhere.
+    /// It was out of place somewhere, and may be in place elsewhere.
     Misplaced(Stature),
 }
 
 impl BadNodes {
-    /// How much memory they may take. With more, all of it is forgotten.
+    /// How much memory they may take. Above that, all of them are forgotten.
     const MAX_BYTES: usize = 64 << 20;
 
-    /// Whether there is none so far.
+    /// Whether no bad nodes are known.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.get().is_none()
     }
 
-    /// Returns what is wrong with the block of `digest`, if it was found to be no node.
+    /// Returns what is wrong with the block of `digest`, if it was found not to be a node.
     #[inline]
     pub(crate) fn invalid(&self, digest: &[u8; DIGEST_LEN]) -> Option<InvalidNode> {
         match lock(self.0.get()?).nodes.get(&DigestKey(*digest))? {
@@ -49,7 +49,7 @@ impl BadNodes {
         }
     }
 
-    /// Checks that the node of `digest`, if it was out of its place before, is not so at `site`.
+    /// Checks that the node of `digest`, if it was out of place before, is in place at `site`.
     pub(crate) fn check(&self, digest: &[u8; DIGEST_LEN], site: &Site<'_>) -> Result<(), Error> {
         let Some(known) = self.0.get() else {
             return Ok(());
@@ -64,7 +64,8 @@ impl BadNodes {
         self.insert(digest, Bad::Invalid(fault), 0);
     }
 
-    /// Remembers a node that is out of its place. Those without keys take no time to decode.
+    /// Remembers a node that is out of place. One without keys is not worth it, as it decodes at
+    /// once.
     pub(crate) fn insert_misplaced(&self, node: &TreeNode) {
         if let Some(stature) = Stature::of(node) {
             let keys_len = stature.keys_len();

@@ -1,4 +1,4 @@
-//! A whole tree from its entries in key order.
+//! Builds a whole tree from its entries in key order.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use crate::{Error, place::check_size};
 
 /// Builds a tree from entries in key order, in one pass.
 ///
-/// Each node is handed out as soon as it is complete, those below before those above, and then
-/// forgotten, so that the builder's memory is one node for each level. A tree of any size can
-/// be built so, and it is the fastest way to build one.
+/// Each node is passed on as soon as it is complete, lower nodes before higher ones, and then
+/// dropped, so the builder's memory is one node per level. This works for trees of any size, and is
+/// the fastest way to build one.
 ///
 /// # Examples
 ///
@@ -39,20 +39,20 @@ pub struct TreeBuilder<F> {
     levels: Levels<NodeEncoder>,
     /// The greatest key so far.
     last_key: Vec<u8>,
-    /// How many entries there were.
+    /// The number of entries.
     len: u64,
-    /// Whether the sink failed, so that a node is lost.
+    /// Whether the sink has failed, so that a node is lost.
     failed: bool,
 }
 
 impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
-    /// Starts a tree whose nodes go to `sink`. With a store in which each write is a
-    /// transaction, collect some hundred nodes there and put them at once.
+    /// Starts a tree whose nodes go to `sink`. If each write to the store is a transaction, collect
+    /// some hundred nodes in the sink and put them at once.
     pub fn new(sink: F) -> Self {
         Self::with_limits(sink, Limits::default())
     }
 
-    /// Starts a tree whose nodes and keys may be as large as `limits` say.
+    /// Starts a tree whose nodes and keys are held to `limits`.
     pub fn with_limits(sink: F, limits: Limits) -> Self {
         Self {
             sink,
@@ -68,9 +68,9 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidKey`], [`Error::KeyOrder`] if `key` is not greater than the one before,
-    /// and [`Error::NodeTooLarge`]; the builder is then as it was. [`Error::Store`] if the sink
-    /// failed: a node is then lost, and all that comes after is this error as well.
+    /// [`Error::InvalidKey`], [`Error::KeyOrder`] if `key` is not greater than the one before, and
+    /// [`Error::NodeTooLarge`]; the builder is then unchanged. [`Error::Store`] if the sink failed:
+    /// a node is then lost, and so every later call fails too.
     pub fn push(&mut self, key: &[u8], value: &Cid) -> Result<(), Error> {
         self.check_sink()?;
         check_key(key, &self.limits)?;
@@ -87,8 +87,8 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
         Ok(())
     }
 
-    /// Appends an entry that is known to be within the limits and behind the one before, and
-    /// whose key has this height.
+    /// Appends an entry whose key is known to be within the limits, to come after the last one, and
+    /// to have this height.
     pub(crate) fn append(&mut self, key: &[u8], value: &Cid, height: u8) -> Result<(), Error> {
         let hand_out = hand_out(&mut self.sink, &mut self.failed);
         let node = self.levels.rise(usize::from(height), hand_out)?;
@@ -97,7 +97,7 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
         Ok(())
     }
 
-    /// Hands out the nodes that are left, and returns the root.
+    /// Passes the remaining nodes on, and returns the root.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
         let mut hand_out = hand_out(&mut self.sink, &mut self.failed);
         let top = match self.levels.finish(&mut hand_out)? {
             Some(top) => top,
-            // The tree without entries has a node all the same.
+            // Even a tree without entries has a node.
             None => hand_out(0, &mut NodeEncoder::default())?,
         };
         Ok(node_cid(&top))
@@ -121,7 +121,7 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     }
 }
 
-/// What gives each complete node to `sink`. `failed` is set if that fails.
+/// Gives each complete node to `sink`. Sets `failed` if that fails.
 fn hand_out<F: FnMut(Cid, Bytes) -> Result<(), StoreError>>(
     sink: &mut F,
     failed: &mut bool,

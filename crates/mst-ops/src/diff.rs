@@ -1,4 +1,4 @@
-//! What lies between two trees.
+//! The difference between two trees.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -16,22 +16,22 @@ use crate::node_store::DigestKey;
 use crate::place::{self, Site};
 use crate::{EntryRef, Error, NodeStore, TreeFault, TreeNode};
 
-/// The difference between two trees: which nodes only one of them has, and, as an iterator in
-/// key order, the operations on records that lead from the first to the second.
+/// The difference between two trees: which nodes only one of them has, and, as an iterator in key
+/// order, the operations on records that lead from the first to the second.
 ///
-/// It reads the nodes that only one tree has, and no others: a subtree that both have is passed
-/// over by its CID, wherever in the trees it stands. For two trees of 100,000 records that
-/// differ in one, that is some ten nodes on each side.
+/// It reads the nodes that only one tree has, and no others: a subtree that both have is skipped by
+/// its CID, wherever in the trees it is. For two trees of 100,000 records that differ in one, that
+/// is some ten nodes on each side.
 ///
-/// Both trees are held to the rules as far as they are read, as a [`NodeWalker`] does it; where
-/// trees are trusted, all but that the keys of a node have one height. What
-/// both have is not read, so a diff says nothing about whether it stands where it must: that a
-/// tree which was sound differs from another in nothing does not make that one sound.
+/// Both trees are checked as far as they are read, as a [`NodeWalker`] does it; in trusted trees,
+/// everything except whether the keys of a node have one height. What both have is not read, so a
+/// diff does not show whether it is in its right place: that there is no difference to a sound tree
+/// in some part does not make that part sound.
 ///
-/// All is read, once, before the first operation comes. Nodes with entries that differ stay in
-/// memory until the last has come: where trees have little in common, nearly all of their nodes. A
-/// few bytes can stand for long keys: over blocks from a stranger, set
-/// [`Limits::key_len`](crate::Limits::key_len) to what a key can have.
+/// Everything is read, once, before the first operation is returned. Nodes with entries that differ
+/// stay in memory until the last: if the trees have little in common, nearly all of their nodes. A
+/// few bytes can expand to long keys: for blocks from an untrusted source, set
+/// [`Limits::key_len`](crate::Limits::key_len) to the longest key you expect.
 ///
 /// [`NodeWalker`]: crate::NodeWalker
 ///
@@ -74,7 +74,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Returns the operation that takes this one back.
+    /// Returns the operation that undoes this one.
     #[must_use]
     pub fn inverse(self) -> Self {
         Self {
@@ -86,9 +86,9 @@ impl Operation {
 }
 
 impl Diff {
-    /// Compares the tree of `old_root` with the tree of `new_root`, each in its own store or
-    /// both in one. All of a tree is what differs from the empty tree, whose one node,
-    /// [`Node::empty`](mst_node::Node::empty), is put into a store for that like any other.
+    /// Compares the tree of `old_root` with the tree of `new_root`, each in its own store or both
+    /// in one. To get all of a tree, compare it with the empty tree, whose one node,
+    /// [`Node::empty`](mst_node::Node::empty), must be in the store like any other.
     ///
     /// # Errors
     ///
@@ -104,9 +104,9 @@ impl Diff {
         let mut new = Side::new(new_nodes, new_root)?;
         let mut changes = Vec::new();
         let mut common = Vec::new();
-        // Level by level from the top: what both trees have on one is left out there, and with
-        // it all below. A node of one tree that the other has as well, but below another
-        // parent, is met on its level in both.
+        // Level by level from the top: subtrees that both trees have on a level are left out there,
+        // with all below. A node that the other tree has below another parent is on the same level
+        // in both.
         let top = old.height.max(new.height);
         let levels = if old_root == new_root { 0 } else { top + 1 };
         for level in (0..levels).rev() {
@@ -117,7 +117,7 @@ impl Diff {
             new.read_level(level, heights_beside(old.level_keys(), level))?;
             common = compare_level(&mut old, &mut new, &mut changes);
         }
-        // Those of one level are in order, which is what a stable sort makes use of.
+        // The changes of each level are in order already, which a stable sort makes use of.
         changes.sort_by(|one, other| one.key().cmp(other.key()));
         Ok(Self {
             created: new.into_cids(),
@@ -126,18 +126,18 @@ impl Diff {
         })
     }
 
-    /// Returns the nodes that only the new tree has, those higher up first.
+    /// Returns the nodes that only the new tree has, higher ones first.
     pub fn created(&self) -> &[Cid] {
         &self.created
     }
 
-    /// Returns the nodes that only the old tree has, those higher up first.
+    /// Returns the nodes that only the old tree has, higher ones first.
     pub fn deleted(&self) -> &[Cid] {
         &self.deleted
     }
 }
 
-/// The entries of a key where the trees differ, of which there is at least one.
+/// The entries of a key for which the trees differ, at least one.
 #[derive(Clone)]
 struct Change {
     old: Option<EntryRef>,
@@ -159,7 +159,7 @@ impl Change {
     }
 }
 
-/// How many nodes are got before any is looked into.
+/// How many nodes are fetched before any of them is looked at.
 const TOGETHER: usize = 16;
 
 /// One of the two trees.
@@ -167,12 +167,12 @@ struct Side<'s, S> {
     nodes: &'s NodeStore<S>,
     top: Arc<TreeNode>,
     height: u8,
-    /// The nodes that the other tree does not have, those higher up first, on each level from
-    /// left to right.
+    /// The nodes that the other tree does not have, higher ones first, on each level from left to
+    /// right.
     own: Vec<Own>,
     /// Where the last level begins.
     level: usize,
-    /// What leads to the nodes of the next level, from left to right.
+    /// The links to the nodes of the next level, from left to right.
     below: Vec<Link>,
 }
 
@@ -182,7 +182,7 @@ struct Own {
     link: Link,
 }
 
-/// What leads to a node: the slot that it stands in, or nothing to the top.
+/// The link to a node: the slot that it is in, or `None` for the top.
 type Link = Option<Slot>;
 
 /// A slot of a node in [`Side::own`], or the entry on its right.
@@ -205,8 +205,8 @@ impl<'s, S: BlockStore> Side<'s, S> {
         })
     }
 
-    /// Puts the top on its level. That of an empty tree has no place in the other tree: where
-    /// that links to such a node, it must be read and refused.
+    /// Puts the top on its level. That of an empty tree is never the same as a node in the other
+    /// tree: if that links to such a node, it must be read and refused.
     fn enter(&mut self, height: u8) {
         if self.height == height && self.top.is_empty() {
             let node = Arc::clone(&self.top);
@@ -216,7 +216,7 @@ impl<'s, S: BlockStore> Side<'s, S> {
         }
     }
 
-    /// Reads the next level, of nodes whose keys have the heights that `heights` finds.
+    /// Reads the next level of nodes. `heights` finds the heights of their keys.
     fn read_level(
         &mut self,
         height: u8,
@@ -226,8 +226,9 @@ impl<'s, S: BlockStore> Side<'s, S> {
         let mut keyless = HashSet::new();
         let below = mem::take(&mut self.below);
         for links in below.chunks(TOGETHER) {
-            // First some, then a look into each: while one is on its way from memory, others are
-            // too. Not all, since what is out of place must not be read and kept for nothing.
+            // Fetch some nodes, then look at each, so that the processor can load several from
+            // memory in parallel. Not all of them: nodes out of place must not be read and kept for
+            // nothing.
             let nodes = links.iter().map(|link| match self.linked(*link) {
                 Some(node) => Ok(node),
                 None => self.nodes.node_with(self.digest(*link), &mut heights),
@@ -245,7 +246,7 @@ impl<'s, S: BlockStore> Side<'s, S> {
                     }
                     None => place::check_bottom(&node, height)?,
                 }
-                // Where a node with keys comes again, they are not in order.
+                // A repeated node with keys is found by the order of keys; one without is not.
                 if node.is_empty() && !keyless.insert(DigestKey(*node.digest())) {
                     return Err(place::invalid(&node, TreeFault::Repeated));
                 }
@@ -255,7 +256,7 @@ impl<'s, S: BlockStore> Side<'s, S> {
         Ok(())
     }
 
-    /// The keys of the last level, from left to right, as far as they are known to be on it.
+    /// The keys of the last level, from left to right, if they are known to be on that level.
     fn level_keys(&self) -> impl Iterator<Item = &[u8]> {
         let trusted = self.nodes.options().trusted;
         let from = if trusted { self.own.len() } else { self.level };
@@ -263,7 +264,7 @@ impl<'s, S: BlockStore> Side<'s, S> {
         level.flat_map(|own| own.node.entries().map(|entry| entry.key()))
     }
 
-    /// The node that a link leads to, if that is known without asking for it.
+    /// The node that a link leads to, if it is known without asking the store.
     fn linked(&self, link: Link) -> Option<Arc<TreeNode>> {
         let Some(slot) = link else {
             return Some(Arc::clone(&self.top));
@@ -307,7 +308,7 @@ impl<'s, S: BlockStore> Side<'s, S> {
     }
 }
 
-/// Removes from both what both have: `common`, and what only shows here.
+/// Removes from both sides the links that both have: `common`, and those found only here.
 fn leave_out_common<A: BlockStore, B: BlockStore>(
     old: &mut Side<'_, A>,
     new: &mut Side<'_, B>,
@@ -319,7 +320,7 @@ fn leave_out_common<A: BlockStore, B: BlockStore>(
         new: bool,
     }
     let len = old.below.len() + new.below.len();
-    // By all of a digest: what is linked to need not be there, so anybody may choose these.
+    // By whole digests: linked nodes need not exist, so anybody can choose their digests.
     let mut sides: HashMap<[u8; DIGEST_LEN], Sides> = HashMap::with_capacity(len);
     for link in &old.below {
         sides.entry(*old.digest(*link)).or_default().old = true;
@@ -342,10 +343,11 @@ fn leave_out_common<A: BlockStore, B: BlockStore>(
     (old.below, new.below) = (old_below, new_below);
 }
 
-/// Compares the entries of the last level. Returns subtrees that both trees have below, and
+/// Compares the entries of the last level. Returns subtrees below it that both trees have, and
 /// leaves the others to the next level.
 ///
-/// A key that both trees have is in such a node in both or in neither, and on the same level.
+/// A key that both trees have is on the same level in both, and its node is in [`Side::own`] in
+/// both or in neither.
 fn compare_level<A, B>(
     old: &mut Side<'_, A>,
     new: &mut Side<'_, B>,
@@ -381,7 +383,7 @@ fn compare_level<A, B>(
     common
 }
 
-/// A place before an entry of a tree's last level, or at the level's end.
+/// A position before an entry of a tree's last level, or at the level's end.
 struct Cursor<'l> {
     own: &'l [Own],
     at: Slot,
@@ -419,7 +421,8 @@ impl<'l> Cursor<'l> {
         self.node?.subtree_digest(self.at.index + 1)
     }
 
-    /// Goes past the entry, and past the subtree on its right, which is noted if it is `wanted`.
+    /// Moves past the entry, and past the subtree on its right, which is recorded if it is
+    /// `wanted`.
     fn go_on(&mut self, wanted: bool) {
         self.at.index += 1;
         if wanted {
@@ -430,7 +433,7 @@ impl<'l> Cursor<'l> {
         }
     }
 
-    /// Goes to the first entry of a node or of those behind it.
+    /// Moves to the first entry of a node or of those after it.
     fn go_to_node(&mut self, mut index: usize) {
         loop {
             self.node = self.own.get(index).map(|own| &own.node);
@@ -456,8 +459,8 @@ impl<'l> Cursor<'l> {
     }
 }
 
-/// Finds the height of each of some nodes, which come from left to right. It takes no hash for
-/// keys that are among `known`, which were found to have the height `level`.
+/// Finds the height of each of some nodes, which come from left to right. Keys that are among
+/// `known`, which were found to have the height `level`, are not hashed.
 fn heights_beside<'k>(
     known: impl Iterator<Item = &'k [u8]>,
     level: u8,

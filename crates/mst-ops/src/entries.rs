@@ -12,17 +12,17 @@ use crate::{EntryRef, Error, NodeWalker};
 /// [`NodeWalker::entries`], [`range`](NodeWalker::range) or [`prefix`](NodeWalker::prefix);
 /// with `.rev()` in reverse.
 ///
-/// It never ends early: what cannot be read is an item, an error that stands for one
-/// subtree. After it the iterator goes on beside that subtree, so whoever stops at the
-/// first error (`?`) never takes a part for the whole, and whoever goes on gets all that
-/// can be reached. Errors are items for `count()` and `take(n)` too.
+/// It never ends early: a subtree that cannot be read is an item, an error. After it the iterator
+/// continues past that subtree. So if you stop at the first error (`?`), you never mistake a part
+/// for the whole, and if you go on, you get all that can be reached. Errors count as items for
+/// `count()` and `take(n)` too.
 ///
-/// It cannot take a step again. To fetch what is missing and go on, use
-/// [`NodeWalker::next_entry`], which stays where it is.
+/// It cannot repeat a step. To fetch what is missing and go on, use [`NodeWalker::next_entry`],
+/// which stays where it is on an error.
 pub struct Entries<'s, S> {
-    /// Stands behind what was given from the front.
+    /// Stands after the last item from the front.
     front: NodeWalker<'s, S>,
-    /// Stands before what was given from the back, once something was.
+    /// Stands before the last item from the back, once there was one.
     back: Option<NodeWalker<'s, S>>,
     start: Bound<Vec<u8>>,
     end: Bound<Vec<u8>>,
@@ -32,7 +32,7 @@ pub struct Entries<'s, S> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The front walker does not stand at the start of the range yet.
+    /// The front walker is not at the start of the range yet.
     New,
     Running,
     Done,
@@ -45,7 +45,7 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         end: Bound<Vec<u8>>,
     ) -> Self {
         walker.go_to_start();
-        // What is beside all that a walker of a subtree can have needs no look at it either.
+        // Entries beyond the bounds of a walker of a subtree need not be looked for.
         let (left, right) = walker.root_bounds();
         let ends_before = left.is_some_and(|left| ends_by(&end, left));
         let starts_behind = right.is_some_and(|right| starts_by(&start, right));
@@ -64,9 +64,9 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         }
     }
 
-    /// Returns the walker that gave the last item. After an error it stands in the slot whose
+    /// Returns the walker that produced the last item. After an error it stands in the slot whose
     /// subtree could not be read, so that its [`left_key`](NodeWalker::left_key) and
-    /// [`right_key`](NodeWalker::right_key) say which keys that concerns.
+    /// [`right_key`](NodeWalker::right_key) say which keys are affected.
     pub fn walker(&self) -> &NodeWalker<'s, S> {
         match &self.back {
             Some(back) if self.last_from_back => back,
@@ -97,7 +97,8 @@ impl<'s, S: BlockStore> Entries<'s, S> {
                 back.seek(key)?;
                 if back.right_key() == Some(key) {
                     back.next_entry()?;
-                    // Now before the subtree right of `key`, and all of that is out.
+                    // Now it is before the subtree right of `key`, all of which is outside of the
+                    // range.
                 }
                 Ok(())
             }
@@ -109,17 +110,17 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         }
     }
 
-    /// Whether no entry right of `key` can be in what is left of the range.
+    /// Whether no entry right of `key` can be in the remaining range.
     fn ends_by(&self, key: &[u8]) -> bool {
         ends_by(&self.end, key) || self.back_key().is_some_and(|given| key >= given)
     }
 
-    /// Whether no entry left of `key` can be in what is left of the range.
+    /// Whether no entry left of `key` can be in the remaining range.
     fn starts_by(&self, key: &[u8]) -> bool {
         starts_by(&self.start, key) || self.front.left_key().is_some_and(|given| key <= given)
     }
 
-    /// The entry given from the back last.
+    /// The key of the last entry from the back.
     fn back_key(&self) -> Option<&[u8]> {
         self.back.as_ref()?.right_key()
     }
@@ -138,12 +139,12 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         Ok(entry.filter(|entry| self.holds_from_back(entry.key())))
     }
 
-    /// Whether `key` is before the end of what is left of the range.
+    /// Whether `key` is before the end of the remaining range.
     fn holds_from_back(&self, key: &[u8]) -> bool {
         is_before_end(&self.end, key) && self.back_key().is_none_or(|given| key < given)
     }
 
-    /// Whether `key` is behind the start of what is left of the range.
+    /// Whether `key` is after the start of the remaining range.
     fn holds_from_front(&self, key: &[u8]) -> bool {
         is_behind_start(&self.start, key) && self.front.left_key().is_none_or(|given| key > given)
     }
@@ -161,7 +162,7 @@ impl<S: BlockStore> Iterator for Entries<'_, S> {
         if let (Some(Err(_)), Some(back)) = (&item, &self.back)
             && self.front.stands_with(back)
         {
-            // What cannot be read here was given from the back, and all behind it too.
+            // The back has returned this error, and everything after it.
             item = None;
         }
         match &item {
@@ -184,8 +185,8 @@ impl<S: BlockStore> DoubleEndedIterator for Entries<'_, S> {
         } else {
             let mut back = self.front.clone();
             if let Err(error) = self.start_back(&mut back) {
-                // It stands left of what it could not enter. If the front stands right of that, it
-                // has given this error, and all before it.
+                // The back stands left of what it could not enter. If the front stands right of
+                // that, it has returned this error, and everything before it.
                 let mut behind = back.clone();
                 behind.skip_subtree();
                 let given = behind.stands_with(&self.front);
@@ -204,7 +205,7 @@ impl<S: BlockStore> DoubleEndedIterator for Entries<'_, S> {
         };
         let item = item.filter(|item| match item {
             Ok(entry) => self.holds_from_front(entry.key()),
-            // Otherwise it was given from the front, and all before it too.
+            // Otherwise the front has returned it, and everything before it.
             Err(_) => !back.stands_with(&self.front),
         });
         match &item {
@@ -228,7 +229,7 @@ impl<S: BlockStore> fmt::Debug for Entries<'_, S> {
     }
 }
 
-/// Whether there is nothing between the bounds, and nothing to read to know it.
+/// Whether the bounds exclude every key, which can be told without reading anything.
 pub(crate) fn is_empty_range(start: &Bound<Vec<u8>>, end: &Bound<Vec<u8>>) -> bool {
     match (start, end) {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
@@ -240,7 +241,7 @@ pub(crate) fn is_empty_range(start: &Bound<Vec<u8>>, end: &Bound<Vec<u8>>) -> bo
     }
 }
 
-/// Whether the start of a range lets `key` in.
+/// Whether `key` is within the start of a range.
 pub(crate) fn is_behind_start(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match start {
         Bound::Included(start) => key >= start.as_slice(),
@@ -249,7 +250,7 @@ pub(crate) fn is_behind_start(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     }
 }
 
-/// Whether the end of a range lets `key` in.
+/// Whether `key` is within the end of a range.
 pub(crate) fn is_before_end(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match end {
         Bound::Included(end) => key <= end.as_slice(),
@@ -258,7 +259,7 @@ pub(crate) fn is_before_end(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     }
 }
 
-/// Whether no key that is greater than `key` can be before the end of a range.
+/// Whether no key greater than `key` can be before the end of a range.
 pub(crate) fn ends_by(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match end {
         Bound::Included(end) | Bound::Excluded(end) => key >= end.as_slice(),
@@ -266,7 +267,7 @@ pub(crate) fn ends_by(end: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     }
 }
 
-/// Whether no key that is less than `key` can be behind the start of a range.
+/// Whether no key less than `key` can be after the start of a range.
 fn starts_by(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match start {
         Bound::Included(start) | Bound::Excluded(start) => key <= start.as_slice(),
@@ -274,7 +275,7 @@ fn starts_by(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     }
 }
 
-/// Where the keys that begin with `prefix` end: before the least key that is greater than
+/// The end of the range of keys that begin with `prefix`: before the least key that is greater than
 /// all of them, if there is one.
 pub(crate) fn prefix_end(prefix: &[u8]) -> Bound<Vec<u8>> {
     let Some(last) = prefix.iter().rposition(|byte| *byte != u8::MAX) else {

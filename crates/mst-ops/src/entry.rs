@@ -1,4 +1,4 @@
-//! One entry of a tree, handed out.
+//! One entry of a tree, as it is returned.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::TreeNode;
 
 /// An entry of a tree: a key and the CID that it maps to.
 ///
-/// It keeps its node alive, and copies nothing.
+/// It keeps its node alive, and does not copy anything.
 #[derive(Clone)]
 pub struct EntryRef {
     node: Arc<TreeNode>,
@@ -46,7 +46,7 @@ impl EntryRef {
         value.expect("an entry's index is valid")
     }
 
-    /// Returns the CID that the key maps to as the binary CID that the node's block holds.
+    /// Returns the CID that the key maps to, in the binary form that the node's block holds.
     #[inline]
     pub fn value_bytes(&self) -> &[u8] {
         let value = self.node.value_bytes(self.index);

@@ -1,20 +1,20 @@
-//! What can go wrong with a tree, by what the caller can do about it.
+//! The errors of a tree, by what the caller can do about them.
 
 use blockstore_core::{Cid, StoreError};
 use mst_node::{DIGEST_LEN, DecodeError, InvalidKey, MixedHeights, node_cid};
 
-/// Why a question about a tree has no answer.
+/// Why an operation on a tree failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The block store failed, or gave up a block that is not what its CID names. Its error
-    /// says whether asking again can help.
+    /// The block store failed, or returned a block that does not match its CID. Its error says
+    /// whether trying again can help.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A block is not there. Fetch it and ask again.
+    /// A block is missing. Fetch it and try again.
     #[error("block {0} is missing")]
     MissingBlock(Cid),
-    /// A block is there and is no node that could stand in any tree.
+    /// A block is there, but is not a node of any tree.
     #[error("block {cid} is not a valid node")]
     InvalidNode {
         /// The block.
@@ -22,15 +22,15 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<InvalidNode>,
     },
-    /// A node is fine in itself but stands where it must not, so the tree is not one.
+    /// A node is valid in itself but in the wrong place, so this is not a tree.
     #[error("node {cid} is out of place: {fault}")]
     InvalidTree {
         /// The node; for [`TreeFault::BelowBottom`] the node that links to it.
         cid: Cid,
-        /// What is wrong about its place.
+        /// What is wrong with its place.
         fault: TreeFault,
     },
-    /// No tree can have the key that was to be inserted.
+    /// The key to be inserted cannot be in any tree.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     /// A [`TreeBuilder`](crate::TreeBuilder) was given a key that is not greater than the one
@@ -62,7 +62,7 @@ impl Error {
         }
     }
 
-    /// The error for a node that is not there.
+    /// The error for a missing node.
     pub(crate) fn missing_node(digest: &[u8; DIGEST_LEN]) -> Self {
         Self::MissingBlock(node_cid(digest))
     }
@@ -72,7 +72,7 @@ impl Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidNode {
-    /// The block is not a node's one encoding.
+    /// The block is not the canonical encoding of a node.
     #[error(transparent)]
     Encoding(#[from] DecodeError),
     /// Its keys belong on different levels.
@@ -80,7 +80,7 @@ pub enum InvalidNode {
     MixedHeights(#[from] MixedHeights),
 }
 
-/// What is wrong about the place of a node in its tree.
+/// What is wrong with the place of a node in its tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeFault {

@@ -1,4 +1,4 @@
-//! What a partial tree lacks, and where.
+//! What is missing in a partial tree, and where.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -7,7 +7,7 @@ use blockstore_core::{BlockStore, Cid};
 
 use crate::{Error, NodeWalker, Nodes};
 
-/// A subtree whose top node is missing: all that the tree has between two keys.
+/// A subtree whose top node is missing, and with it all entries between two keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
@@ -25,12 +25,12 @@ pub struct Gaps<'s, S> {
 }
 
 impl<'s, S: BlockStore> NodeWalker<'s, S> {
-    /// Returns the gaps in the walker's tree, in key order: every missing node that a node which
-    /// is there leads to, and the range of keys that are unknown for it. None if the tree is
+    /// Returns the gaps in the walker's tree, in key order: every missing node that a present node
+    /// links to, with the range of keys that are unknown for it. There are none if the tree is
     /// complete.
     ///
-    /// All nodes that are there are read. One that is bad is an item, an error, and what is
-    /// below it unknown as well.
+    /// All nodes that are present are read. A bad one is an item, an error, and what is below it is
+    /// unknown as well.
     ///
     /// # Examples
     ///

@@ -1,16 +1,16 @@
-//! A tree written from left to right: the node that is still open on each level.
+//! A tree that is built from left to right, with one open node on each level.
 
 use std::convert::Infallible;
 
 use blockstore_core::sha2_256;
 use mst_node::{DIGEST_LEN, NodeEncoder, NodeParts};
 
-/// A node whose end is still open.
+/// A node to which entries can still be appended.
 pub(crate) trait OpenNode: Default {
-    /// What a node becomes when it is closed: what the one above it links to.
+    /// What a node becomes when it is closed, for the one above it to link to.
     type Closed;
 
-    /// Puts a subtree into the slot that the node ends with so far.
+    /// Puts a subtree into the last slot so far.
     fn set_subtree(&mut self, below: Self::Closed);
 }
 
@@ -37,31 +37,31 @@ impl OpenNode for NodeParts<'_> {
 pub(crate) struct Levels<N> {
     /// One for each level, from the bottom.
     open: Vec<N>,
-    /// The lowest level that has anything in it. All between it and the highest have something
-    /// too, or get it when it is closed.
+    /// The lowest level that has anything in it. All levels between it and the highest have
+    /// something too, or get it when it is closed.
     lowest: usize,
 }
 
 impl<N: OpenNode> Levels<N> {
-    /// Returns the open node on level `height`, if the tree has come as high.
+    /// Returns the open node on level `height`, if the tree is that high so far.
     pub(crate) fn get(&self, height: usize) -> Option<&N> {
         self.open.get(height)
     }
 
-    /// Returns whether nothing was put into any node so far.
+    /// Returns whether nothing has been put into any node.
     pub(crate) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Returns whether the tree ends on a level as low as `height`, or lower.
+    /// Returns whether the tree ends on level `height` or a lower one.
     pub(crate) fn reaches_down_to(&self, height: usize) -> bool {
         !self.is_empty() && self.lowest <= height
     }
 
-    /// Closes all that is open below level `height`, and returns the node there, for something
-    /// to be put at its end.
+    /// Closes all nodes below level `height`, and returns the node there, to append something to
+    /// it.
     ///
-    /// `close` gets each node with its level, and must leave a vacant one behind.
+    /// `close` gets each node with its level, and must leave a vacant one in its place.
     pub(crate) fn rise<E>(
         &mut self,
         height: usize,
@@ -82,7 +82,7 @@ impl<N: OpenNode> Levels<N> {
         Ok(node)
     }
 
-    /// Closes all nodes and returns the highest; `None` if nothing was put into any.
+    /// Closes all nodes and returns the highest; `None` if nothing has been put into any.
     pub(crate) fn finish<E>(
         mut self,
         close: impl FnMut(usize, &mut N) -> Result<N::Closed, E>,
@@ -107,11 +107,11 @@ impl<N: OpenNode> Levels<N> {
     }
 }
 
-/// A tree of which nothing is wanted but its root: its nodes are hashed and forgotten.
+/// A tree of which only the root is wanted: its nodes are hashed and dropped.
 #[derive(Debug, Default)]
 pub(crate) struct RootHasher<'p> {
     levels: Levels<NodeParts<'p>>,
-    /// Where nodes are encoded.
+    /// The buffer that nodes are encoded into.
     block: Vec<u8>,
 }
 
@@ -132,7 +132,7 @@ impl<'p> RootHasher<'p> {
         node
     }
 
-    /// Returns the digest of the top node; `None` if nothing was put into any.
+    /// Returns the digest of the top node; `None` if nothing has been put into any.
     pub(crate) fn finish(mut self) -> Option<[u8; DIGEST_LEN]> {
         let Ok(top) = self.levels.finish(hashing(&mut self.block));
         top

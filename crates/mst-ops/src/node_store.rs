@@ -1,4 +1,4 @@
-//! Decoded nodes over any block store.
+//! Decoded nodes on top of any block store.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -17,15 +17,15 @@ use crate::bad_nodes::BadNodes;
 use crate::entries::Entries;
 use crate::{Error, InvalidNode, NodeWalker, TreeFault};
 
-/// The nodes of a block store, decoded, with those used most kept in a cache.
+/// The nodes of a block store, decoded, with the most used ones in a cache.
 ///
-/// All that this crate reads, it reads through here. A `NodeStore` can be shared between
-/// threads if its block store can; the cache is one for all roots, so trees that share
-/// nodes share them here too.
+/// All nodes that this crate reads are read through this. A `NodeStore` can be shared between
+/// threads if its block store can; there is one cache for all roots, so trees that share nodes
+/// share them here too.
 ///
-/// A node is checked once, when it is decoded: that its block is the one encoding of a
-/// node, within [`NodeStoreOptions::limits`], and that all its keys have one height. That
-/// the block hashes to its CID is the block store's promise.
+/// A node is checked once, when it is decoded: that its block is the canonical encoding of a node,
+/// within [`NodeStoreOptions::limits`], and that all its keys have one height. That the block
+/// hashes to its CID is for the block store to ensure.
 ///
 /// # Examples
 ///
@@ -50,9 +50,9 @@ pub struct NodeStore<S> {
     blocks: S,
     options: NodeStoreOptions,
     cache: Option<Cache<DigestKey, Arc<TreeNode>, MemoryLen>>,
-    /// Nodes found to be bad. They are remembered also where there is no cache.
+    /// Nodes found to be bad. They are remembered even without a cache.
     bad: BadNodes,
-    /// No other store has it, nor had it.
+    /// Unique among all stores of the process, past and present.
     id: u64,
 }
 
@@ -60,20 +60,19 @@ pub struct NodeStore<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeStoreOptions {
-    /// Bytes of memory that cached nodes may take; 64 MiB by default. With 0 there is no
-    /// cache. Who reads a tree through ([`NodeWalker::entries`], [`NodeWalker::nodes`]) takes what
-    /// is in the cache and adds nothing to it.
+    /// Bytes of memory that cached nodes may take; 64 MiB by default. With 0 there is no cache.
+    /// Reading through a tree ([`NodeWalker::entries`], [`NodeWalker::nodes`]) uses the cache but
+    /// adds nothing to it.
     pub cache_bytes: u64,
-    /// Up to which size a node is accepted.
+    /// The limits up to which a node is accepted.
     pub limits: Limits,
-    /// Whether trees are taken for well-formed: heights, order and range of keys are then
-    /// not checked. For nodes that the caller has made or verified; `false` by default.
+    /// Whether trees are trusted to be well-formed: heights, order and range of keys are then not
+    /// checked. For nodes that the caller has made or verified; `false` by default.
     pub trusted: bool,
 }
 
 impl NodeStoreOptions {
-    /// Returns the default options, but for the cache, which there is none: where no node is wanted
-    /// twice.
+    /// Returns the default options without a cache: for when no node is needed twice.
     pub fn uncached() -> Self {
         Self {
             cache_bytes: 0,
@@ -81,8 +80,8 @@ impl NodeStoreOptions {
         }
     }
 
-    /// Returns these options for who verifies: nothing comes out of a cache, as what is there may be
-    /// gone from the block store since, and no tree is taken for well-formed.
+    /// Returns these options for verification: nothing is taken from a cache, as it may be gone
+    /// from the block store since, and no tree is trusted to be well-formed.
     #[must_use]
     pub fn verifying(self) -> Self {
         Self {
@@ -103,13 +102,14 @@ impl Default for NodeStoreOptions {
     }
 }
 
-/// How many processors there are. Asking reads files of the system, and stores are made often.
+/// The number of processors, kept because finding it out reads system files, and stores are made
+/// often.
 static CORES: LazyLock<usize> = LazyLock::new(|| available_parallelism().map_or(1, NonZero::get));
 
 /// A digest in a hash table.
 ///
-/// Its first bytes stand for all: it takes too many hashes to find digests that agree in 64 bits
-/// for a table to get many of them. And where in a table they lead to, nobody knows before.
+/// Only the first 64 bits are hashed: finding digests that agree in these takes too many hashes to
+/// fill a table with them, and where they are put in a table cannot be predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DigestKey(pub(crate) [u8; DIGEST_LEN]);
 
@@ -126,10 +126,10 @@ impl Hash for DigestKey {
 pub struct TreeNode {
     node: Node,
     digest: [u8; DIGEST_LEN],
-    /// The height of its keys. That of trusted nodes is computed when it is asked for.
+    /// The height of its keys. For trusted nodes it is computed on request.
     height: OnceLock<Option<u8>>,
-    /// The nodes of the subtrees, where they were read: the way down without a look into the
-    /// cache, for as long as the cache holds them. Empty where no cache holds the node itself.
+    /// The nodes of the subtrees that were read, so that going down takes no look-up as long as the
+    /// cache holds them. Empty if no cache holds the node itself.
     links: Box<[OnceLock<Weak<TreeNode>>]>,
 }
 
@@ -154,20 +154,20 @@ impl TreeNode {
     }
 }
 
-/// What a node is wanted for.
+/// What a node is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// It may soon be wanted again, so the cache keeps it.
+    /// It may soon be needed again, so the cache keeps it.
     Again,
-    /// A tree is read through, or the caller keeps the node. The cache gives what it has, and keeps no
-    /// more: that would drive out what is wanted more often, and takes as long as reading does.
+    /// A whole tree is read, or the caller keeps the node. It is taken from the cache but not added
+    /// to it: that would evict nodes that are needed more often, and takes as long as reading does.
     Once,
 }
 
 /// The node of a subtree.
 pub(crate) struct Child {
     pub(crate) node: Arc<TreeNode>,
-    /// Whether the parent had a link to it.
+    /// Whether it was found through a link of the parent.
     pub(crate) linked: bool,
 }
 
@@ -180,8 +180,8 @@ impl TreeNode {
 
     /// Remembers the node of the subtree in slot `slot`, which was found to belong there.
     ///
-    /// A link that leads nowhere any more stays so, and the cache is asked each time. That
-    /// is how the cache learns that the node is in use, and keeps it.
+    /// A link to a node that was dropped is not replaced, and the cache is asked each time. That is
+    /// how the cache learns that the node is in use, and keeps it.
     pub(crate) fn link(&self, slot: usize, child: &Arc<TreeNode>) {
         if let Some(link) = self.links.get(slot) {
             link.get_or_init(|| Arc::downgrade(child));
@@ -204,13 +204,13 @@ impl<S: BlockStore> NodeStore<S> {
         Self::with_options(blocks, NodeStoreOptions::default())
     }
 
-    /// Reads the nodes of `blocks`, as `options` say.
+    /// Reads the nodes of `blocks`, with the given options.
     pub fn with_options(blocks: S, options: NodeStoreOptions) -> Self {
         static STORES: AtomicU64 = AtomicU64::new(0);
-        /// A node of the average repository, with what the cache takes for it.
+        /// The memory that the cache takes for a node of an average repository.
         const TYPICAL_NODE: u64 = 512;
-        // The least memory of a shard, so that a node with as many bytes of keys as the limits allow
-        // finds a place. What is not kept is decoded each time.
+        // The minimum size of a shard, so that a node with as many bytes of keys as the limits
+        // allow fits. What does not fit is decoded each time.
         let shard = (options.limits.key_bytes as u64)
             .saturating_mul(2)
             .max(8 << 20);
@@ -256,8 +256,8 @@ impl<S: BlockStore> NodeStore<S> {
         self.blocks
     }
 
-    /// Returns the block store, to be changed by whoever has the node store to himself. Nodes in the
-    /// cache stay there, as what a CID names does not change.
+    /// Returns the block store for changes, which takes exclusive access to the node store. Cached
+    /// nodes stay valid, as what a CID names does not change.
     pub fn blocks_mut(&mut self) -> &mut S {
         &mut self.blocks
     }
@@ -267,7 +267,7 @@ impl<S: BlockStore> NodeStore<S> {
         &self.options
     }
 
-    /// Returns a node store of the same blocks and limits, for who verifies
+    /// Returns a node store of the same blocks and limits, for verification
     /// ([`NodeStoreOptions::verifying`]).
     pub fn verifying(&self) -> NodeStore<&S> {
         NodeStore::with_options(&self.blocks, self.options.verifying())
@@ -277,9 +277,9 @@ impl<S: BlockStore> NodeStore<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingBlock`] if the block store does not hold it, [`Error::InvalidNode`]
-    /// if it is no node, [`Error::Store`] if the block store fails, and
-    /// [`Error::InvalidTree`] if no node can have this CID.
+    /// [`Error::MissingBlock`] if the block store does not hold it, [`Error::InvalidNode`] if it is
+    /// not a node, [`Error::Store`] if the block store fails, and [`Error::InvalidTree`] if no node
+    /// can have this CID.
     pub fn node(&self, cid: &Cid) -> Result<Arc<TreeNode>, Error> {
         match mst_node::node_digest(cid) {
             Some(digest) => self.node_by_digest(digest),
@@ -292,14 +292,13 @@ impl<S: BlockStore> NodeStore<S> {
 
     /// Returns the value of `key` in the tree of `root`, or `None` if it has no such key.
     ///
-    /// Nodes that the answer does not depend on are not read, so a tree of which only a
-    /// part is there answers for the keys in that part, and for those whose absence that
-    /// part proves.
+    /// Nodes that the answer does not depend on are not read. So a partial tree can answer for the
+    /// keys in the part that is there, and for those whose absence that part proves.
     ///
     /// # Errors
     ///
-    /// [`Error::MissingBlock`] if the answer needs a node that is not there, and the errors
-    /// of [`NodeWalker`].
+    /// [`Error::MissingBlock`] if the answer needs a node that is missing, and the errors of
+    /// [`NodeWalker`].
     pub fn get(&self, root: &Cid, key: &[u8]) -> Result<Option<Cid>, Error> {
         NodeWalker::new(self, root)?.find(key)
     }
@@ -340,8 +339,8 @@ impl<S: BlockStore> NodeStore<S> {
         self.node_with(digest, Node::height)
     }
 
-    /// The node whose SHA-256 is `digest`, with `height` for [`Node::height`] where it has to be
-    /// known: for a caller who knows that of some keys.
+    /// The node whose SHA-256 is `digest`. If its height has to be computed, `height` does it in
+    /// place of [`Node::height`]: for a caller who knows the heights of some keys.
     pub(crate) fn node_with(
         &self,
         digest: &[u8; DIGEST_LEN],
@@ -366,7 +365,7 @@ impl<S: BlockStore> NodeStore<S> {
         }))
     }
 
-    /// The node whose SHA-256 is `digest`, if it is there, in the cache or read.
+    /// The node whose SHA-256 is `digest`, if it is there, cached or read.
     fn find(
         &self,
         digest: &[u8; DIGEST_LEN],
@@ -424,7 +423,7 @@ impl<S: BlockStore> NodeStore<S> {
 }
 
 impl<S> NodeStore<S> {
-    /// Decodes a node, and finds out its height unless trees are trusted.
+    /// Decodes a node, and computes its height unless trees are trusted.
     fn decode(
         &self,
         block: &[u8],
@@ -454,10 +453,10 @@ struct MemoryLen;
 
 impl Weighter<DigestKey, Arc<TreeNode>> for MemoryLen {
     fn weight(&self, _: &DigestKey, node: &Arc<TreeNode>) -> u64 {
-        /// The cache's own memory for an item (its documentation says 21 bytes beside key
-        /// and value, in a table that may be half empty), and the two counts of an `Arc`.
+        /// The cache's own memory for an item (21 bytes beside key and value by its documentation,
+        /// in a table that may be half empty), and the two counts of an `Arc`.
         const OVERHEAD: usize = 2 * (DIGEST_LEN + 8 + 21) + 16;
-        /// A link, and the struct that it keeps after the node's buffers are gone.
+        /// A link, and the struct that it keeps alive after the node's buffers are gone.
         const LINK: usize = size_of::<OnceLock<Weak<TreeNode>>>() + size_of::<TreeNode>() + 16;
         let struct_rest = size_of::<TreeNode>() - size_of::<Node>();
         (node.node.memory_len() + struct_rest + node.links.len() * LINK + OVERHEAD) as u64

@@ -11,8 +11,8 @@ use crate::{Error, NodeWalker, TreeNode};
 
 /// An iterator over the nodes of a tree in preorder, from [`NodeWalker::nodes`].
 ///
-/// As with [`Entries`](crate::Entries), what cannot be read is an item, and the iterator
-/// goes on beside it.
+/// As with [`Entries`](crate::Entries), a subtree that cannot be read is an item, an error, and the
+/// iterator continues past it.
 pub struct Nodes<'s, S> {
     walker: NodeWalker<'s, S>,
     state: State,
@@ -20,11 +20,11 @@ pub struct Nodes<'s, S> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The root is still to come.
+    /// The root comes next.
     New,
-    /// The walker stands in the first slot of the node given last.
+    /// The walker stands in the first slot of the last node.
     InNode,
-    /// It stands elsewhere: behind an error, or behind subtrees that were left out.
+    /// It stands elsewhere: after an error, or after subtrees that were skipped.
     Between,
     Done,
 }
@@ -37,7 +37,7 @@ pub struct VisitedNode {
 }
 
 impl VisitedNode {
-    /// Returns the height of the node's level, which it has also if it has no keys.
+    /// Returns the height of the node's level, which is known even if it has no keys.
     pub fn height(&self) -> u8 {
         self.height
     }
@@ -65,8 +65,8 @@ impl<'s, S: BlockStore> Nodes<'s, S> {
         }
     }
 
-    /// Leaves out all that is below the node given last. Where the last item was an error
-    /// there is nothing to leave out.
+    /// Skips everything below the last node. If the last item was an error, there is nothing to
+    /// skip.
     pub fn skip_subtrees(&mut self) {
         if self.state == State::InNode {
             self.state = if self.walker.leave() {
@@ -77,10 +77,9 @@ impl<'s, S: BlockStore> Nodes<'s, S> {
         }
     }
 
-    /// Returns the walker. After a node it stands in that node's first slot; after an error,
-    /// in the slot whose subtree could not be read, so that
-    /// [`left_key`](NodeWalker::left_key) and [`right_key`](NodeWalker::right_key) say which
-    /// keys that concerns.
+    /// Returns the walker. After a node it stands in that node's first slot; after an error, in the
+    /// slot whose subtree could not be read, so that [`left_key`](NodeWalker::left_key) and
+    /// [`right_key`](NodeWalker::right_key) say which keys are affected.
     pub fn walker(&self) -> &NodeWalker<'s, S> {
         &self.walker
     }

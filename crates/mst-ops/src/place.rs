@@ -1,11 +1,11 @@
-//! Whether a node may stand where it does, and be as large as it is: what takes more than the
-//! node itself to know.
+//! Checks whether a node may be where it is, and be as large as it is: the checks that take more
+//! than the node itself.
 
 use mst_node::{DIGEST_LEN, Limits, node_cid};
 
 use crate::{Error, TreeFault, TreeNode};
 
-/// Returns the height of `node` as the top of a tree.
+/// Returns the height of `node` as the top of a tree, if it may be one.
 pub(crate) fn top_height(node: &TreeNode) -> Result<u8, Error> {
     match node.key_height() {
         Some(height) => Ok(height),
@@ -22,7 +22,7 @@ fn level_fault(key_height: Option<u8>, has_subtrees: bool, expected: u8) -> Opti
     }
 }
 
-/// Checks that `node`, if it stands on the bottom, has no subtrees.
+/// Checks that `node`, if it is on the bottom level, has no subtrees.
 pub(crate) fn check_bottom(node: &TreeNode, height: u8) -> Result<(), Error> {
     if height == 0 && node.has_subtrees() {
         return Err(invalid(node, TreeFault::BelowBottom));
@@ -30,7 +30,7 @@ pub(crate) fn check_bottom(node: &TreeNode, height: u8) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks what a store of trusted nodes has not: that all keys have one height.
+/// Checks what a store of trusted nodes has not checked: that all keys have one height.
 pub(crate) fn check_heights(node: &TreeNode) -> Result<(), Error> {
     match node.height() {
         Ok(_) => Ok(()),
@@ -41,7 +41,7 @@ pub(crate) fn check_heights(node: &TreeNode) -> Result<(), Error> {
     }
 }
 
-/// Checks that the keys of `node` lie between `left` and `right`, where there are such.
+/// Checks that the keys of `node` lie between `left` and `right`, if there are any such bounds.
 #[inline]
 pub(crate) fn check_order(
     node: &TreeNode,
@@ -79,12 +79,12 @@ fn order_fault(
 /// A place below another node.
 pub(crate) struct Site<'w> {
     pub(crate) height: u8,
-    /// The keys that enclose it, where there are such.
+    /// The keys that enclose it, if any.
     pub(crate) left: Option<&'w [u8]>,
     pub(crate) right: Option<&'w [u8]>,
 }
 
-/// What of a node with keys decides where it may stand.
+/// The properties of a node with keys that decide where it may be.
 #[derive(Debug)]
 pub(crate) struct Stature {
     height: u8,
@@ -94,12 +94,12 @@ pub(crate) struct Stature {
 }
 
 impl Stature {
-    /// How many bytes its keys take.
+    /// The length of its keys in bytes.
     pub(crate) fn keys_len(&self) -> usize {
         self.first.len() + self.last.len()
     }
 
-    /// Nothing for a node without keys.
+    /// `None` for a node without keys.
     pub(crate) fn of(node: &TreeNode) -> Option<Self> {
         let (first, last) = outer_keys(node)?;
         Some(Self {
@@ -110,7 +110,7 @@ impl Stature {
         })
     }
 
-    /// Checks that the node of `digest`, which has this, may stand at `site`.
+    /// Checks that the node of `digest`, which has these properties, may be at `site`.
     pub(crate) fn check(&self, digest: &[u8; DIGEST_LEN], site: &Site<'_>) -> Result<(), Error> {
         let outer_keys = Some((&*self.first, &*self.last));
         let fault = site_fault(Some(self.height), self.has_subtrees, outer_keys, site);
@@ -119,7 +119,7 @@ impl Stature {
     }
 }
 
-/// Checks that `node` may stand at `site`.
+/// Checks that `node` may be at `site`.
 pub(crate) fn check_site(node: &TreeNode, site: &Site<'_>) -> Result<(), Error> {
     let fault = site_fault(
         node.key_height(),
@@ -147,9 +147,9 @@ fn site_fault(
     order_fault(first, last, site.left, site.right)
 }
 
-/// Checks that a node may have so many entries, with keys of so many bytes.
+/// Checks that a node may have `entries` entries, with keys of `keys_len` bytes.
 pub(crate) fn check_size(entries: usize, keys_len: usize, limits: &Limits) -> Result<(), Error> {
-    // What decoding takes at most, whatever the limits say.
+    // The maximum that decoding accepts, whatever the limits say.
     const MAX_KEY_BYTES: usize = 1 << 30;
     if entries > limits.entries || keys_len > limits.key_bytes.min(MAX_KEY_BYTES) {
         return Err(Error::NodeTooLarge { entries, keys_len });

@@ -1,4 +1,4 @@
-//! What a tree says about some keys, and the nodes that show it.
+//! Claims about the keys of a tree, and the nodes that prove them.
 
 mod check;
 
@@ -13,11 +13,11 @@ use crate::entries::{ends_by, is_before_end, is_behind_start, is_empty_range, pr
 use crate::node_store::DigestKey;
 use crate::{Error, NodeStore, NodeStoreOptions, NodeWalker};
 
-/// Claims about a tree, and the blocks that prove them to someone who has nothing but the
-/// tree's root.
+/// Claims about a tree, and the blocks that prove them to someone who has nothing but the tree's
+/// root.
 ///
-/// [`Prover`] makes one. It is a plain value, so that it can be sent and stored in any form;
-/// what comes from a stranger is worth nothing until [`verify`](Self::verify) has seen it.
+/// [`Prover`] makes one. It is a plain value, so it can be sent and stored in any form; one from an
+/// untrusted source proves nothing until [`verify`](Self::verify) has checked it.
 ///
 /// # Examples
 ///
@@ -46,10 +46,10 @@ use crate::{Error, NodeStore, NodeStoreOptions, NodeWalker};
 pub struct Proof {
     /// The root of the tree that the claims are about.
     pub root: Cid,
-    /// What is to be proven.
+    /// The claims to be proven.
     pub claims: Vec<Claim>,
-    /// Nodes of the tree. There may be more than it takes, and in any order. What cannot be a node, as
-    /// its CID says, is passed over.
+    /// Nodes of the tree. There may be more than needed, in any order. A block that cannot be a
+    /// node by its CID is ignored.
     pub blocks: Vec<(Cid, Bytes)>,
 }
 
@@ -74,7 +74,7 @@ pub enum Claim {
     },
 }
 
-/// Why a proof proves nothing.
+/// Why a proof does not prove its claims.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
@@ -86,11 +86,11 @@ pub enum ProofError {
         /// The root that it has.
         found: Box<Cid>,
     },
-    /// A block is not what its CID names.
+    /// A block does not match its CID.
     #[error("a block of the proof is not what it says it is")]
     Block(#[source] StoreError),
-    /// A node that a claim depends on is not among the blocks. That says nothing about whether
-    /// the claim is true.
+    /// A node that a claim depends on is not among the blocks. That does not say whether the claim
+    /// is true.
     #[error("claim {claim} needs the node {missing}, which the proof does not have")]
     Incomplete {
         /// The claim, counted from 0.
@@ -98,15 +98,15 @@ pub enum ProofError {
         /// The node.
         missing: Box<Cid>,
     },
-    /// The nodes that a claim depends on are no part of a well-formed tree.
+    /// The nodes that a claim depends on are not part of a well-formed tree.
     #[error("claim {claim} rests on an invalid tree")]
     Tree {
         /// The claim, counted from 0.
         claim: usize,
-        /// What is wrong with it.
+        /// What is wrong with the tree.
         source: Error,
     },
-    /// The nodes show that a claim is not true.
+    /// The nodes show that a claim is false.
     #[error("claim {claim} is not true")]
     Refuted {
         /// The claim, counted from 0.
@@ -117,10 +117,10 @@ pub enum ProofError {
 impl Proof {
     /// Checks that the claims are true of the tree of `root`.
     ///
-    /// Every block is hashed, and every node that is read on the way to an answer is held to
-    /// its place in the tree: encoding, height, order, range. That a block is missing proves
-    /// nothing; only where a key could not be in it is it not needed. A proof that claims nothing
-    /// is always true, and that there are nodes around a key ([`Prover::cover`]) is no claim.
+    /// Every block is hashed, and every node that is read on the way to an answer is checked in its
+    /// place in the tree: encoding, height, order, range. A missing block proves nothing; it is
+    /// only not needed if a key could not be in it. A proof without claims is always true, and the
+    /// additional nodes around a key ([`Prover::cover`]) are not a claim.
     ///
     /// # Errors
     ///
@@ -145,12 +145,12 @@ impl Proof {
 }
 
 /// Makes a [`Proof`]: answers questions about a tree, and collects the nodes that the answers
-/// rest on.
+/// depend on.
 pub struct Prover<'s, S> {
     walker: NodeWalker<'s, S>,
     proof: Proof,
     seen: HashSet<DigestKey>,
-    /// Where nodes are encoded.
+    /// The buffer that nodes are encoded into.
     block: Vec<u8>,
 }
 
@@ -179,7 +179,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     ///
     /// # Errors
     ///
-    /// Those of [`NodeWalker::find`]; the proof is then as it was, but for nodes that it does
+    /// Those of [`NodeWalker::find`]; the proof is then unchanged, except for nodes that it does
     /// not need.
     pub fn key(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
         let found = self.walker.find(key);
@@ -192,7 +192,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
         Ok(value)
     }
 
-    /// Claims which entries have keys in `bounds`: those, and no others. Returns how many.
+    /// Claims which entries have keys in `bounds`: these, and no others. Returns how many.
     ///
     /// # Errors
     ///
@@ -216,8 +216,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     }
 
     /// Claims what `key` maps to, and adds the nodes that lead to its neighbours on both sides:
-    /// what it takes to put the key back or take it out again (see
-    /// [`Tree::invert`](crate::Tree::invert)).
+    /// what is needed to insert or remove the key (see [`Tree::invert`](crate::Tree::invert)).
     ///
     /// # Errors
     ///
@@ -251,7 +250,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
         Ok(len)
     }
 
-    /// Adds the nodes that show what is in a range, and returns what is.
+    /// Adds the nodes that show which entries are in a range, and returns these.
     fn collect_range(
         &mut self,
         start: &Bound<Vec<u8>>,
@@ -262,7 +261,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
             Bound::Included(key) | Bound::Excluded(key) => self.walker.seek(key)?,
             Bound::Unbounded => self.walker.go_to_start(),
         }
-        // Nodes on this way need not be on the way to any entry.
+        // Nodes on this path need not be on the path to any entry.
         self.collect();
         while self.walker.left_key().is_none_or(|key| !ends_by(end, key)) {
             let entry = self.walker.next_entry()?;
@@ -277,8 +276,8 @@ impl<'s, S: BlockStore> Prover<'s, S> {
         Ok(entries)
     }
 
-    /// Adds the nodes that lead to the entries beside where the walker stands, which is at a key
-    /// or where it would be, or before a node whose absence says that it is not there.
+    /// Adds the nodes that lead to the entries on both sides of the walker. It stands at a key, or
+    /// where that would be, or before a missing node that cannot contain it.
     fn collect_neighbours(&mut self, found: bool) -> Result<(), Error> {
         let mut onward = self.walker.clone();
         self.walker.previous_entry()?;
@@ -292,7 +291,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
         Ok(())
     }
 
-    /// Adds the nodes on the way to where the walker stands.
+    /// Adds the nodes on the path to where the walker stands.
     fn collect(&mut self) {
         for node in self.walker.path() {
             if self.seen.insert(DigestKey(*node.digest())) {

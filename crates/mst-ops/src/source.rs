@@ -1,4 +1,4 @@
-//! Where a tree gets its nodes from.
+//! Where a tree gets its nodes.
 
 use std::sync::Arc;
 
@@ -7,23 +7,22 @@ use mst_node::DIGEST_LEN;
 
 use crate::{Error, NodeStore, NodeStoreOptions, TreeNode};
 
-/// Where a [`Tree`](crate::Tree) gets those of its nodes from that are not in memory: a
-/// [`NodeStore`], borrowed, owned, in a `Box` or an `Arc`, or nowhere ([`NoNodes`]). Whoever has nodes
-/// elsewhere makes a [`BlockStore`] of that, as only a `NodeStore` makes a [`TreeNode`].
+/// Where a [`Tree`](crate::Tree) gets nodes that are not in memory: from a [`NodeStore`], borrowed,
+/// owned, in a `Box` or an `Arc`, or from nowhere ([`NoNodes`]). If your nodes are somewhere else,
+/// implement [`BlockStore`] for that, as only a `NodeStore` makes a [`TreeNode`].
 pub trait NodeSource {
-    /// Returns the node whose SHA-256 is `digest`, for the tree to keep; `None` if it is not
-    /// there.
+    /// Returns the node whose SHA-256 is `digest`, for the tree to keep; `None` if it is missing.
     ///
     /// # Errors
     ///
-    /// Those of [`NodeStore::node`], without that for a missing block.
+    /// Those of [`NodeStore::node`], except for a missing block.
     fn fetch(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error>;
 
-    /// Returns what is known of the nodes, and up to which size they may grow.
+    /// Returns whether the nodes are trusted, and how large they may become.
     fn options(&self) -> NodeStoreOptions;
 }
 
-/// The nodes of a tree that is in memory as a whole.
+/// For a tree that is in memory as a whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NoNodes;
 

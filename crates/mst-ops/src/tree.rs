@@ -26,24 +26,24 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 
 /// A Merkle Search Tree in memory that can be changed.
 ///
-/// It is opened on a root and loads nodes as they are needed, or starts empty. A change touches
-/// the nodes on the way to its key and computes no hash but that key's; [`root`](Self::root)
-/// and [`flush`](Self::flush) encode and hash each changed node once, however many changes
-/// there were. What was loaded stays in memory, in the tree and not in a cache, until the tree is
-/// dropped. For look-ups with bounded memory there is [`NodeStore::get`](crate::NodeStore::get).
+/// It is opened at a root and loads nodes as they are needed, or starts empty. A change touches the
+/// nodes on the path to its key and hashes nothing but that key; [`root`](Self::root) and
+/// [`flush`](Self::flush) encode and hash each changed node once, however many changes there were.
+/// Loaded nodes stay in memory, in the tree and not in a cache, until the tree is dropped. For
+/// look-ups with bounded memory use [`NodeStore::get`](crate::NodeStore::get).
 ///
-/// Into a tree that starts empty entries are only gathered, in whatever order they come, up to
-/// about a million of them, or half of that with long keys. Its nodes are made when somebody asks
-/// for something that takes them, and then all at once. [`root`](Self::root) is no such question the
-/// first time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them again.
-/// A tree of which the nodes were made, and that was not changed since, keeps both.
+/// A tree that starts empty only gathers its entries at first, in whatever order they come, up to
+/// about a million of them, or half of that with long keys. Its nodes are made all at once when
+/// somebody asks for something that needs them. [`root`](Self::root) does not need them the first
+/// time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them again.
+/// Once the nodes are made, and as long as the tree does not change, it keeps both.
 ///
-/// A change that fails, for lack of a block or because of a bad one, leaves the tree as it was.
-/// So a caller who gets [`Error::MissingBlock`] may fetch the block and try again. Nodes are
-/// held to their place when they are loaded, and what a change takes apart or puts together is
-/// loaded. What it only moves is not: a subtree that stood out of place beside a key may be in
-/// its place without that key, so that a tree which was none becomes one. Who has to know that
-/// the tree was sound before asks [`verify`](Self::verify) before.
+/// A change that fails, because of a missing or a bad block, leaves the tree unchanged. So on
+/// [`Error::MissingBlock`] you may fetch the block and try again. Nodes are checked in their place
+/// when they are loaded, and whatever a change splits or merges is loaded. What it only moves is
+/// not: a subtree that was out of place beside a key may be in place without that key, so that an
+/// invalid tree becomes valid. If you have to know that the tree was sound before, call
+/// [`verify`](Self::verify) first.
 ///
 /// A clone is cheap and independent: clones share the nodes that neither has changed.
 ///
@@ -78,15 +78,15 @@ pub struct Tree<N = NoNodes> {
 }
 
 impl Tree {
-    /// Returns the empty tree, in memory as a whole.
+    /// Returns the empty tree, for which no store is needed.
     pub fn new() -> Self {
         Self::empty(NoNodes)
     }
 
-    /// Returns the tree of `entries`, in memory as a whole. Of entries with the same key the
-    /// last counts.
+    /// Returns the tree of `entries`, for which no store is needed. Of entries with the same key
+    /// the last one counts.
     ///
-    /// For entries in key order [`TreeBuilder`](crate::TreeBuilder) takes less time and hardly any
+    /// For entries in key order, [`TreeBuilder`](crate::TreeBuilder) takes less time and hardly any
     /// memory.
     ///
     /// # Errors
@@ -110,13 +110,13 @@ impl Default for Tree {
 }
 
 impl<N: NodeSource> Tree<N> {
-    /// Returns the empty tree. As nothing of it was ever stored, `nodes` is of use only for its
-    /// options; it gives the tree the type of one that was opened.
+    /// Returns the empty tree. As none of it was ever stored, `nodes` is used only for its options;
+    /// it gives the tree the same type as one that was opened.
     pub fn empty(nodes: N) -> Self {
         Self::of_top(nodes, Top::empty())
     }
 
-    /// Opens the tree of `root`, whose top node is loaded.
+    /// Opens the tree of `root`, and loads its top node.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl<N: NodeSource> Tree<N> {
         Ok(Self::of_top(nodes, Top::Made(top)))
     }
 
-    /// The tree below `top`, of which nothing was handed out yet or everything.
+    /// The tree below `top`, of which either nothing was handed out yet or everything.
     fn of_top(nodes: N, top: Top) -> Self {
         Self {
             nodes,
@@ -140,29 +140,29 @@ impl<N: NodeSource> Tree<N> {
         }
     }
 
-    /// Returns where the tree gets its nodes from.
+    /// Returns the source of the tree's nodes.
     pub fn nodes(&self) -> &N {
         &self.nodes
     }
 
     /// Returns the value of `key`, or `None` if the tree does not have it.
     ///
-    /// As with [`NodeWalker::find`](crate::NodeWalker::find), a node that is missing is no
-    /// reason for an error if `key` could not be in it.
+    /// As with [`NodeWalker::find`](crate::NodeWalker::find), a missing node is no error if `key`
+    /// could not be in it.
     ///
     /// # Errors
     ///
     /// [`Error::MissingBlock`], [`Error::InvalidNode`], [`Error::InvalidTree`] and
     /// [`Error::Store`] for a node that had to be loaded.
     pub fn get(&self, key: &[u8]) -> Result<Option<Cid>, Error> {
-        // Among nodes in memory nothing has to be known of the keys around them.
+        // As long as nodes are in memory, the keys around them do not matter.
         let mut branch = match &self.top {
             Top::Made(top) => top,
             Top::Gathered(gathered) => return Ok(gathered.get(key)),
         };
         loop {
-            // Far down most of this is not near the processor: what is next is read along with the
-            // keys that decide about it, not after them.
+            // Deep in the tree, most of this is not in the processor's cache. Touching the children
+            // now loads them in parallel with the keys that `find` compares, instead of after them.
             black_box(branch.loaded(0).is_some());
             match branch.node.find(key) {
                 Ok(index) => return Ok(branch.node.value(index)),
@@ -195,7 +195,7 @@ impl<N: NodeSource> Tree<N> {
     }
 
     /// Returns whether a node of the tree is missing in its store, so that some of its entries
-    /// cannot be read. Loads the whole tree, or what of it there is up to the first gap.
+    /// cannot be read. Loads the whole tree, or all of it up to the first gap.
     ///
     /// # Errors
     ///
@@ -211,8 +211,7 @@ impl<N: NodeSource> Tree<N> {
 
     /// Returns the entries in key order, loading nodes as it comes to them.
     ///
-    /// What cannot be read is an item, an error for each subtree, and the iterator goes on
-    /// beside it.
+    /// A subtree that cannot be read is an item, an error, and the iterator continues past it.
     pub fn entries(&self) -> TreeEntries<'_, N> {
         TreeEntries::new(self)
     }
@@ -221,15 +220,15 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get), if any of the tree cannot be read.
+    /// Those of [`get`](Self::get), if any part of the tree cannot be read.
     pub fn to_map(&self) -> Result<BTreeMap<Vec<u8>, Cid>, Error> {
         let owned =
             |entry: Result<(&[u8], Cid), Error>| entry.map(|(key, value)| (key.to_vec(), value));
         self.entries().map(owned).collect()
     }
 
-    /// Loads the whole tree and returns what it counted, if the tree is complete and canonical;
-    /// see [`verify`](crate::verify).
+    /// Loads the whole tree and returns counts of it, if the tree is complete and canonical; see
+    /// [`verify`](crate::verify).
     ///
     /// # Errors
     ///
@@ -240,13 +239,13 @@ impl<N: NodeSource> Tree<N> {
             nodes: 0,
             entries: 0,
         };
-        // The way down, with the slot of each node that comes next.
+        // The path down, with the next slot of each node.
         let mut way: Vec<(View<'_>, usize)> = Vec::new();
         let mut next = Some(View::of_top(self.top.branch()));
         loop {
             if let Some(view) = next {
                 let branch = view.branch;
-                // Loading checked the rest, and this too unless the store is trusted.
+                // Loading checked everything else, and this too unless the store is trusted.
                 for entry in branch.node.entries() {
                     let found = height_of(entry.key());
                     if found != branch.height {
@@ -270,8 +269,8 @@ impl<N: NodeSource> Tree<N> {
         }
     }
 
-    /// Finds the entry of `key`: its node, and its index there. `on_way_down` learns the slots
-    /// that lead there.
+    /// Finds the entry of `key`: its node, and its index there. `on_way_down` is called with the
+    /// slots on the path.
     fn find_entry(
         &self,
         key: &[u8],
@@ -297,7 +296,7 @@ impl<N: NodeSource> Tree<N> {
     }
 }
 
-/// A key of height `found` stands in `branch`, which is of another.
+/// The error for a key of height `found` in `branch`, which has another height.
 fn misplaced(branch: &Branch, found: u8) -> Error {
     Error::InvalidTree {
         cid: node_cid(&branch.digest()),

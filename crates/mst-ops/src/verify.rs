@@ -4,7 +4,7 @@ use blockstore_core::{BlockStore, Cid};
 
 use crate::{Error, NodeStore, NodeWalker};
 
-/// What [`verify`] counted on its way through a tree.
+/// What [`verify`] counted in a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
@@ -12,24 +12,24 @@ pub struct Summary {
     pub height: u8,
     /// The number of nodes.
     pub nodes: u64,
-    /// The number of entries, which is that of keys.
+    /// The number of entries, and so of keys.
     pub entries: u64,
 }
 
-/// Walks the whole tree of `root` and returns what it counted, if the tree is complete and
-/// canonical: every node there, encoded as it must be, in its place, with keys of its
-/// level between the keys around it.
+/// Walks the whole tree of `root` and returns counts of it, if the tree is complete and canonical:
+/// every node is present, canonically encoded and in its place, with keys of its level between the
+/// keys around it.
 ///
-/// That is the case if and only if building a tree of its entries gives the same root. It
-/// is checked even over a store whose trees are taken for well-formed
+/// That is the case if and only if building a tree of its entries gives the same root. It is
+/// checked even if trees are trusted to be well-formed
 /// ([`NodeStoreOptions::trusted`](crate::NodeStoreOptions::trusted)), and every node is read from
-/// the block store, whether it is in the cache or not. Records are not read: that each value's
-/// block is there is a repository's question.
+/// the block store, whether it is cached or not. Records are not read: whether each value's block
+/// is present is a question for the repository.
 ///
 /// # Errors
 ///
-/// The first fault in preorder, which names the block. For all of them, and where they are,
-/// go through [`NodeWalker::nodes`].
+/// The first fault in preorder, which names the block. To get all of them, and where they are, use
+/// [`NodeWalker::nodes`].
 ///
 /// # Examples
 ///

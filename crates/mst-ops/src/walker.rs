@@ -12,7 +12,7 @@ use crate::node_store::{Child, TreeNode, Use};
 use crate::place::{self, Site};
 use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
 
-/// A cursor in a tree, which goes down into subtrees, along a node, and up again.
+/// A cursor in a tree, which moves down into subtrees, along a node, and up again.
 ///
 /// A walker always stands in one *slot* of one node: left of its first entry, between two
 /// entries, or right of its last. In each slot there may be a subtree.
@@ -22,18 +22,18 @@ use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
 /// slots:               0     1     2     3
 /// ```
 ///
-/// It starts in slot 0 of the root. Nothing is remembered about where it has been but the
-/// way down, on a stack of its own: no tree is too deep or too twisted, since each step
-/// down must lower the height.
+/// It starts in slot 0 of the root. It remembers nothing but the path down, on a stack of its own.
+/// No tree is too deep for it, and none has cycles, since each step down must lower the height.
 ///
-/// As it goes down it checks that each node has its place: the height one less than its
-/// parent's, all keys between the two that enclose it, no node without purpose. A tree
-/// walked to its end without an error is therefore well-formed, and as every node has but
-/// one encoding, it is *the* tree of its entries. [`NodeStoreOptions::trusted`] leaves
-/// these checks out.
+/// As it goes down it checks that each node is in its place: its height is one less than its
+/// parent's, all its keys are between the two that enclose it, and it is not there for nothing. A
+/// tree that was walked to its end without an error is therefore well-formed, and as every node has
+/// only one encoding, it is *the* tree of its entries. [`NodeStoreOptions::trusted`] disables these
+/// checks.
 ///
-/// A step that fails leaves the walker where it was. So after [`Error::MissingBlock`] one
-/// may fetch the block and take the step again, or go on beside it.
+/// A step that fails leaves the walker where it was or, if it leads through several nodes, before the
+/// subtree that could not be entered. So after [`Error::MissingBlock`] you may fetch the block and
+/// repeat the step, or skip the subtree.
 ///
 /// [`NodeStoreOptions::trusted`]: crate::NodeStoreOptions::trusted
 ///
@@ -65,10 +65,10 @@ pub struct NodeWalker<'s, S> {
     at: WalkerPosition,
 }
 
-/// Where a [`NodeWalker`] stands, which does not borrow its node store: to be kept beside that in one
-/// struct, or while the block store is changed ([`NodeStore::blocks_mut`]).
+/// The position of a [`NodeWalker`], which does not borrow the node store: to be kept in one struct
+/// with the store, or while the block store is changed ([`NodeStore::blocks_mut`]).
 ///
-/// It holds the nodes on the way there, so they need not be read again.
+/// It holds the nodes on the path, so they need not be read again.
 ///
 /// # Examples
 ///
@@ -93,16 +93,16 @@ pub struct NodeWalker<'s, S> {
 /// ```
 #[derive(Clone)]
 pub struct WalkerPosition {
-    /// The way down from the root to where the walker stands; never empty.
+    /// The path from the root to where the walker stands; never empty.
     stack: Vec<Frame>,
     /// Height of the root.
     root_height: u8,
     trusted: bool,
     intended: Use,
-    /// The keys that enclose the walker's root, in a tree above it.
+    /// The keys that enclose the walker's root, if that is a subtree of a larger tree.
     left: Option<EntryRef>,
     right: Option<EntryRef>,
-    /// The [`NodeStore`] that the nodes are of.
+    /// The id of the [`NodeStore`] that the nodes come from.
     store: u64,
 }
 
@@ -110,10 +110,10 @@ pub struct WalkerPosition {
 struct Frame {
     node: Arc<TreeNode>,
     slot: usize,
-    /// Whether the node has any: most have none.
+    /// Whether the node has any subtrees: most have none.
     has_subtrees: bool,
-    /// Which side of its slot's subtree the walker is on. Only whole steps (the next or
-    /// previous entry, a seek) tell the sides apart.
+    /// Which side of its slot's subtree the walker is on. Only whole steps (the next or previous
+    /// entry, a seek) tell the sides apart.
     side: Side,
     /// The entries above that enclose the node, as places on the stack.
     left: Above,
@@ -122,9 +122,9 @@ struct Frame {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Side {
-    /// The subtree is still ahead for who goes right.
+    /// The subtree is still ahead when going right.
     Left,
-    /// The subtree is behind for who goes right.
+    /// The subtree has been passed when going right.
     Right,
 }
 
@@ -133,17 +133,17 @@ enum Side {
 enum Above {
     /// Entry `index` of the node at `depth` on the stack.
     Entry { depth: usize, index: usize },
-    /// What bounds the walker's root.
+    /// The bounds of the walker's root.
     Root,
 }
 
 impl<'s, S: BlockStore> NodeWalker<'s, S> {
-    /// Stands in the first slot of the tree of `root`.
+    /// Starts in the first slot of the tree of `root`.
     ///
     /// # Errors
     ///
-    /// Those of [`NodeStore::node`], and [`Error::InvalidTree`] if the node cannot be the
-    /// top of a tree, since it has a subtree but no keys, or keys of height 0.
+    /// Those of [`NodeStore::node`], and [`Error::InvalidTree`] if the node cannot be the top of a
+    /// tree, because it has a subtree but either no keys or keys of height 0.
     pub fn new(nodes: &'s NodeStore<S>, root: &Cid) -> Result<Self, Error> {
         let node = nodes.node(root)?;
         let root_height = place::top_height(&node)?;
@@ -160,8 +160,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         Ok(Self { nodes, at })
     }
 
-    /// Stands where another walker of the same node store stood. `None` if it was of another: what is
-    /// there, and what was checked, may differ.
+    /// Continues where another walker of the same node store stood. `None` if it was of another
+    /// store: its blocks, and what was checked, may differ.
     #[inline]
     pub fn at(nodes: &'s NodeStore<S>, position: WalkerPosition) -> Option<Self> {
         (position.store == nodes.id()).then_some(Self {
@@ -170,17 +170,17 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         })
     }
 
-    /// Returns where the walker stands, for another to go on from there ([`at`](Self::at)).
+    /// Returns the position of the walker, from which another can continue ([`at`](Self::at)).
     pub fn into_position(self) -> WalkerPosition {
         self.at
     }
 
-    /// Makes the walker check what it passes, even over a store whose trees are taken for
-    /// well-formed ([`NodeStoreOptions::trusted`]).
+    /// Makes the walker check what it passes, even if trees are trusted to be well-formed
+    /// ([`NodeStoreOptions::trusted`]).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidNode`] if the node that the walker stands in is at fault.
+    /// [`Error::InvalidNode`] if the node that the walker stands in is invalid.
     ///
     /// [`NodeStoreOptions::trusted`]: crate::NodeStoreOptions::trusted
     pub fn checked(mut self) -> Result<Self, Error> {
@@ -191,17 +191,17 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         Ok(self)
     }
 
-    /// Makes the walker leave the cache of its node store as it is: it takes nodes from there and puts
-    /// none in. For who goes through a whole tree, of which the cache would keep nodes that nobody
-    /// wants again.
+    /// Makes the walker leave the cache of its node store unchanged: it takes nodes from the cache
+    /// but adds none. For walks through a whole tree, which would fill the cache with nodes that
+    /// are not needed again.
     #[must_use]
     pub fn uncached(mut self) -> Self {
         self.at.intended = Use::Once;
         self
     }
 
-    /// Returns a walker whose root is the subtree in this slot, or `None` if there is none.
-    /// Its keys are held to the bounds that they have in the whole tree.
+    /// Returns a walker whose root is the subtree in this slot, or `None` if there is none. Its
+    /// keys are still checked against the bounds that they have in the whole tree.
     ///
     /// # Errors
     ///
@@ -231,11 +231,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Returns the height of the node that the walker stands in.
     pub fn height(&self) -> u8 {
-        // Each step down was allowed from a height above 0 only, so at most that many.
+        // Each step down needs a height above 0, so there are no more steps than that.
         self.at.root_height - u8::try_from(self.depth()).unwrap_or(u8::MAX)
     }
 
-    /// Returns how many steps the walker is below its root.
+    /// Returns how many levels the walker is below its root.
     pub fn depth(&self) -> usize {
         self.at.stack.len() - 1
     }
@@ -245,8 +245,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.top().slot
     }
 
-    /// Returns the nearest key on the left, in this node or above; all keys of the subtree
-    /// here are greater. `None` if nothing in the tree is on the left.
+    /// Returns the nearest key on the left, in this node or above; all keys of the subtree here are
+    /// greater. `None` if nothing in the tree is on the left.
     ///
     /// The Python library calls it `lpath`.
     pub fn left_key(&self) -> Option<&[u8]> {
@@ -303,8 +303,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.node().subtree(self.slot())
     }
 
-    /// Returns whether the walker stands in the last slot of all: no subtree here, and no
-    /// key on the right that belongs to its tree.
+    /// Returns whether the walker stands in the very last slot: no subtree here, and no key of its
+    /// tree on the right.
     pub fn is_final(&self) -> bool {
         let at_right_edge = |frame: &Frame| frame.slot == frame.node.len();
         self.at.stack.iter().all(at_right_edge) && self.subtree().is_none()
@@ -327,7 +327,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.enter(|_| 0, Side::Left)
     }
 
-    /// Goes over the next entry of this node. `false` if there is none.
+    /// Moves past the next entry of this node. `false` if there is none.
     pub fn go_right(&mut self) -> bool {
         let can = self.can_go_right();
         if can {
@@ -338,7 +338,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         can
     }
 
-    /// Goes up into the slot whose subtree the walker stands in. `false` in the root.
+    /// Goes up to the slot whose subtree the walker stands in. `false` in the root.
     pub fn go_up(&mut self) -> bool {
         let can = self.depth() > 0;
         if can {
@@ -347,8 +347,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         can
     }
 
-    /// Goes over the next entry on the right, in this node or above, without looking into
-    /// the subtree here. `false`, and no step, if there is none in the walker's tree.
+    /// Moves past the next entry on the right, in this node or above, without looking into the
+    /// subtree here. If the walker's tree has none, returns `false` and does not move.
     pub fn go_right_or_up(&mut self) -> bool {
         let keep = self
             .at
@@ -362,7 +362,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.go_right()
     }
 
-    /// Goes to before the first entry.
+    /// Goes before the first entry.
     pub fn go_to_start(&mut self) {
         self.at.stack.truncate(1);
         let top = self.top_mut();
@@ -370,7 +370,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         top.side = Side::Left;
     }
 
-    /// Goes to behind the last entry.
+    /// Goes after the last entry.
     pub fn go_to_end(&mut self) {
         self.at.stack.truncate(1);
         let top = self.top_mut();
@@ -380,13 +380,13 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     // ---- Whole steps.
 
-    /// Goes over the next entry on the right, down into every subtree before it, and
-    /// returns it. `None`, again and again, behind the last.
+    /// Moves past the next entry on the right, going down into every subtree before it, and returns
+    /// it. After the last one it keeps returning `None`.
     ///
     /// # Errors
     ///
-    /// Those of [`go_down`](Self::go_down). The walker then stands in front of the subtree
-    /// at fault, as far as it got; [`skip_subtree`](Self::skip_subtree) goes past it.
+    /// Those of [`go_down`](Self::go_down). The walker then stands before the subtree that it could
+    /// not enter; [`skip_subtree`](Self::skip_subtree) moves past it.
     pub fn next_entry(&mut self) -> Result<Option<EntryRef>, Error> {
         loop {
             let top = self.top();
@@ -406,10 +406,10 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         }
     }
 
-    /// Goes over the next entry on the left, down into every subtree before it, and
-    /// returns it. `None`, again and again, before the first.
+    /// Moves past the next entry on the left, going down into every subtree before it, and returns
+    /// it. Before the first one it keeps returning `None`.
     ///
-    /// It goes back over what [`next_entry`](Self::next_entry) went over.
+    /// It goes back over what [`next_entry`](Self::next_entry) has passed.
     ///
     /// # Errors
     ///
@@ -444,7 +444,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             && self.at.stack.iter().zip(&other.at.stack).all(same_slot)
     }
 
-    /// The keys that enclose the walker's root, in a tree above it.
+    /// The keys that enclose the walker's root, if that is a subtree of a larger tree.
     pub(crate) fn root_bounds(&self) -> (Option<&[u8]>, Option<&[u8]>) {
         let (left, right) = (self.at.left.as_ref(), self.at.right.as_ref());
         (left.map(EntryRef::key), right.map(EntryRef::key))
@@ -455,7 +455,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.at.stack.iter().map(|frame| &frame.node)
     }
 
-    /// Goes to the first slot of the next node in preorder; `false` behind the last.
+    /// Goes to the first slot of the next node in preorder; `false` after the last.
     pub(crate) fn next_node(&mut self) -> Result<bool, Error> {
         loop {
             if self.top().side == Side::Left && self.enter(|_| 0, Side::Left)? {
@@ -470,8 +470,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         }
     }
 
-    /// Goes up to the right of the subtree that the walker stands in. `false` in the root,
-    /// which it takes for seen.
+    /// Goes up to the right of the subtree that the walker stands in. In the root it returns
+    /// `false`, and regards the root as done.
     pub(crate) fn leave(&mut self) -> bool {
         let went_up = self.go_up();
         self.top_mut().side = Side::Right;
@@ -480,8 +480,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Goes to the other side of the subtree here, without looking into it: past what
     /// [`next_entry`](Self::next_entry) or [`previous_entry`](Self::previous_entry) would enter
-    /// next, in the direction in which the walker went last. At first that is to the right, behind
-    /// [`go_to_end`](Self::go_to_end) to the left.
+    /// next, in the direction in which the walker moved last. At first that is to the right, and
+    /// after [`go_to_end`](Self::go_to_end) to the left.
     pub fn skip_subtree(&mut self) {
         let top = self.top_mut();
         top.side = match top.side {
@@ -490,24 +490,24 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         };
     }
 
-    /// Goes to where `key` is or would be: afterwards [`right_key`](Self::right_key) is the
-    /// least key that is not less than `key`, and [`next_entry`](Self::next_entry) gives it. For a key
-    /// behind all that a walker of a subtree can have, that is the end.
+    /// Goes to where `key` is or would be: afterwards [`right_key`](Self::right_key) is the least
+    /// key that is not less than `key`, and [`next_entry`](Self::next_entry) returns it. If `key`
+    /// is above the bounds of a walker of a subtree, that is the end.
     ///
-    /// Only nodes on the way there are read, and none below the one that holds `key`. One walker
-    /// that seeks many keys is faster than many walkers, above all if they are near each other.
+    /// Only nodes on the path to it are read, and none below the one that holds `key`. To seek many
+    /// keys, one walker is faster than many, above all if the keys are near each other.
     ///
     /// # Errors
     ///
-    /// Those of [`go_down`](Self::go_down); the walker then stands before the subtree that
-    /// it could not enter, in which the answer lies.
+    /// Those of [`go_down`](Self::go_down); the walker then stands before the subtree that it could
+    /// not enter, which the answer depends on.
     pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
         if matches!(self.root_bounds(), (_, Some(right)) if right <= key) {
             // All of the walker's tree comes before `key`.
             self.go_to_end();
             return Ok(());
         }
-        // As far as the way there is the way that the walker has come, it stays on it.
+        // As long as the path is the one to where the walker stands, it keeps that.
         let mut depth = 0;
         let mut found = self.frame(depth).node.find(key);
         while found == Err(self.frame(depth).slot) && depth < self.depth() {
@@ -520,7 +520,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             match found {
                 Ok(index) => {
                     top.slot = index;
-                    // What the subtree holds comes before `key`.
+                    // The contents of the subtree come before `key`.
                     top.side = Side::Right;
                     return Ok(());
                 }
@@ -539,8 +539,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Looks for `key` as [`seek`](Self::seek) does and returns its value, or `None` if
     /// the tree does not have it.
     ///
-    /// A node that is missing is no reason for an error if `key` could not be in it: a key
-    /// is in the node of its own height, or nowhere.
+    /// A missing node is no error if `key` could not be in it: a key is in the node of its own
+    /// height, or nowhere.
     ///
     /// # Errors
     ///
@@ -552,7 +552,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         }
         match self.seek(key) {
             Ok(()) => {}
-            // Finding a key never takes its height; only proving it absent may.
+            // The height is needed only to prove a key absent, never to find one.
             Err(Error::MissingBlock(_)) if height_of(key) >= self.height() => return Ok(None),
             Err(error) => return Err(error),
         }
@@ -569,9 +569,9 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.clone().into_entries()
     }
 
-    /// Returns the entries whose keys lie in `bounds`, in key order. Only nodes that may
-    /// hold such keys are read. There are none if the start is behind the end. For all keys
-    /// see [`entries`](Self::entries).
+    /// Returns the entries whose keys lie in `bounds`, in key order. Only nodes that may hold such
+    /// keys are read. There are none if the start is after the end. For all keys see
+    /// [`entries`](Self::entries).
     ///
     /// # Examples
     ///
@@ -609,8 +609,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         Entries::new(self.clone(), start, prefix_end(prefix))
     }
 
-    /// Returns the nodes of the walker's tree in preorder: each before its subtrees, those
-    /// from left to right. They are read [`uncached`](Self::uncached).
+    /// Returns the nodes of the walker's tree in preorder: each before its subtrees, and these from
+    /// left to right. They are read [`uncached`](Self::uncached).
     pub fn nodes(&self) -> Nodes<'s, S> {
         Nodes::new(self.clone().uncached())
     }
@@ -619,9 +619,9 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         Entries::new(self.uncached(), Bound::Unbounded, Bound::Unbounded)
     }
 
-    // ---- What the steps are made of.
+    // ---- Building blocks of the steps.
 
-    /// Goes down into the subtree here, to the slot that `slot` picks.
+    /// Goes down into the subtree here, to the slot that `slot` returns.
     #[inline]
     fn enter(&mut self, slot: impl Fn(&TreeNode) -> usize, side: Side) -> Result<bool, Error> {
         let Some(node) = self.child()? else {
@@ -648,7 +648,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         Ok(true)
     }
 
-    /// The node of the subtree here, found to be in its place.
+    /// The node of the subtree here, whose place has been checked.
     #[inline]
     fn child(&self) -> Result<Option<Arc<TreeNode>>, Error> {
         let top = self.top();
@@ -670,8 +670,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             return Ok(None);
         };
         if linked && !self.nodes.options().trusted && !top.node.is_empty() {
-            // The link was made when the child was found to be in its place. What that has
-            // to do with its parent stays so; what the ancestors say, they say anew.
+            // The link was made when the child was found to be in its place. What that depends on
+            // in the parent stays true; what depends on the ancestors has to be checked again.
             let left = if top.slot == 0 { self.left_key() } else { None };
             let at_right_edge = top.slot == top.node.len();
             let right = if at_right_edge {
@@ -691,7 +691,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         Ok(Some(node))
     }
 
-    /// Checks that the subtree here may have `child` as its top.
+    /// Checks that `child` may be the top of the subtree here.
     fn check_place(&self, child: &TreeNode) -> Result<(), Error> {
         if self.nodes.options().trusted {
             place::check_heights(child)?;
@@ -709,7 +709,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         }
     }
 
-    /// The frame at `depth`, which is no deeper than the walker stands.
+    /// The frame at `depth`, which must not be deeper than the walker is.
     fn frame(&self, depth: usize) -> &Frame {
         self.at.stack.get(depth).unwrap_or_else(|| self.top())
     }
@@ -743,7 +743,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     }
 }
 
-/// The stack of a walker in the first slot of `root`, with room for the way down.
+/// The stack of a walker in the first slot of `root`, with room for the path down.
 fn first_frame(root: Arc<TreeNode>) -> Vec<Frame> {
     /// Trees of a few million entries are no higher.
     const USUAL_DEPTH: usize = 12;

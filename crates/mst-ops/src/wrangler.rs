@@ -1,4 +1,4 @@
-//! From root to root, a record at a time.
+//! Changes trees from root to root, one record at a time.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use blockstore_core::{BlockStoreMut, Cid};
 
 use crate::{Error, NodeStore, Tree};
 
-/// Changes trees in a block store, a record at a time: each change takes a root and returns the
+/// Changes trees in a block store, one record at a time: each change takes a root and returns the
 /// new one.
 ///
-/// Every root stays as it is, so a wrangler can go on from any of them. The nodes that only
-/// older roots use stay in the store as well; who wants them gone, or makes many changes at
-/// once, uses a [`Tree`], which says which they are and writes each new node just once.
+/// Every root stays valid, so a wrangler can go on from any of them. The nodes that only older
+/// roots use stay in the store as well. If you want to remove them, or make many changes at once,
+/// use a [`Tree`], which reports removed nodes and writes each new node only once.
 ///
 /// # Examples
 ///
@@ -56,26 +56,26 @@ impl<S: BlockStoreMut> NodeWrangler<S> {
         self.save(Tree::empty(&self.nodes))
     }
 
-    /// Maps `key` to `value` in the tree of `root`, whether it is there or not, and returns the
-    /// root of the tree that results.
+    /// Maps `key` to `value` in the tree of `root`, whether the key exists or not, and returns the
+    /// root of the resulting tree.
     ///
     /// # Errors
     ///
-    /// Those of [`Tree::open`] and [`Tree::insert`], and [`Error::Store`] if the block store
-    /// does not take the new nodes.
+    /// Those of [`Tree::open`] and [`Tree::insert`], and [`Error::Store`] if the block store fails
+    /// to take the new nodes.
     pub fn put_record(&self, root: &Cid, key: &[u8], value: &Cid) -> Result<Cid, Error> {
         let mut tree = Tree::open(&self.nodes, root)?;
         tree.insert(key, value)?;
         self.save(tree)
     }
 
-    /// Removes `key` from the tree of `root`, and returns the root of the tree that results:
-    /// `root` itself if it does not have the key.
+    /// Removes `key` from the tree of `root`, and returns the root of the resulting tree: `root`
+    /// itself if it does not have the key.
     ///
     /// # Errors
     ///
-    /// Those of [`Tree::open`] and [`Tree::remove`], and [`Error::Store`] if the block store
-    /// does not take the new nodes.
+    /// Those of [`Tree::open`] and [`Tree::remove`], and [`Error::Store`] if the block store fails
+    /// to take the new nodes.
     pub fn del_record(&self, root: &Cid, key: &[u8]) -> Result<Cid, Error> {
         let mut tree = Tree::open(&self.nodes, root)?;
         tree.remove(key)?;

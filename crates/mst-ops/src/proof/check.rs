@@ -1,4 +1,4 @@
-//! Claims held against a tree, all of them in one pass over it.
+//! Checks claims against a tree, all of them in one pass over it.
 
 use std::ops::Bound;
 use std::slice;
@@ -9,12 +9,12 @@ use super::{Claim, ProofError};
 use crate::entries::{ends_by, is_before_end, is_behind_start, is_empty_range};
 use crate::{EntryRef, Error, NodeStore, NodeWalker};
 
-/// Checks that all claims are true of the tree of `root`. If not, the error is about the first of
-/// them that is not shown to be.
+/// Checks that all claims are true of the tree of `root`. If not, the error is about the first
+/// claim that is not proven.
 ///
-/// The walker only goes forward, and what it comes to is held against all ranges that it is in. So no
-/// node is decoded again for each claim that rests on it: a small block may stand for long keys, and
-/// there may be many claims.
+/// The walker only goes forward, and each entry is checked against all ranges that it is in. So no
+/// node is decoded again for each claim that rests on it: a small block may expand to long keys,
+/// and there may be many claims.
 pub(super) fn check<S: BlockStore>(
     nodes: &NodeStore<S>,
     root: &Cid,
@@ -67,8 +67,8 @@ struct Sweep<'c, 's, S> {
 }
 
 impl<'c, S: BlockStore> Sweep<'c, '_, S> {
-    /// Goes to where a claim starts, which is not before where the walker stands. A claim about a key
-    /// is done then, a range is open.
+    /// Goes to where a claim starts, which is not before where the walker stands. This settles a
+    /// claim about a key, and opens a range.
     fn begin(&mut self, index: usize, claim: &'c Claim) {
         if matches!(self.ranges.first, Some((first, _)) if first < index) {
             return;
@@ -88,7 +88,7 @@ impl<'c, S: BlockStore> Sweep<'c, '_, S> {
         }
     }
 
-    /// The same where the walker has just come over `entry`, the first that is not before the start of
+    /// The same if the walker has just passed `entry`, the first that is not before the start of
     /// the claim.
     fn begin_by(&mut self, entry: &EntryRef, index: usize, claim: &'c Claim) {
         match claim {
@@ -100,8 +100,8 @@ impl<'c, S: BlockStore> Sweep<'c, '_, S> {
         }
     }
 
-    /// Goes over the next entry, if it can be in a range that is open. If not, if there is none, or if
-    /// it cannot be read, no range is open any more.
+    /// Passes the next entry, if it can be in an open range. If not, if there is none, or if it
+    /// cannot be read, no range is open any more.
     fn step(&mut self) -> Option<EntryRef> {
         if let Some(left) = self.walker.left_key() {
             self.ranges.settle(|range| {
@@ -119,7 +119,7 @@ impl<'c, S: BlockStore> Sweep<'c, '_, S> {
             Ok(Some(entry)) => return Some(entry),
             Ok(None) => self.ranges.settle(|range| range.end()),
             Err(error) => {
-                // All of them need what is at fault.
+                // All of them depend on what could not be read.
                 let indices = self.ranges.open.drain(..).map(|range| range.index);
                 if let Some(index) = indices.min() {
                     self.ranges.fail(index, failure(index, error));
@@ -134,7 +134,7 @@ impl<'c, S: BlockStore> Sweep<'c, '_, S> {
 #[derive(Default)]
 struct Ranges<'c> {
     open: Vec<Range<'c>>,
-    /// Of the claims that are not proven, the first so far, and why it is not.
+    /// The first claim so far that is not proven, and why it is not.
     first: Option<(usize, ProofError)>,
 }
 
@@ -143,7 +143,7 @@ struct Range<'c> {
     index: usize,
     start: &'c Bound<Vec<u8>>,
     end: &'c Bound<Vec<u8>>,
-    /// The entries that are claimed and were not come to yet.
+    /// The claimed entries that have not been reached yet.
     claimed: slice::Iter<'c, (Vec<u8>, Cid)>,
 }
 
@@ -156,7 +156,8 @@ enum Standing {
 }
 
 impl<'c> Ranges<'c> {
-    /// Whether a claim is about a range in which nothing can be: then nothing has to be read.
+    /// Settles a claim about a range that cannot contain any key, for which nothing has to be read.
+    /// Returns whether it is one.
     fn settle_empty(&mut self, index: usize, claim: &Claim) -> bool {
         let Claim::Range {
             start,
@@ -171,7 +172,7 @@ impl<'c> Ranges<'c> {
         is_empty
     }
 
-    /// Holds a range against what comes.
+    /// Starts checking a range against the next entries.
     fn open(&mut self, index: usize, claim: &'c Claim) {
         if let Claim::Range {
             start,
@@ -217,7 +218,7 @@ impl<'c> Ranges<'c> {
 }
 
 impl Range<'_> {
-    /// Holds the range against the next entry.
+    /// Checks the range against the next entry.
     fn meet(&mut self, key: &[u8], value: &Cid) -> Standing {
         if !is_before_end(self.end, key) {
             return self.end();
@@ -231,7 +232,7 @@ impl Range<'_> {
         }
     }
 
-    /// What is known where no entry comes any more.
+    /// What is known if no more entries come.
     fn end(&self) -> Standing {
         if self.claimed.len() == 0 {
             Standing::Proven
@@ -242,7 +243,7 @@ impl Range<'_> {
 }
 
 impl Claim {
-    /// A key that the answer lies at or behind.
+    /// A key such that the answer is at it or after it.
     fn start(&self) -> &[u8] {
         match self {
             Self::Key { key, .. } => key,

@@ -10,15 +10,14 @@ use crate::{Error, NodeSource, TreeNode};
 
 /// A node in memory.
 ///
-/// Its [`Node`] says which slots have subtrees, and which node such a subtree has for its top.
-/// Only where that node was changed and not handed out since, the link is [`UNKNOWN`], and
-/// there is just the node in `children`.
+/// Its [`Node`] holds the links to its subtrees. Only if the top of a subtree was changed and not
+/// handed out since, the link is [`UNKNOWN`], and `children` alone has that node.
 #[derive(Debug, Clone)]
 pub(super) struct Branch {
     pub(super) node: Node,
-    /// The height of its level, which it has also if it has no keys.
+    /// The height of its level, which is known even if it has no keys.
     pub(super) height: u8,
-    /// One for each slot, or none at all on the bottom, where there are no subtrees.
+    /// One for each slot, or none at all on the bottom level, where there are no subtrees.
     pub(super) children: Vec<Child>,
     /// The SHA-256 of its block, if it is known.
     pub(super) digest: OnceLock<[u8; DIGEST_LEN]>,
@@ -26,10 +25,10 @@ pub(super) struct Branch {
     pub(super) saved: bool,
 }
 
-/// A node below, once it is in memory.
+/// The node below a slot, once it is in memory.
 pub(super) type Child = OnceLock<Arc<Branch>>;
 
-/// A subtree on its way from one node into another.
+/// A subtree that is being moved from one node into another.
 #[derive(Debug, Clone)]
 pub(super) enum Subtree {
     None,
@@ -38,7 +37,7 @@ pub(super) enum Subtree {
     Loaded(Arc<Branch>),
 }
 
-/// Stands for the digest of a node that was not handed out yet.
+/// In place of the digest of a node that has not been handed out yet.
 pub(super) const UNKNOWN: [u8; DIGEST_LEN] = [0; DIGEST_LEN];
 
 impl Branch {
@@ -74,7 +73,7 @@ impl Branch {
         Self::new(node, height, vec![left.into_child(), right.into_child()])
     }
 
-    /// A node without keys over `below`.
+    /// A node without keys above `below`.
     pub(super) fn over(below: Arc<Self>) -> Self {
         let height = below.height + 1;
         let none = Node::empty();
@@ -83,7 +82,7 @@ impl Branch {
         Self::new(node, height, vec![Child::from(below)])
     }
 
-    /// `node` as the top of a tree.
+    /// Makes a branch of `node` as the top of a tree.
     pub(super) fn load_top(
         nodes: &impl NodeSource,
         digest: &[u8; DIGEST_LEN],
@@ -96,7 +95,7 @@ impl Branch {
         Ok(Self::from_store(node, height))
     }
 
-    /// `node` below another, whose place there is sound.
+    /// Makes a branch of `node` below another, whose place has been checked.
     fn from_store(node: TreeNode, height: u8) -> Self {
         let digest = OnceLock::from(*node.digest());
         let slots = node.len() + 1;
@@ -110,7 +109,7 @@ impl Branch {
         }
     }
 
-    /// Whether there is nothing in it: neither entry nor subtree.
+    /// Whether it has neither entries nor subtrees.
     pub(super) fn is_vacant(&self) -> bool {
         self.node.is_empty() && !self.has_subtree(0)
     }
@@ -125,8 +124,8 @@ impl Branch {
 
     /// The slots whose nodes were changed and not handed out since.
     ///
-    /// Nobody can make a block of which [`UNKNOWN`] is the digest, but anybody can link to it: a
-    /// node that is not in memory was not changed.
+    /// Nobody can make a block whose digest is [`UNKNOWN`], but anybody can link to it; so the node
+    /// must be in memory too, or it was not changed.
     pub(super) fn changed_slots(&self) -> impl Iterator<Item = usize> {
         let links = self.node.subtree_digests();
         let changed =
@@ -134,7 +133,7 @@ impl Branch {
         changed.map(|(slot, _)| slot)
     }
 
-    /// The node below slot `slot`, which is in memory and about to be changed.
+    /// The node below slot `slot`, which is in memory, to be changed.
     pub(super) fn change(&mut self, slot: usize) -> Option<&mut Arc<Self>> {
         let below = self.children.get_mut(slot)?.get_mut()?;
         if below.saved {
@@ -174,9 +173,9 @@ impl Branch {
     }
 }
 
-/// Why a join cannot fail that brings in no key.
+/// Why a join without a new key cannot fail.
 pub(super) const NO_NEW_KEY: &str = "keys of one tree are in order, and the size was checked";
-/// Why a join cannot fail that does.
+/// Why a join with a new key cannot fail.
 pub(super) const KEY_CHECKED: &str = "the key was checked and its place was looked for";
 
 impl Subtree {
@@ -203,7 +202,7 @@ impl From<Option<Arc<Branch>>> for Subtree {
     }
 }
 
-/// A node in memory, seen from above: with the keys that enclose it.
+/// A node in memory, together with the keys that enclose it.
 #[derive(Clone, Copy)]
 pub(super) struct View<'t> {
     pub(super) branch: &'t Branch,
@@ -211,8 +210,8 @@ pub(super) struct View<'t> {
     right: Option<Bound<'t>>,
 }
 
-/// An entry above a node that bounds its keys: a node and the entry's index there. The key is
-/// looked up when a node has to be checked, which those in memory have been.
+/// An entry above a node that bounds its keys: a node and the index of the entry in it. The key is
+/// looked up only when a node has to be checked, which those in memory have been.
 type Bound<'t> = (&'t Branch, usize);
 
 fn key_of(bound: Option<Bound<'_>>) -> Option<&[u8]> {
@@ -230,8 +229,8 @@ impl<'t> View<'t> {
         }
     }
 
-    /// The node below slot `slot`, or `None` if there is no subtree. It is loaded and found to
-    /// be in its place if it is not in memory yet.
+    /// The node below slot `slot`, or `None` if there is no subtree. If it is not in memory yet, it
+    /// is loaded and its place is checked.
     pub(super) fn child(
         &self,
         nodes: &impl NodeSource,
@@ -244,8 +243,8 @@ impl<'t> View<'t> {
         Ok(Some(below.ok_or_else(|| Error::missing_node(digest))?))
     }
 
-    /// The node below slot `slot`, as [`child`](Self::child) gives it, or `None` if it is not
-    /// there. `digest` must be what that slot links to.
+    /// The node below slot `slot`, as for [`child`](Self::child), or `None` if it is missing.
+    /// `digest` must be what that slot links to.
     pub(super) fn child_if_there(
         &self,
         nodes: &impl NodeSource,
@@ -263,7 +262,7 @@ impl<'t> View<'t> {
             self.right
         };
         let Some(child) = branch.children.get(slot) else {
-            // Refused when the node was loaded.
+            // A subtree here was refused when the node was loaded.
             return Ok(None);
         };
         let branch = if let Some(loaded) = child.get() {
@@ -273,7 +272,7 @@ impl<'t> View<'t> {
                 return Ok(None);
             };
             let height = branch.height - 1;
-            // Also where trees are trusted: what follows relies on it.
+            // Even if trees are trusted: the code that follows relies on it.
             let site = Site {
                 height,
                 left: key_of(left),

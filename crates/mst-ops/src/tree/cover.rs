@@ -13,18 +13,18 @@ use crate::node_store::DigestKey;
 use crate::{Error, NodeSource};
 
 impl<N: NodeSource> Tree<N> {
-    /// Returns the nodes that cover `keys`: those on the way to each, and to its neighbours on
-    /// both sides. Each comes once, a node before those below it; the top node always.
+    /// Returns the nodes that cover `keys`: those on the path to each key, and to its neighbours on
+    /// both sides. Each is returned once, a node before those below it; the top node always.
     ///
-    /// That is what a receiver needs to see what operations on these keys have done, and to take
-    /// them back ([`invert`](Self::invert)); who also keeps a copy needs the nodes that are new. It
-    /// is the same as what [`Prover::cover`](crate::Prover::cover) collects; here the nodes are in
-    /// memory, and need not have been stored yet.
+    /// That is what a receiver needs to see what operations on these keys have done, and to undo
+    /// them ([`invert`](Self::invert)); a receiver who keeps a copy also needs the nodes that are
+    /// new. They are the same nodes as [`Prover::cover`](crate::Prover::cover) collects; here they
+    /// are in memory, and need not have been stored yet.
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get), and [`Error::MissingBlock`] also where the key could not be
-    /// in the node, but its neighbour could.
+    /// Those of [`get`](Self::get). [`Error::MissingBlock`] also for a node that cannot hold the
+    /// key, if it may hold its neighbour.
     ///
     /// # Examples
     ///
@@ -44,9 +44,9 @@ impl<N: NodeSource> Tree<N> {
         Ok(encoded(self.covering(keys)?))
     }
 
-    /// Returns what [`cover`](Self::cover) does, but for the nodes that are in `new`: the
-    /// [`new`](crate::Changes::new) of the changes that the tree was flushed of just before, whose
-    /// blocks are there.
+    /// Returns what [`cover`](Self::cover) does, without the nodes in `new`: the
+    /// [`new`](crate::Changes::new) of the changes from the flush just before, where their blocks
+    /// are already.
     ///
     /// # Errors
     ///
@@ -106,24 +106,24 @@ const USUAL_LEN: usize = 32;
 
 struct Cover<'t, 'k, N> {
     nodes: &'t N,
-    /// In order, each once.
+    /// Sorted, without duplicates.
     keys: &'k [&'k [u8]],
     found: Vec<&'t Branch>,
 }
 
-/// What of a tree is wanted.
+/// What is wanted of a tree.
 #[derive(Default)]
 struct Wanted {
-    /// What covers these keys, as a range of [`Cover::keys`].
+    /// The nodes that cover these keys, as a range of [`Cover::keys`].
     keys: Range<usize>,
-    /// The way to the first entry.
+    /// The path to the first entry.
     first: bool,
-    /// The way to the last.
+    /// The path to the last entry.
     last: bool,
 }
 
 impl<'t, N: NodeSource> Cover<'t, '_, N> {
-    /// Adds a node, and below it what is wanted. The depth is that of a tree, at most 129.
+    /// Adds a node, and what is wanted below it. The recursion is as deep as the tree, at most 129.
     fn add(&mut self, view: View<'t>, wanted: &Wanted) -> Result<(), Error> {
         self.found.push(view.branch);
         let node = &view.branch.node;
@@ -140,7 +140,7 @@ impl<'t, N: NodeSource> Cover<'t, '_, N> {
                     slots.at(entry).last = true;
                     slots.at(entry + 1).first = true;
                 }
-                // Where there is nothing below, the neighbours are here or above.
+                // If there is nothing below, the neighbours are here or above.
                 Err(slot) => slots.at(slot).add_key(index),
             }
         }
@@ -156,12 +156,12 @@ impl<'t, N: NodeSource> Cover<'t, '_, N> {
     }
 }
 
-/// The slots of a node of which something is wanted, from left to right.
+/// The slots of a node in which something is wanted, from left to right.
 #[derive(Default)]
 struct Slots(SmallVec<[(usize, Wanted); 4]>);
 
 impl Slots {
-    /// What is wanted of a slot, which is the last so far or comes behind it.
+    /// What is wanted in a slot, which must be the last so far or come after it.
     fn at(&mut self, slot: usize) -> &mut Wanted {
         if self.0.last().is_none_or(|(last, _)| *last != slot) {
             self.0.push((slot, Wanted::default()));
@@ -184,7 +184,7 @@ impl Wanted {
 fn encoded(branches: Vec<&Branch>) -> Vec<(Cid, Bytes)> {
     let mut block = Vec::new();
     let encoded = branches.into_iter().map(|branch| {
-        // Where the tree was changed since the last flush, this hashes what the node links to.
+        // If the tree has changed since the last flush, this hashes the nodes below.
         let cid = node_cid(&branch.digest());
         branch.encode(&mut block);
         (cid, Bytes::copy_from_slice(&block))

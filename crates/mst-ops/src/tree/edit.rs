@@ -1,9 +1,8 @@
-//! Changing a tree: what one key more or less does to its nodes.
+//! Edits a tree: what inserting or removing one key does to its nodes.
 //!
-//! Each change comes in two parts. The first only reads: it finds the way, loads every node
-//! that the second part will need, and is where anything that can go wrong goes wrong. The
-//! second part has all it needs in memory and cannot fail. So a change happens as a whole or
-//! not at all.
+//! Each change has two phases. The first only reads: it finds the path, loads every node that the
+//! second phase will need, and is where anything that can fail fails. The second phase has all it
+//! needs in memory and cannot fail. So a change is atomic.
 
 use std::sync::Arc;
 
@@ -32,7 +31,7 @@ fn has_subtree(slot: Option<Slot<'_>>) -> bool {
 
 /// Where a key is to be inserted.
 enum Place {
-    /// It is there: entry `index` of the node at the end of the path, with this value.
+    /// It exists: entry `index` of the node at the end of the path, with this value.
     Entry { index: usize, value: Cid },
     /// It belongs into the node at the end of the path.
     Slot(usize),
@@ -43,15 +42,15 @@ enum Place {
 }
 
 impl<N: NodeSource> Tree<N> {
-    /// Maps `key` to `value` and returns the value that it had before: `None` if the key is
-    /// new, and `value` itself if nothing was to be done.
+    /// Maps `key` to `value` and returns its previous value: `None` if the key is new, and `value`
+    /// itself if there was nothing to do.
     ///
     /// # Errors
     ///
-    /// The tree is then as it was.
+    /// The tree is then unchanged.
     ///
     /// - [`Error::InvalidKey`] if no tree can have such a key.
-    /// - [`Error::NodeTooLarge`] if the key's node would pass the limits of the node store.
+    /// - [`Error::NodeTooLarge`] if the key's node would exceed the limits of the node store.
     /// - [`Error::MissingBlock`], [`Error::InvalidNode`], [`Error::InvalidTree`] and
     ///   [`Error::Store`] for a node that had to be loaded.
     ///
@@ -71,7 +70,7 @@ impl<N: NodeSource> Tree<N> {
     pub fn insert(&mut self, key: &[u8], value: &Cid) -> Result<Option<Cid>, Error> {
         let limits = self.nodes.options().limits;
         check_key(key, &limits)?;
-        // As the only one of its node; with others it is checked where they are found.
+        // As if it were alone in its node; together with others it is checked where they are found.
         check_size(1, key.len(), &limits)?;
         if let Top::Gathered(gathered) = &mut self.top
             && let Some(gathered) = Arc::get_mut(gathered)
@@ -136,10 +135,10 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// # Errors
     ///
-    /// The tree is then as it was.
+    /// The tree is then unchanged.
     ///
-    /// - [`Error::NodeTooLarge`] if two nodes become one that passes the limits of the node
-    ///   store.
+    /// - [`Error::NodeTooLarge`] if two nodes are merged into one that exceeds the limits of the
+    ///   node store.
     /// - [`Error::MissingBlock`], [`Error::InvalidNode`], [`Error::InvalidTree`] and
     ///   [`Error::Store`] for a node that had to be loaded.
     ///
@@ -171,7 +170,7 @@ impl<N: NodeSource> Tree<N> {
         Ok(value)
     }
 
-    /// Finds where to insert `key`, and loads the nodes that it cuts in two.
+    /// Finds where to insert `key`, and loads the nodes that it splits.
     fn find_place(
         &self,
         key: &[u8],
@@ -209,11 +208,11 @@ impl<N: NodeSource> Tree<N> {
         }
     }
 
-    /// Loads the nodes at `view` and below on both sides of where `key` would be.
+    /// Loads the nodes that a split at `key` needs, from `view` down.
     fn load_split(&self, mut view: View<'_>, key: &[u8]) -> Result<(), Error> {
         loop {
             let Err(slot) = view.branch.node.find(key) else {
-                // A key of another height than its node: only a trusted tree can have it.
+                // A key of another height than its node has: only possible in a trusted tree.
                 return Err(misplaced(view.branch, height_of(key)));
             };
             match view.child(&self.nodes, slot)? {
@@ -223,8 +222,8 @@ impl<N: NodeSource> Tree<N> {
         }
     }
 
-    /// Loads the nodes that become one when entry `index` of the node at `view` goes; and
-    /// where that leaves the tree without its top (`at_top`), those down to the new one.
+    /// Loads the nodes that are merged when entry `index` of the node at `view` is removed; and if
+    /// that leaves the tree without its top (`at_top`), those down to the new one.
     fn load_merge(&self, view: View<'_>, index: usize, mut at_top: bool) -> Result<(), Error> {
         let limits = self.nodes.options().limits;
         let (mut left, mut right) = (Some((view, index)), Some((view, index + 1)));
@@ -260,18 +259,18 @@ impl<N: NodeSource> Tree<N> {
     }
 }
 
-/// The digests of nodes that the tree was opened with or has handed out, and that were changed
+/// The digests of nodes that the tree was opened with or has handed out, and that have been changed
 /// or dropped since.
 pub(super) type Retired = Vec<[u8; DIGEST_LEN]>;
 
-/// Notes that a node will not stay as it is.
+/// Records that a node is about to change.
 fn retire(branch: &Branch, retired: &mut Retired) {
     if branch.saved {
         retired.extend(branch.digest.get());
     }
 }
 
-/// A node in its place, about to be changed.
+/// A node that is about to be changed in its place.
 fn touch<'t>(branch: &'t mut Arc<Branch>, retired: &mut Retired) -> &'t mut Branch {
     let branch = Arc::make_mut(branch);
     retire(branch, retired);
@@ -280,13 +279,13 @@ fn touch<'t>(branch: &'t mut Arc<Branch>, retired: &mut Retired) -> &'t mut Bran
     branch
 }
 
-/// A node out of its place, about to be taken apart.
+/// A node that was taken out of its place, to be taken apart.
 fn own(branch: Arc<Branch>, retired: &mut Retired) -> Branch {
     retire(&branch, retired);
     Arc::unwrap_or_clone(branch)
 }
 
-/// The node at the end of `path`, about to be changed.
+/// The node at the end of `path`, to be changed.
 fn descend<'t>(top: &'t mut Arc<Branch>, path: &[usize], retired: &mut Retired) -> &'t mut Branch {
     let mut branch = touch(top, retired);
     for slot in path {
@@ -296,7 +295,7 @@ fn descend<'t>(top: &'t mut Arc<Branch>, path: &[usize], retired: &mut Retired) 
     branch
 }
 
-/// Takes nodes without keys off the top.
+/// Removes nodes without keys from the top.
 fn trim_top(top: &mut Arc<Branch>, retired: &mut Retired) {
     while top.node.is_empty() {
         let keyless = std::mem::replace(top, Arc::new(Branch::empty()));
@@ -309,7 +308,7 @@ fn trim_top(top: &mut Arc<Branch>, retired: &mut Retired) {
     }
 }
 
-/// Puts nodes without keys over `branch` until it has `height`.
+/// Puts nodes without keys on top of `branch` until it has `height`.
 fn raise(mut branch: Arc<Branch>, height: u8) -> Arc<Branch> {
     while branch.height < height {
         branch = Arc::new(Branch::over(branch));
@@ -317,15 +316,16 @@ fn raise(mut branch: Arc<Branch>, height: u8) -> Arc<Branch> {
     branch
 }
 
-/// A part of a tree, or nothing where it would be a node with nothing in it.
+/// A part of a tree; `None` if nothing is in it.
 type Half = Option<Arc<Branch>>;
 
-/// Cuts a tree in two: what comes before `key`, which it does not have, and what comes after.
+/// Splits a tree in two at `key`, which it does not have: what comes before the key, and what comes
+/// after.
 fn split(top: Arc<Branch>, key: &[u8], retired: &mut Retired) -> (Half, Half) {
     let (Ok(slot) | Err(slot)) = top.node.find(key);
     let len = top.node.len();
     if !top.has_subtree(slot) && (slot == 0 || slot == len) {
-        // It is all on one side and stays as it is.
+        // It is all on one side and stays unchanged.
         return if slot == 0 {
             (None, Some(top))
         } else {
@@ -360,7 +360,7 @@ fn split(top: Arc<Branch>, key: &[u8], retired: &mut Retired) -> (Half, Half) {
     )
 }
 
-/// Makes one subtree of two that stood side by side, with an entry between them.
+/// Merges two adjacent subtrees, which had an entry between them.
 fn merge(left: Subtree, right: Subtree, retired: &mut Retired) -> Subtree {
     let (left, right) = match (left, right) {
         (Subtree::None, subtree) | (subtree, Subtree::None) => return subtree,
@@ -380,8 +380,8 @@ fn merge(left: Subtree, right: Subtree, retired: &mut Retired) -> Subtree {
     Subtree::Loaded(Arc::new(Branch::new(node, left.height, children)))
 }
 
-/// Removes entry `index` of the node at the end of `path`, and every node that has nothing
-/// left in it. Returns whether that is `branch` itself.
+/// Removes entry `index` of the node at the end of `path`, and every node that is vacant then.
+/// Returns whether that includes `branch` itself.
 fn remove_entry(
     branch: &mut Arc<Branch>,
     path: &[usize],

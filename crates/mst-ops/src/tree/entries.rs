@@ -11,19 +11,18 @@ use crate::{Error, NodeSource};
 
 /// An iterator over the entries of a [`Tree`] in key order, from [`Tree::entries`].
 ///
-/// An item is a key and its value, or an error, which stands for one subtree that cannot be
-/// read.
+/// An item is a key and its value, or an error, which stands for one subtree that cannot be read.
 pub struct TreeEntries<'t, N> {
     tree: &'t Tree<N>,
-    /// The way down to where the iterator is.
+    /// The path to where the iterator is.
     stack: Vec<Place<'t>>,
 }
 
-/// A node, and the slot of it that comes next.
+/// A node, and its next slot.
 struct Place<'t> {
     view: View<'t>,
     slot: usize,
-    /// Whether the subtree in that slot is done.
+    /// Whether the subtree in that slot has been visited.
     entered: bool,
 }
 

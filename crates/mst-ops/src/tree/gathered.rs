@@ -1,8 +1,8 @@
-//! The entries of a tree that was begun empty and that nobody has looked at yet.
+//! The entries of a tree that was started empty and has not been looked at yet.
 //!
-//! Where many entries come one after the other in any order, each would find its way through the
-//! tree and change some nodes, of which next to nothing is left in the end. So they are only
-//! collected, in a hash table, until somebody asks for something that takes a tree.
+//! If many entries are inserted one after the other in any order, each has to find its place in the
+//! tree and change some nodes, of which almost none remain in the end. So they are only collected,
+//! in a hash table, until somebody asks for something that needs a tree.
 
 mod make;
 mod sort;
@@ -20,7 +20,7 @@ use super::branch::Branch;
 use crate::TreeBuilder;
 use crate::place::check_size;
 
-/// What a tree in memory begins with: its top node, or what that will be made of.
+/// The content of a tree in memory: its top node, or the entries that it will be made of.
 #[derive(Debug, Clone)]
 pub(super) enum Top {
     Made(Arc<Branch>),
@@ -32,7 +32,7 @@ impl Top {
         Self::Gathered(Arc::default())
     }
 
-    /// The top node, made now if it was not before.
+    /// The top node, which is made now if it was not before.
     #[inline]
     pub(super) fn branch(&self) -> &Arc<Branch> {
         match self {
@@ -41,7 +41,7 @@ impl Top {
         }
     }
 
-    /// The top node, about to be changed.
+    /// The top node, to be changed.
     pub(super) fn branch_mut(&mut self) -> &mut Arc<Branch> {
         loop {
             match self {
@@ -55,29 +55,29 @@ impl Top {
     }
 }
 
-/// Entries in the order in which they came, each key once.
+/// Entries in the order of insertion, without duplicate keys.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    /// The keys, one behind the other.
+    /// The keys, concatenated.
     keys: Vec<u8>,
     entries: Vec<Entry>,
     /// The entries by their keys.
     by_key: HashTable<Named>,
     hasher: DefaultHashBuilder,
-    /// The heights of the keys of the first entries: those that were measured.
+    /// The heights of the keys of the first entries, those that were measured.
     heights: Vec<u8>,
-    /// The tree of the measured entries has no larger node.
+    /// No node of the tree of the measured entries is larger.
     largest: Size,
-    /// How many of the first entries were measured again, many together, and how large a node they
-    /// can make.
+    /// How many of the first entries were measured again, as one set, and how large their nodes can
+    /// be.
     again: (usize, Size),
-    /// The tree, and its root, once somebody has asked for them.
+    /// The tree, once somebody has asked for it.
     made: OnceLock<Arc<Branch>>,
     root: OnceLock<Cid>,
 }
 
-/// An entry in the hash table: its index, and the hash of its key, so that no key has to be looked
-/// at that is another.
+/// An entry in the hash table: its index, and the hash of its key, so that other keys need not be
+/// compared.
 #[derive(Debug)]
 struct Named {
     index: u32,
@@ -91,7 +91,7 @@ struct Entry {
     value: Value,
 }
 
-/// A CID in less than half of the memory, if it is of the kind that nearly all are of.
+/// A CID in less than half the memory, if it is of the usual kind.
 #[derive(Debug)]
 enum Value {
     DagCbor([u8; DIGEST_LEN]),
@@ -116,10 +116,10 @@ impl From<&Value> for Cid {
     }
 }
 
-/// The time of gathering is over, and that of a tree has come.
+/// Gathering is over, and a tree is needed.
 pub(super) struct Over;
 
-/// How much is in a node.
+/// The size of a node.
 #[derive(Debug, Default, Clone, Copy)]
 struct Size {
     entries: usize,
@@ -127,7 +127,7 @@ struct Size {
 }
 
 impl Size {
-    /// The most that a node can have of two sets of entries.
+    /// The maximum size of a node of both sets of entries together.
     fn plus(self, other: Self) -> Self {
         Self {
             entries: self.entries + other.entries,
@@ -145,10 +145,10 @@ impl Gathered {
         Some(self.value(self.find(key, self.hash(key))?))
     }
 
-    /// Maps `key`, which is valid, to `value`, and returns the value that it had before.
+    /// Maps `key`, which is valid, to `value`, and returns its previous value.
     ///
-    /// Nothing has happened if it is [`Over`]: somebody has looked at the entries, or there are so
-    /// many that a node might become too large.
+    /// If it returns [`Over`], nothing has happened: somebody has looked at the entries, or there
+    /// are so many that a node might become too large.
     pub(super) fn insert(
         &mut self,
         key: &[u8],
@@ -180,7 +180,7 @@ impl Gathered {
     }
 
     fn hash(&self, key: &[u8]) -> u32 {
-        // As good as any other half.
+        // Either half will do.
         (self.hasher.hash_one(key) >> 32) as u32
     }
 
@@ -189,10 +189,10 @@ impl Gathered {
         Some(self.by_key.find(spread(hash), is_it)?.index)
     }
 
-    /// Whether no node can become too large by one more key, of `key_len` bytes.
+    /// Whether no node can become too large with one more key, of `key_len` bytes.
     ///
-    /// Nothing is known of the nodes yet, but those of two sets of entries together are no larger
-    /// than the largest of each set, added up.
+    /// The nodes are not known yet, but those of two sets of entries together are no larger than
+    /// the largest of each set, added up.
     fn has_room(&mut self, key_len: usize, limits: &Limits) -> bool {
         let fits = |gathered: &Self| {
             let most = gathered.largest.plus(gathered.unmeasured());
@@ -216,7 +216,7 @@ impl Gathered {
         }
     }
 
-    /// Measures the entries that came since this was done last.
+    /// Measures the entries that were added since the last time.
     fn measure(&mut self) {
         let from = self.heights.len();
         for index in (0..).take(self.entries.len()).skip(from) {
@@ -226,18 +226,18 @@ impl Gathered {
         self.largest = self.largest.plus(self.largest_node(from));
     }
 
-    /// Measures all together that came since this was done last. Of many sets, the largest nodes added
-    /// up are far more than any node has.
+    /// Measures all entries that were added since the last time as one set. The bounds of many
+    /// sets, added up, are far above the size of any node.
     fn measure_again(&mut self) {
         let (from, before) = self.again;
         self.largest = before.plus(self.largest_node(from));
         self.again = (self.entries.len(), self.largest);
     }
 
-    /// The largest node that the entries from `from` on would make, which have heights.
+    /// The largest node that the entries from `from` on would make. Their heights must be known.
     fn largest_node(&self, from: usize) -> Size {
         let mut largest = Size::default();
-        // On each level the node that the keys come to next.
+        // The node that is being filled on each level.
         let mut nodes = [Size::default(); MAX_HEIGHT + 1];
         for index in self.sorted(from) {
             let height = self.heights.get(index as usize).copied().expect(INDEX);
@@ -263,7 +263,7 @@ impl Gathered {
         })
     }
 
-    /// The root of the tree. To ask for it first makes no tree.
+    /// The root of the tree. The first call makes no tree.
     pub(super) fn root(&self) -> Cid {
         if let Some(top) = self.made.get() {
             return node_cid(&top.digest());
@@ -277,7 +277,7 @@ impl Gathered {
         })
     }
 
-    /// Gives `each` the entries in key order, with their keys' heights.
+    /// Calls `each` with the entries in key order, and their keys' heights.
     fn for_each<'g>(&'g self, mut each: impl FnMut(&'g [u8], Cid, u8)) {
         for index in self.sorted(0) {
             let key = self.key(index);
@@ -306,7 +306,7 @@ impl Gathered {
     }
 }
 
-/// A hash of 32 bits as a table takes it, which looks at the first bits and at the last.
+/// Spreads a hash of 32 bits for a table, which looks at its first and its last bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }

@@ -1,4 +1,4 @@
-//! From a tree and the operations that led to it back to the tree before them.
+//! Goes back from a tree and the operations that led to it to the tree before.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::gathered::Top;
 use crate::levels::RootHasher;
 use crate::{Error, NodeSource, Operation};
 
-/// Why operations cannot be taken back.
+/// Why operations cannot be undone.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvertError {
-    /// The tree cannot be read where the operations need it. [`Error::MissingBlock`]: a block
-    /// is not there that the inversion needs.
+    /// The tree cannot be read where the operations need it. [`Error::MissingBlock`] if a block
+    /// that the inversion needs is missing.
     #[error(transparent)]
     Tree(#[from] Error),
     /// Two operations are about the same key.
@@ -26,13 +26,13 @@ pub enum InvertError {
         /// The key, with what is not UTF-8 replaced.
         key: String,
     },
-    /// An operation that changes nothing: it has no values, or the same twice.
+    /// An operation that changes nothing: it has no values, or the same value twice.
     #[error("an operation without effect on the key {key:?}")]
     NoEffect {
         /// The key, with what is not UTF-8 replaced.
         key: String,
     },
-    /// The tree does not have what an operation says that it led to.
+    /// The tree does not have what an operation claims to have left there.
     #[error(
         "after the operation on {key:?} the tree should have {} there, and has {}",
         or_nothing(claimed.as_deref()),
@@ -53,26 +53,26 @@ fn or_nothing(value: Option<&Cid>) -> String {
 }
 
 impl<N: NodeSource> Tree<N> {
-    /// Returns the root of the tree before `operations`, which are in any order, led to this
-    /// one.
+    /// Returns the root of the tree from which `operations`, in any order, led to this one.
     ///
-    /// The tree may be partial. What is needed are the nodes on the way to each key, and those
-    /// that have to be cut in two or made one: the nodes that a commit of the firehose brings
-    /// along. All that is there is held to the rules first. Parts that are not there, and that
-    /// no operation reaches, keep their CIDs.
+    /// The tree may be partial. The nodes on the path to each key are needed, and those that have
+    /// to be split or merged: the nodes that a commit of the firehose contains. All nodes that are
+    /// present are checked first. Parts that are missing, and that no operation affects, keep their
+    /// CIDs.
     ///
-    /// So it is not seen if such a part has keys on the wrong side of one that was created.
-    /// Who wants to rule that out asks [`cover`](Self::cover) for the keys of the operations
-    /// first, which reads their neighbours on both sides, and refuses what leaves them out.
+    /// So a part that is missing and has keys on the wrong side of one that was created goes
+    /// unnoticed. To rule that out, call [`cover`](Self::cover) for the keys of the operations
+    /// first, which reads their neighbours on both sides, and refuse a tree in which these are
+    /// missing.
     ///
-    /// All that is there is in memory meanwhile, what hangs on nodes that were loaded before also
-    /// afterwards, and over a complete tree this takes as long as reading it. A few bytes can stand
-    /// for long keys: over blocks from a stranger, set
-    /// [`Limits::key_len`](crate::Limits::key_len) to what a key can have.
+    /// All present nodes are in memory in the meantime, and those below nodes that were loaded
+    /// before also afterwards; over a complete tree this takes as long as reading it. A few bytes
+    /// can expand to long keys: for blocks from an untrusted source, set
+    /// [`Limits::key_len`](crate::Limits::key_len) to the longest key you expect.
     ///
-    /// The result says something only in comparison: if it is the root that is known from
-    /// before, the operations are all that has changed. Any other root says that one is
-    /// wrong, missing or too many, or names another previous value.
+    /// The result means something only in comparison: if it is the root that is known from before,
+    /// the operations are all that has changed. Any other root means that an operation is wrong,
+    /// missing or superfluous, or names a wrong previous value.
     ///
     /// Source: <https://atproto.com/specs/sync#commit-validation>, and
     /// <https://github.com/bluesky-social/proposals/tree/main/0006-sync-iteration>
@@ -118,10 +118,10 @@ impl<N: NodeSource> Tree<N> {
                 });
             }
         }
-        // Its own, so that what hangs on the top and is loaded now is forgotten afterwards.
+        // A separate tree, so that what is loaded below the top now is dropped afterwards.
         let top = Arc::new(Branch::clone(self.top.branch()));
         let mut tree = Tree::of_top(&self.nodes, Top::Made(top));
-        // So that its nodes link to those below as their blocks do.
+        // Flushed, so that its nodes link to those below as their blocks do.
         tree.flush();
         let top = View::of_top(tree.top.branch());
         tree.check_present(top)?;
@@ -134,7 +134,7 @@ impl<N: NodeSource> Tree<N> {
         Ok(node_cid(&inversion.finish()?))
     }
 
-    /// Loads all nodes that are there, and so holds them to the rules.
+    /// Loads all nodes that are present, which checks them.
     fn check_present(&self, top: View<'_>) -> Result<(), Error> {
         let mut views = vec![top];
         while let Some(view) = views.pop() {
@@ -146,22 +146,21 @@ impl<N: NodeSource> Tree<N> {
     }
 }
 
-/// The tree before the operations, being built from left to right.
+/// The tree before the operations, as it is built from left to right.
 ///
-/// The tree after them is taken for a sequence of keys and of subtrees that stay closed. Keys
-/// that were created are left out, those that were deleted put in, and what results is built
-/// anew from the bottom up. A subtree is opened, which takes its node to be there, only where a
-/// key is put into its range, or where it comes to stand beside something that it has to be
-/// merged with.
+/// The tree after them is treated as a sequence of keys and closed subtrees. Keys that were created
+/// are left out, those that were deleted are put back, and the result is built anew from the bottom
+/// up. A subtree is opened, for which its node must be present, only if a key is put into its
+/// range, or if it ends up beside something that it has to be merged with.
 struct Inversion<'t, N> {
     nodes: &'t N,
     before: RootHasher<'t>,
-    /// The closed subtree that the sequence ends with so far. It goes where it belongs once it is
-    /// known that what comes next has not to become one with it.
+    /// The closed subtree at the end of the sequence so far. It is put in its place once it is
+    /// known that it need not be merged with what comes next.
     closed: Option<Closed<'t>>,
 }
 
-/// A subtree that was not looked into: the one in slot `slot` of `parent`.
+/// A subtree that has not been opened: the one in slot `slot` of `parent`.
 #[derive(Clone, Copy)]
 struct Closed<'t> {
     parent: View<'t>,
@@ -179,7 +178,7 @@ impl Closed<'_> {
 }
 
 impl<'t, N: NodeSource> Inversion<'t, N> {
-    /// Takes a node and what is below it, with the operations in its range.
+    /// Appends a node and what is below it, with the operations in its range.
     fn take_node(
         &mut self,
         view: View<'t>,
@@ -188,7 +187,7 @@ impl<'t, N: NodeSource> Inversion<'t, N> {
         let node = &view.branch.node;
         let mut start = 0;
         loop {
-            // All up to here is as it was.
+            // All before that slot is unchanged.
             let slot = match operations.first() {
                 Some(next) => node.find(&next.key).unwrap_or_else(|slot| slot),
                 None => node.len(),
@@ -219,7 +218,7 @@ impl<'t, N: NodeSource> Inversion<'t, N> {
         }
     }
 
-    /// Takes what is in a slot, with the operations in its range.
+    /// Appends what is in a slot, with the operations in its range.
     fn take_slot(
         &mut self,
         view: View<'t>,
@@ -241,7 +240,7 @@ impl<'t, N: NodeSource> Inversion<'t, N> {
         Ok(())
     }
 
-    /// Appends what an operation says was there before it.
+    /// Appends the entry that was there before an operation.
     fn put_back(&mut self, operation: &'t Operation, height: u8) -> Result<(), InvertError> {
         if let Some(value) = &operation.old {
             self.rise(height)?.push(&operation.key, value);
@@ -256,16 +255,16 @@ impl<'t, N: NodeSource> Inversion<'t, N> {
         Ok(())
     }
 
-    /// Returns the node that a key of this height goes to, as the next in the sequence.
+    /// Returns the node for a key of this height, which comes next in the sequence.
     fn rise(&mut self, height: u8) -> Result<&mut NodeParts<'t>, InvertError> {
         let height = usize::from(height);
-        // A closed subtree in whose range of heights the key is would have to have it.
+        // A closed subtree that reaches up to the height of the key would have to hold it.
         self.open_down_to(height)?;
         self.put_closed();
         Ok(self.before.rise(height))
     }
 
-    /// Appends a subtree as it is, if nothing beside it has to become one with it.
+    /// Appends a subtree as it is, if it need not be merged with anything beside it.
     fn close(&mut self, subtree: Closed<'t>) -> Result<(), InvertError> {
         let height = subtree.height();
         self.open_down_to(height)?;
@@ -284,7 +283,7 @@ impl<'t, N: NodeSource> Inversion<'t, N> {
         Ok(())
     }
 
-    /// Appends what is in a subtree.
+    /// Appends the contents of a subtree.
     fn open(&mut self, subtree: Closed<'t>) -> Result<(), InvertError> {
         match subtree.parent.child(self.nodes, subtree.slot)? {
             Some(view) => self.take_node(view, &[]),
@@ -303,7 +302,7 @@ impl<'t, N: NodeSource> Inversion<'t, N> {
 
     /// Finishes the tree and returns its root.
     fn finish(mut self) -> Result<[u8; DIGEST_LEN], InvertError> {
-        // Where no key is known, the top is what is left over, unless that has none either.
+        // If no keys are left, the top is the remaining subtree, unless that has none either.
         while self.before.is_empty()
             && let Some(closed) = self.closed.take()
         {

@@ -1,4 +1,4 @@
-//! What became of a tree: its root, its new nodes, and those that it no longer has.
+//! What has changed in a tree: its root, its new nodes, and those that it no longer has.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use super::Tree;
 use super::branch::{Branch, UNKNOWN};
 use super::gathered::Top;
 
-/// What [`Tree::flush`] returns: all that a store has to learn of the changes since the tree
-/// was opened or flushed last.
+/// What [`Tree::flush`] returns: all that a store needs to know about the changes since the tree
+/// was opened or last flushed.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Changes {
     /// The CID of the top node.
     pub root: Cid,
-    /// The nodes that the tree has now and did not have before, each once, with its block;
-    /// nodes before those that link to them.
+    /// The nodes that the tree has now and did not have before, each once, with its block; nodes
+    /// come before those that link to them.
     pub new: Vec<(Cid, Bytes)>,
-    /// The nodes that it had and has no longer, each once, in no particular order.
+    /// The nodes that it had and no longer has, each once, in no particular order.
     pub removed: Vec<Cid>,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Debug for Changes {
 impl<N> Tree<N> {
     /// Returns the root: the CID of the top node.
     ///
-    /// Nodes changed since it was last asked for are encoded and hashed, and still count as
+    /// Nodes that were changed since the last call are encoded and hashed, and still count as
     /// changed for [`flush`](Self::flush).
     pub fn root(&self) -> Cid {
         match &self.top {
@@ -47,11 +47,10 @@ impl<N> Tree<N> {
         }
     }
 
-    /// Returns what has changed since the tree was opened or flushed last, and counts it as
-    /// stored: the next flush will not return it again.
+    /// Returns what has changed since the tree was opened or last flushed, and regards it as
+    /// stored: the next flush does not return it again.
     ///
-    /// A caller whose store then fails has to open the tree again, or go back to a clone made
-    /// before.
+    /// If your store then fails, open the tree again, or go back to a clone made before.
     ///
     /// A tree made by [`Tree::new`] was never stored, so its first flush returns all its nodes,
     /// even if that is just the one node of the empty tree.
@@ -92,25 +91,25 @@ impl<N> Tree<N> {
     }
 }
 
-/// Why the node below a slot that was changed can be had.
+/// Why the node below a changed slot is available.
 const CHANGED: &str = "a changed node is in memory";
 
 /// Room for the block of most nodes, in bytes.
 const TYPICAL_LEN: usize = 1024;
 
 struct Save<'t> {
-    /// The nodes that were changed or dropped, sorted.
+    /// The nodes that were changed or dropped, sorted by digest.
     retired: &'t [[u8; DIGEST_LEN]],
-    /// Which of them came back, as a change was undone; empty if none did.
+    /// Which of them came back because a change was undone; empty if none did.
     back: Vec<bool>,
     new: Vec<(Cid, Bytes)>,
-    /// Where nodes are encoded.
+    /// The buffer that nodes are encoded into.
     block: Vec<u8>,
 }
 
 impl Save<'_> {
     /// Collects the changed nodes from `branch` down, and returns the digest of `branch`. The
-    /// depth is that of a tree, at most 129.
+    /// recursion is as deep as the tree, at most 129.
     fn save(&mut self, branch: &mut Arc<Branch>) -> [u8; DIGEST_LEN] {
         if branch.saved {
             return branch.digest();
@@ -159,7 +158,7 @@ impl Branch {
         *self.digest.get_or_init(|| sha2_256(block))
     }
 
-    /// Puts the node's block into `block`. The digests of the nodes below must be known.
+    /// Writes the node's block into `block`. The digests of the nodes below must be known.
     pub(super) fn encode(&self, block: &mut Vec<u8>) {
         block.clear();
         self.node.encode_linking(block, |slot, link| {

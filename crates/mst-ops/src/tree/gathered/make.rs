@@ -1,4 +1,4 @@
-//! A tree in memory out of entries in key order.
+//! Makes a tree in memory of entries in key order.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use mst_node::{NodeBuilder, node_cid};
 use crate::levels::{Levels, OpenNode};
 use crate::tree::branch::{Branch, Child, KEY_CHECKED, UNKNOWN};
 
-/// Makes the tree of the entries that it is given, in key order and each key once.
+/// Makes the tree of the entries that it is given, in key order and without duplicates.
 #[derive(Default)]
 pub(super) struct Maker<'k> {
     levels: Levels<OpenBranch<'k>>,
@@ -18,9 +18,9 @@ pub(super) struct Maker<'k> {
 #[derive(Default)]
 struct OpenBranch<'k> {
     entries: Vec<(&'k [u8], Cid)>,
-    /// One for each slot so far but the last.
+    /// One for each slot so far except the last.
     children: Vec<Child>,
-    /// What is in the last slot.
+    /// The child in the last slot.
     last: Child,
 }
 
@@ -51,7 +51,7 @@ impl OpenNode for OpenBranch<'_> {
 }
 
 impl OpenBranch<'_> {
-    /// The node as it is in a tree. What is left is vacant.
+    /// Returns the node as it is in a tree, and leaves a vacant one.
     fn close(&mut self, height: usize) -> Arc<Branch> {
         let mut children = std::mem::take(&mut self.children);
         children.push(std::mem::take(&mut self.last));

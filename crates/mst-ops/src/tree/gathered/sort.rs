@@ -1,6 +1,6 @@
-//! Entries in the order of their keys.
+//! Sorts entries by their keys.
 
-/// Returns `indices` in the order of their keys, which `key` knows.
+/// Returns `indices` in the order of their keys, which `key` returns.
 pub(super) fn sorted<'k>(
     indices: impl Iterator<Item = u32>,
     key: impl Fn(u32) -> &'k [u8],
@@ -12,15 +12,14 @@ pub(super) fn sorted<'k>(
 
 /// An entry that is being sorted.
 struct Item {
-    /// The bytes of the key that are looked at, as a number.
+    /// The bytes of the key that are compared, as a number.
     head: u64,
     index: u32,
 }
 
-/// Sorts entries by their keys, which have the first `depth` bytes in common.
-///
-/// Keys lie here and there in memory, and those of a repository have long prefixes in common. So
-/// it is some bytes of each at a time, next to each other, that are compared.
+/// Sorts entries by their keys, which share the first `depth` bytes. Keys are scattered in memory,
+/// and those of a repository share long prefixes. So this compares some bytes of each key at a
+/// time, which it keeps in one array.
 fn sort<'k>(items: &mut [Item], key: &impl Fn(u32) -> &'k [u8], depth: usize) {
     if items.len() < FEW || depth >= DEEP {
         items.sort_unstable_by(|one, two| key(one.index).cmp(key(two.index)));
@@ -39,13 +38,13 @@ fn sort<'k>(items: &mut [Item], key: &impl Fn(u32) -> &'k [u8], depth: usize) {
 }
 
 const HEAD_LEN: usize = 8;
-/// So few entries are sorted at once.
+/// Groups as small as this are sorted by whole keys.
 const FEW: usize = 24;
-/// Keys that have so much in common are compared as a whole.
+/// Keys that share this many bytes are compared as a whole.
 const DEEP: usize = 8 * HEAD_LEN;
 
-/// The first bytes of `rest`, those that are missing as zeros: a number that is less than that of
-/// other bytes only if `rest` is less than they are.
+/// The first bytes of `rest` as a number, padded with zeros. If it is less than that of other
+/// bytes, `rest` is less than they are.
 fn head(rest: &[u8]) -> u64 {
     let mut bytes = [0; HEAD_LEN];
     match rest.first_chunk() {
