@@ -1,4 +1,4 @@
-//! A repository read once, from a stream of [`tokio`], which needs no runtime of that name.
+//! Reads a repository asynchronously, with the I/O traits of [`tokio`] but without its runtime.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use tokio::io::AsyncRead;
 
 use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, StreamOptions};
 
-/// A repository in a CAR that comes from any [`AsyncRead`]: what a
-/// [`RepositoryStream`](crate::RepositoryStream) is over a [`Read`](std::io::Read). (Feature
-/// `async`.)
+/// A repository in a CAR from any [`AsyncRead`], as a [`RepositoryStream`](crate::RepositoryStream)
+/// is one from a [`Read`](std::io::Read). (Feature `async`.)
 ///
-/// It waits for the stream, and for nothing else. After each 64 to 128 KiB that it has read or given it
-/// lets other tasks have their turn, also where it need not wait: to decode and hash as much takes a
-/// fraction of a millisecond. A block that is longer takes as long as its hash, 20 ms for 32 MiB
+/// It waits for nothing but the stream. After each 64 to 128 KiB that it has read or returned it
+/// yields to other tasks, even if it need not wait: decoding and hashing that much takes a fraction
+/// of a millisecond. A longer block takes as long as its hash, 20 ms for 32 MiB
 /// ([`CarOptions::section_len`](blockstore_car::CarOptions::section_len) bounds it).
 ///
-/// If a future of [`next_record`](Self::next_record) or [`next_block`](Self::next_block) is dropped
-/// before it is ready, nothing is lost. With one of [`open`](Self::open), what was read is dropped.
+/// [`next_record`](Self::next_record) and [`next_block`](Self::next_block) are cancel-safe: if a
+/// future is dropped before it is ready, nothing is lost. [`open`](Self::open) is not: what was
+/// read is dropped.
 ///
-/// Whoever has the body of a response in pieces, or streams of another kind, hands the bytes over to
-/// a [`RepositoryDecoder`], which is all that this does. And whoever has a thread for each download
-/// anyway, as for an import into a database, has less to do with a
-/// [`RepositoryStream`](crate::RepositoryStream) there, over a bridge from the one kind of stream to
+/// If you have a response body in pieces, or another kind of stream, push the bytes into a
+/// [`RepositoryDecoder`], which is all that this does. If you have a thread for each download
+/// anyway, as for an import into a database, it is simpler to use a
+/// [`RepositoryStream`](crate::RepositoryStream) there, over a bridge from one kind of stream to
 /// the other.
 ///
 /// # Examples
@@ -47,7 +47,7 @@ pub struct AsyncRepositoryStream<R> {
     input: R,
     decoder: RepositoryDecoder,
     turns: Turns,
-    /// How long the item is that was given last.
+    /// The length of the last item.
     last_len: usize,
 }
 
@@ -61,7 +61,7 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
         Self::open_with(car, StreamOptions::default()).await
     }
 
-    /// Reads the commit, and will read the rest as `options` say.
+    /// Reads the commit, and prepares to read the rest, with the given options.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
         Ok(stream)
     }
 
-    /// Leaves out of what [`next_block`](Self::next_block) gives large records that came before at
+    /// Makes [`next_block`](Self::next_block) leave out large records that it has returned for
     /// another path, as [`RepositoryDecoder::for_store`] does.
     #[must_use]
     pub fn for_store(mut self) -> Self {
@@ -87,11 +87,11 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
         self
     }
 
-    /// Reads the next record, in the order of their paths; `None` when all were given, and the CAR
-    /// was read to its end.
+    /// Reads the next record, in path order; `None` once all were returned and the CAR was read to
+    /// its end.
     ///
-    /// A record comes once for each path that leads to it, so a small CAR of a stranger can be a
-    /// great many bytes of records: bound what you keep.
+    /// A record is returned for each path that leads to it, so a small CAR from an untrusted source
+    /// can expand to a great many bytes of records: bound what you keep.
     ///
     /// # Errors
     ///
@@ -101,15 +101,16 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
             .await
     }
 
-    /// Reads the next block, of the commit, the nodes and the records, in the streamable order;
-    /// `None` behind the last. A stream is for records or for blocks, not for both.
+    /// Reads the next block, of the commit, the nodes and the records, in streamable order; `None`
+    /// after the last. Read either records or blocks from a stream, not both.
     ///
-    /// A record comes for each path that leads to it, unless this is [`for_store`](Self::for_store).
+    /// A record is returned for each path that leads to it, unless this is
+    /// [`for_store`](Self::for_store).
     ///
-    /// Stores are synchronous. Into one that waits for a disk, blocks go best many at a time
-    /// ([`put_many`](crate::BlockStoreMut::put_many)), on a thread that may wait. Whoever sends them
-    /// there says when they are all, and commits no sooner: that no more come may also mean that this
-    /// task was cancelled.
+    /// Stores are synchronous. If one waits for a disk, put many blocks at a time
+    /// ([`put_many`](crate::BlockStoreMut::put_many)), on a thread that may block. Tell that thread
+    /// explicitly when the blocks are complete, and commit only then: if no more come, this task
+    /// may also have been cancelled.
     ///
     /// # Errors
     ///
@@ -119,7 +120,7 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
             .await
     }
 
-    /// The next item, which `decode` finds as soon as there are bytes enough.
+    /// The next item, which `decode` returns as soon as there are enough bytes.
     async fn next<T>(
         &mut self,
         decode: impl Fn(&mut RepositoryDecoder) -> Result<Decoded<T>, StreamError>,
@@ -148,7 +149,7 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
     }
 }
 
-/// What an item takes beside its bytes, as if it were so many more.
+/// The cost of an item in addition to its bytes, counted as this many more.
 const ITEM_LEN: usize = 128;
 
 impl<R> AsyncRepositoryStream<R> {
@@ -162,7 +163,7 @@ impl<R> AsyncRepositoryStream<R> {
         *self.decoder.opened().0
     }
 
-    /// Returns how many nodes and records were read so far; at the end, in all.
+    /// Returns how many nodes and records have been read so far; at the end, the totals.
     pub fn summary(&self) -> RepositorySummary {
         self.decoder.summary()
     }

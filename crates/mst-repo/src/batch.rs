@@ -1,19 +1,19 @@
-//! Records read ahead.
+//! Reads records ahead.
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 
-/// How many records to read ahead, as a store gives many blocks at once for less: few at first,
-/// for who wants no more, and one alone where records are large.
+/// How many records to read ahead, as many blocks at once cost a store less than one by one: few at
+/// first, in case no more are wanted, and one at a time if records are large.
 #[derive(Debug)]
 pub(crate) struct Batch {
     len: usize,
 }
 
-/// Where as many bytes as this were read ahead, the next record is read alone.
+/// If this many bytes were read ahead, the next record is read alone.
 pub(crate) const LARGE: usize = 256 << 10;
 
-/// The most blocks that are asked for at once, as nobody knows how long they are before they are
-/// there.
+/// The maximum number of blocks that are requested at once, as their length is not known in
+/// advance.
 const AT_ONCE: usize = 16;
 
 impl Default for Batch {
@@ -23,14 +23,14 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Returns for how many records it pays to know the CIDs before the first is read.
+    /// Returns how many CIDs to collect before the first record is read.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Reads records, no more than [`len`](Self::len), and settles on the length of the next batch.
-    /// One that is not in the result, or is `None`, was not read, and has to be asked for by itself:
-    /// there were enough bytes without it, or it could not be read.
+    /// Reads records, no more than [`len`](Self::len), and decides on the length of the next batch.
+    /// One that is not in the result, or is `None`, was not read, and has to be requested by
+    /// itself: there were enough bytes without it, or it could not be read.
     pub(crate) fn read(&mut self, blocks: &impl BlockStore, cids: &[Cid]) -> Vec<Option<Bytes>> {
         let mut read = Vec::with_capacity(cids.len());
         let mut read_len = 0;
@@ -53,8 +53,8 @@ impl Batch {
     }
 }
 
-/// Returns how many CIDs, from the first on, are asked for at once: each but once, since a store
-/// may make a copy for each, and a few bytes of path may lead to megabytes that were there before.
+/// Returns how many CIDs, from the first on, can be requested at once without a duplicate: a store
+/// may make a copy for each, and a few bytes of path may lead to the same megabytes again.
 fn distinct_len(cids: &[Cid]) -> usize {
     let start = |cid: &Cid| cid.hash().digest().first_chunk::<8>().copied();
     let again = |(index, cid)| {

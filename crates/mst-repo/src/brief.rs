@@ -1,4 +1,4 @@
-//! What may be long, for people: how long it is, or how it begins, as nobody reads a megabyte.
+//! Formats values that may be long for people to read: only their length, or how they begin.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub(crate) struct Quoted<'t>(pub(crate) &'t str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// More than anything in its place has, but for a few paths.
+        /// Longer than anything that is shown, except for a few paths.
         const SHOWN: usize = 300;
         let shown = self.0.floor_char_boundary(SHOWN);
         let (start, rest) = self.0.split_at(shown);

@@ -1,4 +1,4 @@
-//! Whether a repository is whole and valid.
+//! Checks whether a repository is complete and valid.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -19,32 +19,32 @@ use crate::repository::read_block;
 use crate::turn::{Turn, Turned};
 use crate::{Error, Repository};
 
-/// What was counted on the way through a repository.
+/// What was counted in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RepositorySummary {
-    /// The number of nodes that are there.
+    /// The number of nodes that are present.
     pub nodes: u64,
-    /// The number of records that are there. Two paths may lead to the same block; they
-    /// are two records.
+    /// The number of records that are present. If two paths lead to the same block, they are two
+    /// records.
     pub records: u64,
 }
 
-/// Something that is missing or wrong in a repository, and where; as text with all its reasons.
+/// Something that is missing or wrong in a repository, and where. Its text includes all causes.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fault {
     /// What it is.
     pub error: Error,
-    /// Which records that concerns.
+    /// Which records are affected.
     pub place: Place,
 }
 
-/// Which records a [`Fault`] concerns.
+/// Which records a [`Fault`] affects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// All records below a node that is missing or wrong: those whose keys lie between the
-    /// two, or that go on without end where there is none.
+    /// All records below a node that is missing or wrong: those whose keys lie between the two, or
+    /// all on that side if one is `None`.
     Subtree {
         /// The greatest key left of the subtree.
         left: Option<Vec<u8>>,
@@ -109,22 +109,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// A key as text, with what is not UTF-8 replaced.
+/// A key as text, with invalid UTF-8 replaced.
 fn lossy(key: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(key)
 }
 
 impl<S: BlockStore> Repository<S> {
-    /// Reads the whole repository and returns what it counted, if nothing is missing or
-    /// wrong: the tree complete and canonical, each key a repository path, each record
-    /// there. Blocks hash to their CIDs as the block store promises.
+    /// Reads the whole repository and returns counts of it, if nothing is missing or wrong: the
+    /// tree is complete and canonical, each key is a repository path, each record is present. That
+    /// blocks hash to their CIDs is for the block store to ensure.
     ///
-    /// The signature is not checked; with the feature `k256` or `p256`, `verify_signed` does that too.
-    /// Records may hold any bytes, and their CIDs be of any codec.
+    /// The signature is not checked; with the feature `k256` or `p256`, `verify_signed` does that
+    /// too. Records may hold any bytes, and their CIDs may have any codec.
     ///
     /// # Errors
     ///
-    /// The first fault, in the order of the keys. For all of them see [`faults`](Self::faults).
+    /// The first fault, in key order. For all of them see [`faults`](Self::faults).
     ///
     /// # Examples
     ///
@@ -147,8 +147,8 @@ impl<S: BlockStore> Repository<S> {
     }
 
     /// Checks that the commit is signed by `key`, which should be the account's
-    /// ([`Commit::verify_signature`](crate::Commit::verify_signature)), and then the whole repository,
-    /// as [`verify`](Self::verify) does.
+    /// ([`Commit::verify_signature`](crate::Commit::verify_signature)), and then the whole
+    /// repository, as [`verify`](Self::verify) does.
     ///
     /// # Errors
     ///
@@ -178,11 +178,11 @@ impl<S: BlockStore> Repository<S> {
         self.verify()
     }
 
-    /// Reads the whole repository and returns all that is missing or wrong, in the order of the
-    /// keys that it concerns. What is below a node that cannot be read is unknown; all else is
-    /// looked at.
+    /// Reads the whole repository and returns everything that is missing or wrong, in the order of
+    /// the keys affected. What is below a node that cannot be read is unknown; everything else is
+    /// checked.
     ///
-    /// Nothing is taken from the cache of nodes: what is in there may be gone from the store since.
+    /// Nothing is taken from the cache of nodes: a cached node may be gone from the store since.
     pub fn faults(&self) -> Faults<'_, S> {
         let nodes = RememberingDamage::nodes_of(self);
         let mut found = VecDeque::new();
@@ -212,26 +212,26 @@ impl<S: BlockStore> Repository<S> {
 /// An iterator over what is missing or wrong in a repository, from [`Repository::faults`].
 pub struct Faults<'r, S> {
     nodes: NodeStore<RememberingDamage<&'r S>>,
-    /// Where the walk has come to, until it is over.
+    /// The current position, until the walk is over.
     position: Option<WalkerPosition>,
     turn: Turn,
     /// What was found there.
     found: VecDeque<Fault>,
     batch: Batch,
-    /// The large records that are there.
+    /// The large records that are present.
     large: LargeRecords,
     paths: PathCheck,
     summary: RepositorySummary,
 }
 
 impl<S: BlockStore> Faults<'_, S> {
-    /// Returns what was counted so far; at the end of the iterator, in all.
+    /// Returns the counts so far; at the end of the iterator, the totals.
     pub fn summary(&self) -> RepositorySummary {
         self.summary
     }
 
-    /// Goes on to where the next records are enough to be read at once, or to the next node that
-    /// cannot be read, and looks at what is up to there. `None` if there is no more.
+    /// Goes on until there are enough records to read at once, or to the next node that cannot be
+    /// read, and checks everything up to there. `None` if there is no more.
     fn go_on(&mut self) -> Option<()> {
         let position = self.position.take()?;
         let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
@@ -259,9 +259,9 @@ impl<S: BlockStore> Faults<'_, S> {
         Some(())
     }
 
-    /// Looks at records: the path of each, and whether its block is there.
+    /// Checks records: the path of each, and whether its block is present.
     fn check(&mut self, entries: &[EntryRef]) {
-        // Many paths may lead to one large block.
+        // Many paths may lead to the same large block.
         let wanted: Vec<Cid> = entries
             .iter()
             .map(EntryRef::value)

@@ -1,4 +1,4 @@
-//! The commit: the one object of a repository that is signed.
+//! The commit: the only signed object of a repository.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::dag_cbor_error::decode_fault;
 use crate::data_model::{encode, holds_float};
 use crate::{is_did, is_tid};
 
-/// A commit: whose repository, which revision, which tree, signed.
+/// A commit: the account, the revision, the tree, and the signature.
 ///
-/// Fields that this version does not know are kept, for the signature covers them.
+/// Fields that this version does not know are kept, as the signature covers them.
 ///
 /// Source: <https://atproto.com/specs/repository#commit-objects>
 ///
@@ -44,20 +44,20 @@ pub struct Commit {
     pub version: u64,
     /// The CID of the tree's top node.
     pub data: Cid,
-    /// The revision, a TID that only grows.
+    /// The revision, a TID that only increases.
     pub rev: String,
-    /// The commit before; mostly `None`, as version 3 no longer needs it.
+    /// The previous commit; usually `None`, as version 3 no longer needs it.
     pub prev: Option<Cid>,
     /// The signature over [`unsigned_bytes`](Self::unsigned_bytes).
     pub sig: Vec<u8>,
-    /// The fields that have no place above. One that has, is not taken from here. Of a commit that was
-    /// decoded they are as they stood; who adds some keeps to what the data model has, which is no
+    /// All other fields. A field that is listed above is not taken from here. In a decoded commit
+    /// they are as they were in the block; if you add some, keep to the data model, which has no
     /// floating-point numbers and no integers of more than 64 bits.
     pub extra: BTreeMap<String, Ipld>,
 }
 
 impl Commit {
-    /// Makes a commit of version 3 that is still to be signed.
+    /// Makes a commit of version 3, still unsigned.
     pub fn unsigned(did: impl Into<String>, rev: impl Into<String>, data: Cid) -> Self {
         Self {
             did: did.into(),
@@ -72,9 +72,9 @@ impl Commit {
 
     /// Decodes a commit of version 3 from its block.
     ///
-    /// The block must be canonical DAG-CBOR with all fields, `prev` too, each of its type;
-    /// `data` and `prev` CIDv1, dag-cbor, sha2-256; `did` and `rev` of the right syntax.
-    /// Whether the signature is good is another question.
+    /// The block must be canonical DAG-CBOR with all fields, including `prev`, each of its type;
+    /// `data` and `prev` CIDv1, dag-cbor, sha2-256; `did` and `rev` of valid syntax. The signature
+    /// is not checked.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Commit {
         }
     }
 
-    /// Decodes a commit of version 3 or of its predecessor 2, which has the same fields.
+    /// Decodes a commit of version 3 or of its predecessor, version 2, which has the same fields.
     ///
     /// # Errors
     ///
@@ -152,27 +152,27 @@ impl Commit {
     ///
     /// # Panics
     ///
-    /// If a number among the [`extra`](Self::extra) fields has no DAG-CBOR.
+    /// If a number among the [`extra`](Self::extra) fields cannot be encoded as DAG-CBOR.
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = self.unsigned_fields();
         fields.insert("sig".to_owned(), Ipld::Bytes(self.sig.clone()));
         encode(&Ipld::Map(fields))
     }
 
-    /// Returns what the signature is over: the commit's encoding without the field `sig`.
+    /// Returns the bytes that are signed: the commit's encoding without the field `sig`.
     ///
     /// # Panics
     ///
-    /// As [`encode`](Self::encode).
+    /// As for [`encode`](Self::encode).
     pub fn unsigned_bytes(&self) -> Vec<u8> {
         encode(&Ipld::Map(self.unsigned_fields()))
     }
 
-    /// Returns the commit's CID, that of its block, signature included.
+    /// Returns the commit's CID, that of its block with the signature.
     ///
     /// # Panics
     ///
-    /// As [`encode`](Self::encode).
+    /// As for [`encode`](Self::encode).
     pub fn cid(&self) -> Cid {
         dag_cbor_cid(&self.encode())
     }
@@ -193,10 +193,10 @@ impl Commit {
     }
 }
 
-/// The most items of a commit, known fields and others.
+/// The maximum number of items in a commit, in known fields and others.
 const MAX_ITEMS: usize = 4_096;
 
-/// The fields that are not yet taken.
+/// The fields that have not been taken yet.
 struct Fields(BTreeMap<String, Ipld>);
 
 impl Fields {
@@ -213,7 +213,7 @@ impl Fields {
     }
 }
 
-/// Returns `cid`, if it has the form that all links to nodes and commits have.
+/// Returns `cid`, if it has the form of all links to nodes and commits.
 pub(crate) fn checked_link(field: &'static str, cid: Cid) -> Result<Cid, InvalidCommit> {
     match node_digest(&cid) {
         Some(_) => Ok(cid),
@@ -229,16 +229,16 @@ fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidCommit {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCommit {
-    /// The block is not DAG-CBOR in its one strict form, for the reason that the text gives.
+    /// The block is not strict DAG-CBOR, for the reason in the text.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
-    /// There is far more in the block than a commit has.
+    /// The block holds far more than a commit does.
     #[error("more than {limit} items, where a commit has some 13")]
     TooManyItems {
-        /// How many items are decoded at the most.
+        /// The maximum number of items that are decoded.
         limit: usize,
     },
-    /// The block is no map.
+    /// The block is not a map.
     #[error("not a map")]
     NotAMap,
     /// A field is missing.
@@ -255,7 +255,7 @@ pub enum InvalidCommit {
         /// What it should be.
         wanted: &'static str,
     },
-    /// A version of the format that is not read.
+    /// A version of the format that cannot be read.
     #[error("repository format version {found}, where only version 3 is read")]
     Version {
         /// The version.
@@ -281,7 +281,7 @@ pub enum InvalidCommit {
         /// Its CID.
         found: Cid,
     },
-    /// A floating-point number, which the data model does not have.
+    /// A floating-point number, which the data model does not allow.
     #[error("a floating-point number in the field {field:?}")]
     Float {
         /// The field's name.

@@ -1,9 +1,9 @@
 //! A strict reader of DAG-CBOR, item by item.
 //!
-//! `serde_ipld_dagcbor` makes values of types, and is not strict everywhere: it takes indefinite
-//! lengths in keys and links, and whatever stands in fields that a type does not have. So commits,
-//! messages and records of strangers are read through here first. And whoever prints a record as it
-//! is finds its fields here in the order of the block, at any depth.
+//! `serde_ipld_dagcbor` decodes into types, and is not strict everywhere: it accepts indefinite
+//! lengths in keys and links, and anything in fields that a type does not have. So commits,
+//! messages and records from untrusted sources are checked with this reader first. It also serves
+//! to print a record as it is, with its fields in the order of the block, at any depth.
 //!
 //! Nothing is copied, nothing recurses, and memory is bounded by the depth.
 //!
@@ -20,7 +20,7 @@ pub enum Token<'b> {
     Bool(bool),
     /// From -2^64 to 2^64 - 1.
     Integer(i128),
-    /// A finite number of 64 bits and not minus zero, such as the data model of atproto does not have.
+    /// A finite number of 64 bits, not minus zero. The data model of atproto does not have these.
     Float(f64),
     /// Text, UTF-8.
     Text(&'b str),
@@ -47,12 +47,12 @@ impl Token<'_> {
     }
 }
 
-/// Why a block cannot be read, and from which byte on.
+/// Why a block cannot be read, and at which byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("byte {offset}: {why}")]
 #[non_exhaustive]
 pub struct InvalidDagCbor {
-    /// The byte at which what is wrong begins, counted from 0.
+    /// The offset of the fault, counted from 0.
     pub offset: usize,
     /// What is wrong.
     pub why: &'static str,
@@ -80,7 +80,7 @@ pub struct InvalidDagCbor {
 pub struct Reader<'b> {
     block: &'b [u8],
     at: usize,
-    /// The lists and maps that are not at their end, the innermost last.
+    /// The lists and maps that are still open, the innermost last.
     open: Vec<Open<'b>>,
     max_depth: usize,
     state: State,
@@ -95,7 +95,7 @@ enum State {
 
 #[derive(Debug, Clone)]
 struct Open<'b> {
-    /// How many items are still to come; a key and its value are two.
+    /// How many items are left; a key and its value are two.
     left: u64,
     kind: Kind<'b>,
 }
@@ -104,21 +104,21 @@ struct Open<'b> {
 enum Kind<'b> {
     List,
     Map {
-        /// The key before.
+        /// The previous key.
         previous: Option<&'b str>,
     },
 }
 
 impl<'b> Reader<'b> {
-    /// How many lists and maps may lie inside each other, unless the caller says otherwise.
+    /// How deep lists and maps may be nested, unless the caller sets another limit.
     pub const MAX_DEPTH: usize = 4_096;
 
-    /// Reads `block`, whose lists and maps may lie [`MAX_DEPTH`](Self::MAX_DEPTH) deep in each other.
+    /// Reads `block`, in which lists and maps may be nested [`MAX_DEPTH`](Self::MAX_DEPTH) deep.
     pub fn new(block: &'b [u8]) -> Self {
         Self::with_depth(block, Self::MAX_DEPTH)
     }
 
-    /// Reads `block`, whose lists and maps may lie `max_depth` deep in each other.
+    /// Reads `block`, in which lists and maps may be nested `max_depth` deep.
     pub fn with_depth(block: &'b [u8], max_depth: usize) -> Self {
         Self {
             block,
@@ -129,16 +129,16 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Returns how many bytes were read so far, which is where the next piece begins.
+    /// Returns how many bytes have been read so far, which is where the next piece begins.
     pub fn offset(&self) -> usize {
         self.at
     }
 
-    /// Returns the next piece of the item that the block begins with, or `None` behind its last.
+    /// Returns the next piece of the item at the start of the block, or `None` after its last.
     ///
     /// # Errors
     ///
-    /// [`InvalidDagCbor`], and from then on the same again.
+    /// [`InvalidDagCbor`]; every later call returns it again.
     pub fn next_token(&mut self) -> Result<Option<Token<'b>>, InvalidDagCbor> {
         if let State::Failed(invalid) = self.state {
             return Err(invalid);
@@ -173,11 +173,11 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Reads to the end, and checks that nothing comes behind it.
+    /// Reads to the end, and checks that nothing follows it.
     ///
     /// # Errors
     ///
-    /// [`InvalidDagCbor`], if the rest is not DAG-CBOR, or something does.
+    /// [`InvalidDagCbor`], if the rest is not DAG-CBOR, or something follows it.
     pub fn end(mut self) -> Result<(), InvalidDagCbor> {
         while self.next_token()?.is_some() {}
         if self.at == self.block.len() {
@@ -237,7 +237,7 @@ impl<'b> Reader<'b> {
         })
     }
 
-    /// What stands for itself, and what looks so but has no place in DAG-CBOR.
+    /// Simple values, and what looks like one but is not allowed in DAG-CBOR.
     fn simple(&mut self) -> Option<Result<Token<'b>, InvalidDagCbor>> {
         let token = match *self.block.get(self.at)? {
             0xf4 => Token::Bool(false),
@@ -285,7 +285,7 @@ impl<'b> Reader<'b> {
         let link = self.take(len)?;
         let bytes = link.strip_prefix(&[0]);
         let bytes = bytes.ok_or_else(|| wrong("a link that does not begin with a zero byte"))?;
-        // Not every form of a CID that can be read is the one that would be written.
+        // A CID may be valid and still not encoded as it would be written.
         let cid = Cid::try_from(bytes).ok();
         let cid = cid.filter(|cid| CidBytes::from(cid).as_ref() == bytes);
         cid.ok_or_else(|| wrong("a link that is not a valid CID"))
@@ -347,7 +347,7 @@ const BYTES: u8 = 2;
 const TEXT: u8 = 3;
 const LIST: u8 = 4;
 const MAP: u8 = 5;
-/// The number of the one tag there is.
+/// The number of the only tag that is allowed.
 const LINK_TAG: u64 = 42;
 
 /// Why bytes are not decoded.
@@ -362,18 +362,19 @@ impl From<InvalidDagCbor> for Refusal {
     }
 }
 
-/// As deep as `serde_ipld_dagcbor` goes.
+/// The depth limit of `serde_ipld_dagcbor`.
 pub(crate) const DECODED_DEPTH: usize = 127;
 
-/// Checks that `block` is DAG-CBOR, of no more than `max_items` items: values, and the keys of maps.
+/// Checks that `block` is DAG-CBOR, of no more than `max_items` items: values, and the keys of
+/// maps.
 ///
-/// A decoder that makes a tree of them takes up to 1,400 bytes for three, so what comes from
-/// strangers is counted first.
+/// A decoder that builds values of them takes up to 1,400 bytes of memory for three bytes of input,
+/// so the items of an untrusted block are counted first.
 pub(crate) fn check(block: &[u8], max_items: usize) -> Result<(), Refusal> {
     check_each(block, max_items, |_| Ok(()))
 }
 
-/// Checks `block` as [`check`] does, and each of its tokens as `each` does.
+/// Checks `block` as [`check`] does, and passes each of its tokens to `each`.
 pub(crate) fn check_each<E: From<Refusal>>(
     block: &[u8],
     max_items: usize,
@@ -383,7 +384,8 @@ pub(crate) fn check_each<E: From<Refusal>>(
     Ok(reader.end().map_err(Refusal::from)?)
 }
 
-/// Checks, as [`check`] does, what `bytes` begin with, and returns it and what comes behind it.
+/// Checks the item at the start of `bytes` as [`check`] does, and returns it and the bytes after
+/// it.
 pub(crate) fn split_item(bytes: &[u8], max_items: usize) -> Result<(&[u8], &[u8]), Refusal> {
     let reader = read_item(bytes, max_items, |_| Ok::<_, Refusal>(()))?;
     Ok(bytes.split_at(reader.offset()))
@@ -523,7 +525,7 @@ mod tests {
             assert_eq!(invalid.why, "the block ends too early");
             assert_eq!(reader.end(), Err(invalid));
         }
-        // It goes on by itself.
+        // `end` reads the remaining tokens itself.
         let mut reader = Reader::new(b"\x82\x01\x02");
         reader.next_token().unwrap();
         assert_eq!(reader.end(), Ok(()));
@@ -546,7 +548,7 @@ mod tests {
         assert_eq!(refusal(&nested(1_000_000)).0, Reader::MAX_DEPTH);
     }
 
-    /// An oracle: what this reader accepts is what `serde_ipld_dagcbor` decodes and encodes to the
+    /// The oracle: `serde_ipld_dagcbor` decodes what this reader accepts, and encodes it to the
     /// same bytes.
     #[test]
     fn what_is_accepted_another_decoder_reads_and_writes_the_same() {

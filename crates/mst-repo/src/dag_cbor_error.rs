@@ -1,14 +1,13 @@
-//! What `serde_ipld_dagcbor` has against some bytes or a value, in words: its own are those of a
-//! debugger.
+//! Describes errors of `serde_ipld_dagcbor` in plain text, as its own messages are debug output.
 
 use std::fmt::Debug;
 
 use serde_ipld_dagcbor::error::{DecodeError, EncodeError};
 
-/// Why bytes cannot be decoded, which the strict reader has found to be DAG-CBOR.
+/// Why bytes cannot be decoded that the strict reader has accepted as DAG-CBOR.
 pub(crate) fn decode_fault<E: Debug>(error: &DecodeError<E>) -> String {
     match error {
-        // It may quote all of a text.
+        // It may quote an entire text.
         DecodeError::Msg(what) => what.chars().take(MAX_CHARS).collect(),
         DecodeError::Mismatch { name, found } => {
             let found = KINDS
@@ -21,7 +20,7 @@ pub(crate) fn decode_fault<E: Debug>(error: &DecodeError<E>) -> String {
     }
 }
 
-/// What the first three bits of an item say that it is.
+/// The type of an item, by its first three bits.
 const KINDS: [&str; 8] = [
     "a number",
     "a negative number",

@@ -1,5 +1,5 @@
-//! Blocks that are damaged, so that each is read and hashed once in a walk through a repository,
-//! however many links lead to it.
+//! Remembers damaged blocks, so that each is read and hashed only once in a walk through a
+//! repository, however many links lead to it.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use mst_ops::NodeStore;
 
 use crate::Repository;
 
-/// A store that remembers which blocks were damaged, for one who reads it through meanwhile.
+/// A store that remembers which blocks were damaged, for the time of a walk.
 #[derive(Debug)]
 pub(crate) struct RememberingDamage<S> {
     blocks: S,
@@ -35,7 +35,7 @@ impl<S> RememberingDamage<S> {
 }
 
 impl<'r, S: BlockStore> RememberingDamage<&'r S> {
-    /// The nodes of a repository, for who verifies it or saves what is left of it.
+    /// The nodes of a repository, for verifying or salvaging it.
     pub(crate) fn nodes_of(repository: &'r Repository<S>) -> NodeStore<Self> {
         let options = repository.nodes().options().verifying();
         NodeStore::with_options(Self::new(repository.blocks()), options)

@@ -1,4 +1,4 @@
-//! The values that a block of DAG-CBOR may hold in atproto: records, and parts of commits.
+//! The values that a DAG-CBOR block may hold in atproto: records, and parts of commits.
 
 use std::mem;
 
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::dag_cbor::{self, Refusal, Token};
 use crate::dag_cbor_error::{decode_fault, encode_fault};
 
-/// Decodes the block of a record, into a type that its lexicon asks for or into [`Ipld`].
+/// Decodes the block of a record, into a type made for its lexicon or into [`Ipld`].
 ///
-/// That the block is all that a record must be, [`is_record`] says; here it has to be DAG-CBOR, all of
-/// it, and of the type.
+/// This checks that the whole block is DAG-CBOR of this type; [`is_record`] checks everything that
+/// a record must be.
 ///
-/// Enums are to be tagged from inside, `#[serde(tag = "$type")]`, as the unions of lexicons are. Of
-/// those tagged from outside, as serde does by itself, the decoder beneath (`serde_ipld_dagcbor` 0.7)
-/// takes some maps for variants that they are not. Fields that hold links are of the type
-/// [`Cid`](crate::Cid), which types for JSON alone, such as `serde_json::Value`, do not know: for
+/// Enums should be internally tagged, `#[serde(tag = "$type")]`, as the unions of lexicons are. For
+/// externally tagged ones, which are serde's default, the underlying decoder (`serde_ipld_dagcbor`
+/// 0.7) takes some maps for variants that they are not. Fields that hold links have the type
+/// [`Cid`](crate::Cid), which types for JSON only, such as `serde_json::Value`, do not support: for
 /// JSON there is [`Json`](crate::Json).
 ///
 /// # Errors
@@ -47,18 +47,19 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
         .map_err(|error| InvalidRecord::Decode(decode_fault(&error)))
 }
 
-/// Encodes a record: its block, canonical DAG-CBOR, whose CID is
-/// [`dag_cbor_cid`](blockstore_core::dag_cbor_cid) of it. Fields of a `struct` may stand in any order;
-/// of bytes, `serde_bytes` makes what the data model calls so.
+/// Encodes a record: returns its block, canonical DAG-CBOR, of which
+/// [`dag_cbor_cid`](blockstore_core::dag_cbor_cid) is the CID. The fields of a `struct` may be in
+/// any order; use `serde_bytes` for bytes of the data model.
 ///
-/// A value that came as JSON is read as [`Json`](crate::Json), which can be encoded. A
-/// `serde_json::Value` would become the maps that stand for links and bytes in JSON; so a map with the
-/// key `$link` or `$bytes` is refused. A field that is `None` is encoded as null, which few lexicons
-/// allow, unless it is left out: `#[serde(skip_serializing_if = "Option::is_none")]`.
+/// A value that came as JSON should be read as [`Json`](crate::Json), which can be encoded. A
+/// `serde_json::Value` would be encoded with the maps that represent links and bytes in JSON, so a
+/// map with the key `$link` or `$bytes` is refused. A field that is `None` is encoded as null,
+/// which few lexicons allow, unless it is left out:
+/// `#[serde(skip_serializing_if = "Option::is_none")]`.
 ///
 /// # Errors
 ///
-/// [`InvalidRecord`] if it would not be a record, as [`is_record`] says, and
+/// [`InvalidRecord`] if the result would not be a record ([`is_record`]), and
 /// [`InvalidRecord::ReservedKey`].
 ///
 /// # Examples
@@ -86,9 +87,9 @@ pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, Invali
 }
 
 /// Returns whether `block` is what a record must be: a map in canonical DAG-CBOR, without
-/// floating-point numbers, integers of 64 bits with a sign, nothing more than 127 levels deep, and
-/// no more than 131,072 items in all. Whether it fits its lexicon is another question, and so is
-/// whether it has a `$type` and its blobs are such.
+/// floating-point numbers, with only signed 64-bit integers, at most 127 levels deep, and with no
+/// more than 131,072 items in all. Whether it fits its lexicon is not checked, nor whether it has a
+/// `$type` and its blobs are valid.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -111,7 +112,7 @@ pub(crate) fn check_record(block: &[u8]) -> Result<(), InvalidRecord> {
     })
 }
 
-/// Checks that `token` may stand in a record, if `is_first` as the first.
+/// Checks that `token` may be part of a record; `is_first` says whether it is the first.
 fn check_token(token: &Token<'_>, is_first: &mut bool) -> Result<(), InvalidRecord> {
     if mem::take(is_first) && *token != Token::Map {
         return Err(InvalidRecord::NotAMap);
@@ -135,7 +136,7 @@ impl From<Refusal> for InvalidRecord {
     }
 }
 
-/// The most items of a record.
+/// The maximum number of items in a record.
 ///
 /// Source: <https://atproto.com/guides/data-validation>, where it is the most elements of one list
 /// or map
@@ -145,32 +146,32 @@ pub(crate) const MAX_RECORD_ITEMS: usize = 131_072;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRecord {
-    /// It is not DAG-CBOR of at most 127 levels, or not of the type that was asked for, for
-    /// the reason that the text gives.
+    /// It is not DAG-CBOR of at most 127 levels, or not of the type that was asked for, for the
+    /// reason in the text.
     #[error("it cannot be decoded: {0}")]
     Decode(String),
-    /// The value cannot be encoded, for the reason that the text gives.
+    /// The value cannot be encoded, for the reason in the text.
     #[error("it cannot be encoded: {0}")]
     Encode(String),
-    /// There is more in it than a record may have.
+    /// It has more items than a record may have.
     #[error("more than {limit} items")]
     TooManyItems {
         /// How many items it may have.
         limit: usize,
     },
-    /// A number is not an integer of 64 bits with a sign.
+    /// A number is not a signed 64-bit integer.
     #[error("a number that is not an integer of 64 bits with a sign")]
     Number,
-    /// It is no map.
+    /// It is not a map.
     #[error("not a map")]
     NotAMap,
-    /// A map in it has the key `$link` or `$bytes`: what was to be encoded is the JSON of a record,
-    /// rather than the record.
+    /// A map in it has the key `$link` or `$bytes`: the value to be encoded is the JSON form of a
+    /// record and not the record itself.
     #[error("a map with the key `$link` or `$bytes`, which is JSON's for links and bytes")]
     ReservedKey,
 }
 
-/// Whether there is a floating-point number in `value`. The decoder bounds how deep it nests.
+/// Whether `value` contains a floating-point number. Its depth is bounded by the decoder.
 pub(crate) fn holds_float(value: &Ipld) -> bool {
     match value {
         Ipld::Float(_) => true,
@@ -180,7 +181,7 @@ pub(crate) fn holds_float(value: &Ipld) -> bool {
     }
 }
 
-/// Encodes `value` as canonical DAG-CBOR. It must have no numbers but integers of 64 bits.
+/// Encodes `value` as canonical DAG-CBOR. Its only numbers must be 64-bit integers.
 pub(crate) fn encode(value: &Ipld) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(value).expect("the data model has DAG-CBOR for all its values")
 }

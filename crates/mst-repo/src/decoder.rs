@@ -1,4 +1,4 @@
-//! A repository in a CAR whose bytes are handed over as they come.
+//! Decodes a repository from the bytes of a CAR, as they arrive.
 
 mod given;
 mod incoming;
@@ -19,16 +19,16 @@ use crate::repository::read_commit;
 use crate::turn::{Turn, Turned};
 use crate::{Commit, MAX_PATH_LEN, Record, RepositorySummary, StreamError, StreamOptions};
 
-/// A repository in a CAR whose bytes it is given as they come, in pieces of any length. It does no
-/// input of its own: for servers that are asynchronous in whatever way, and whoever else cannot
-/// wait for a [`Read`].
+/// Decodes a repository from the bytes of a CAR that are pushed into it as they arrive, in pieces
+/// of any length. It does no I/O of its own: for asynchronous servers of any kind, and whoever else
+/// cannot block on a [`Read`].
 ///
-/// It gives and checks what a [`RepositoryStream`](crate::RepositoryStream) gives and checks, which
-/// is this over a [`Read`], and the same is said there of the order of blocks and of memory. Bytes
-/// that were handed over are kept until they are asked for: take all that there is before the next.
+/// It returns and checks what a [`RepositoryStream`](crate::RepositoryStream) does, which is this
+/// over a [`Read`]; see there for the order of blocks and for memory. Bytes that were pushed are
+/// kept until they are consumed: take all available items before pushing more.
 ///
-/// A CAR may go on for ever behind what is wanted: who hands over a download counts its bytes. And
-/// one block takes as long as its hash, 20 ms for 32 MiB, which
+/// A CAR may go on for ever after what is wanted, so count the bytes of a download. One block takes
+/// as long as its hash, 20 ms for 32 MiB, which
 /// [`CarOptions::section_len`](blockstore_car::CarOptions::section_len) bounds.
 ///
 /// # Examples
@@ -49,9 +49,9 @@ use crate::{Commit, MAX_PATH_LEN, Record, RepositorySummary, StreamError, Stream
 ///         state = Some(check.repository(did, commit)?);
 ///     }
 ///     match repository.next_record()? {
-///         // There is none before the commit was there, and checked.
+///         // No record comes before the commit is there, and checked.
 ///         Decoded::Item(record) => println!("{}: {} bytes", record.path(), record.bytes().len()),
-///         // With an asynchronous body, here is the `await`.
+///         // If the body is asynchronous, this is where to `await`.
 ///         Decoded::NeedsBytes => match body.next() {
 ///             Some(chunk) => repository.push(chunk),
 ///             None => repository.end(),
@@ -66,10 +66,10 @@ pub struct RepositoryDecoder {
     nodes: NodeStore<Incoming>,
     commit: Option<(Cid, Commit)>,
     given: Kind,
-    /// How far the walk through the tree has come, once it has begun.
+    /// The position of the walk through the tree, once it has begun.
     position: Option<WalkerPosition>,
     turn: Turn,
-    /// The entry that the walk has gone over and whose record is not there yet.
+    /// The entry that the walk has passed and whose record is not there yet.
     entry: Option<EntryRef>,
     paths: PathCheck,
     summary: RepositorySummary,
@@ -91,7 +91,7 @@ enum State {
     Failed,
 }
 
-/// What a walk through the tree comes to.
+/// What a walk through the tree finds next.
 enum Visit {
     Node(Arc<TreeNode>),
     /// A record that is still to be read.
@@ -105,16 +105,16 @@ impl Default for RepositoryDecoder {
 }
 
 impl RepositoryDecoder {
-    /// Returns a decoder that was given nothing yet.
+    /// Returns a decoder that has not been given any bytes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns a decoder that will read as `options` say.
+    /// Returns a decoder with the given options.
     pub fn with_options(options: StreamOptions) -> Self {
         let mut nodes = options.nodes;
-        // The way down is in memory before any key of it is a path, and a few bytes can stand for long
-        // keys.
+        // The nodes on the path are in memory before any of their keys is checked as a path, and a
+        // few bytes can expand to long keys.
         nodes.limits.key_len = nodes.limits.key_len.min(MAX_PATH_LEN);
         Self {
             nodes: NodeStore::with_options(Incoming::new(options), nodes),
@@ -129,9 +129,10 @@ impl RepositoryDecoder {
         }
     }
 
-    /// Leaves out of what [`next_block`](Self::next_block) gives the records of 16 KiB and more that
-    /// came before at another path, which the CAR may then have once: for who puts the blocks into a
-    /// store, which keeps each once. In the CAR of a stranger, thousands of paths may lead to one.
+    /// Makes [`next_block`](Self::next_block) leave out records of 16 KiB and more that it has
+    /// returned for another path, and which the CAR may then have only once: for putting the blocks
+    /// into a store, which keeps each once. In a CAR from an untrusted source, thousands of paths
+    /// may lead to one record.
     #[must_use]
     pub fn for_store(mut self) -> Self {
         self.leave_out_large();
@@ -142,17 +143,16 @@ impl RepositoryDecoder {
         self.incoming().leave_out_large();
     }
 
-    /// Hands over the bytes of the CAR that come next, which are copied. Behind the
-    /// [`end`](Self::end) or an error they are dropped.
+    /// Pushes the next bytes of the CAR, which are copied. After the [`end`](Self::end) or an error
+    /// they are dropped.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.state == State::Reading {
             self.incoming().car().push(bytes);
         }
     }
 
-    /// Hands over the bytes of the CAR that come next: as many as one call of
-    /// [`Read::read`] gives, and returns how many those are. If it is none, it is the
-    /// [`end`](Self::end). Behind that or an error nothing is read.
+    /// Pushes the next bytes of the CAR, as many as one call of [`Read::read`] gives, and returns
+    /// how many. Zero means the [`end`](Self::end). After that or an error nothing is read.
     ///
     /// # Errors
     ///
@@ -164,9 +164,9 @@ impl RepositoryDecoder {
         }
     }
 
-    /// Hands over the bytes of the CAR that come next, as [`read_from`](Self::read_from) does, of an
-    /// asynchronous stream. (Feature `async`.) If the future is dropped before it is ready, nothing
-    /// is lost.
+    /// Pushes the next bytes of the CAR from an asynchronous stream, as
+    /// [`read_from`](Self::read_from) does. (Feature `async`.) Cancel-safe: if the future is
+    /// dropped before it is ready, nothing is lost.
     ///
     /// # Errors
     ///
@@ -182,17 +182,18 @@ impl RepositoryDecoder {
         }
     }
 
-    /// Says that all bytes were handed over.
+    /// Signals that all bytes have been pushed.
     pub fn end(&mut self) {
         self.incoming().car().end();
     }
 
-    /// Returns the CID of the commit, and the commit; `None` as long as more bytes are needed for it,
-    /// so never behind the [`end`](Self::end). It is known before the first record or block: where
-    /// this is asked before each of them, none is given before it was answered. Once it was read it is
-    /// there, also behind an error.
+    /// Returns the CID of the commit, and the commit; `None` as long as more bytes are needed for
+    /// it, so never after the [`end`](Self::end). It is known before the first record or block: if
+    /// you call this before each of those, none is returned until this has succeeded. Once the
+    /// commit was read, it stays available, even after an error.
     ///
-    /// The signature is not checked; [`EventCheck::repository`](crate::EventCheck::repository) does.
+    /// The signature is not checked; [`EventCheck::repository`](crate::EventCheck::repository) does
+    /// that.
     ///
     /// # Errors
     ///
@@ -205,19 +206,19 @@ impl RepositoryDecoder {
         Ok(commit.map(|(cid, commit)| (cid, commit)))
     }
 
-    /// The commit, which was read.
+    /// The commit, which has been read.
     pub(crate) fn opened(&self) -> (&Cid, &Commit) {
         let (cid, commit) = self.commit.as_ref().expect("it was read to open a stream");
         (cid, commit)
     }
 
-    /// Returns the next record, in the order of their paths.
+    /// Returns the next record, in path order.
     ///
-    /// A record comes once for each path that leads to it, so a small CAR of a stranger can be a
-    /// great many bytes of records: bound what you keep.
+    /// A record is returned for each path that leads to it, so a small CAR from an untrusted source
+    /// can expand to a great many bytes of records: bound what you keep.
     ///
-    /// At [`Decoded::End`] all records were given, and the CAR was read to its end. Blocks that no
-    /// record needs are passed over, but they too must be what their CIDs name.
+    /// At [`Decoded::End`] all records have been returned, and the CAR was read to its end. Blocks
+    /// that no record needs are skipped, but they too must match their CIDs.
     ///
     /// # Errors
     ///
@@ -236,10 +237,11 @@ impl RepositoryDecoder {
         })
     }
 
-    /// Returns the next block, of the commit, the nodes and the records, in the streamable order.
-    /// They are checked as by [`next_record`](Self::next_record), and it is for the one or the other.
+    /// Returns the next block, of the commit, the nodes and the records, in streamable order. They
+    /// are checked as by [`next_record`](Self::next_record); use either that or this.
     ///
-    /// A record comes for each path that leads to it, unless this is [`for_store`](Self::for_store).
+    /// A record is returned for each path that leads to it, unless this is
+    /// [`for_store`](Self::for_store).
     ///
     /// # Errors
     ///
@@ -271,17 +273,17 @@ impl RepositoryDecoder {
         })
     }
 
-    /// Returns how many nodes and records were read so far; at the end, in all.
+    /// Returns how many nodes and records have been read so far; at the end, the totals.
     pub fn summary(&self) -> RepositorySummary {
         self.summary
     }
 
-    /// Gives nothing any more, for an error.
+    /// Makes this return nothing more, after an error.
     pub(crate) fn fail(&mut self) {
         self.state = State::Failed;
     }
 
-    /// Checks that nothing was given yet, and nothing was wrong.
+    /// Checks that nothing was returned yet, and that there was no error.
     pub(crate) fn check_new(&self) -> Result<(), StreamError> {
         match (self.state, self.given) {
             (State::Failed, _) => Err(StreamError::AfterError),
@@ -294,7 +296,7 @@ impl RepositoryDecoder {
         self.nodes.blocks_mut().state()
     }
 
-    /// Checks that nothing of another kind was given: what that has passed does not come again.
+    /// Checks that nothing of another kind was returned: what that has passed does not come again.
     #[inline]
     fn check_kind(&self, kind: Kind) -> Result<(), StreamError> {
         if self.given == kind || self.given == Kind::Nothing || self.state == State::Failed {
@@ -304,7 +306,7 @@ impl RepositoryDecoder {
         }
     }
 
-    /// The next item, which `find` finds if there is one, in the terms of who hands over bytes.
+    /// Returns the next item, which `find` finds if there is one, as a [`Decoded`].
     #[inline]
     fn decode<T>(
         &mut self,
@@ -339,8 +341,8 @@ impl RepositoryDecoder {
         Ok(())
     }
 
-    /// Goes on to the next entry, or to the next node if blocks of all kinds are wanted. If that needs
-    /// bytes first, it can be asked again.
+    /// Goes on to the next entry, or to the next node if blocks of all kinds are wanted. If that
+    /// needs bytes first, the call can be repeated.
     #[inline]
     fn visit(&mut self, kind: Kind) -> Result<Option<Visit>, Halt> {
         if let Some(entry) = self.entry.take() {
@@ -384,8 +386,8 @@ impl RepositoryDecoder {
         Ok(walker.into_position())
     }
 
-    /// Reads the record of `entry`, as `read` does. If that needs bytes first, the entry is the next
-    /// the next time too.
+    /// Reads the record of `entry`, with `read`. If that needs bytes first, the entry comes next
+    /// again.
     #[inline]
     fn read_entry<T>(
         &mut self,
@@ -401,7 +403,7 @@ impl RepositoryDecoder {
         record
     }
 
-    /// Reads what comes behind all that was wanted.
+    /// Reads what comes after everything that was wanted.
     fn read_to_end<T>(&mut self) -> Result<Option<T>, Halt> {
         self.incoming().read_to_end()?;
         Ok(None)

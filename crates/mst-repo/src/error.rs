@@ -1,21 +1,21 @@
-//! What can go wrong with a repository, by what the caller can do about it.
+//! The errors of a repository, by what the caller can do about them.
 
 use blockstore_core::{Cid, StoreError};
 
 use crate::brief::Quoted;
 use crate::{InvalidCommit, InvalidNsid, InvalidPath, SignatureError};
 
-/// Why a question about a repository has no answer.
+/// Why an operation on a repository failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The block store failed, or gave up a block that is not what its CID names.
+    /// The block store failed, or returned a block that does not match its CID.
     #[error(transparent)]
     Store(StoreError),
-    /// A block is not there: the commit, a node or a record. Fetch it and ask again.
+    /// A block is missing: the commit, a node or a record. Fetch it and try again.
     #[error("block {0} is missing")]
     MissingBlock(Cid),
-    /// The commit is there and is none.
+    /// The block is not a commit.
     #[error("block {cid} is not a valid commit")]
     InvalidCommit {
         /// The block.
@@ -31,18 +31,18 @@ pub enum Error {
         /// What is wrong with it.
         source: SignatureError,
     },
-    /// A node is there and is none, or has no place in the tree.
+    /// A block is not a node, or a node is out of place in the tree.
     #[error(transparent)]
     Tree(mst_ops::Error),
     /// A key of the tree, or what was asked for, is not the path of a record.
     #[error("{} is not a repository path", Quoted(key))]
     InvalidPath {
-        /// The key, with what is not UTF-8 replaced.
+        /// The key, with invalid UTF-8 replaced.
         key: String,
         /// What is wrong with it.
         source: Box<InvalidPath>,
     },
-    /// The name of a collection that was asked for is none.
+    /// The name of a collection is not valid.
     #[error("{} is not the name of a collection", Quoted(collection))]
     InvalidCollection {
         /// What was asked for.
@@ -65,7 +65,7 @@ impl Error {
         }
     }
 
-    /// The error for a key that is no path.
+    /// The error for a key that is not a path.
     pub(crate) fn invalid_path(key: &[u8], fault: InvalidPath) -> Self {
         Self::InvalidPath {
             key: String::from_utf8_lossy(key).into_owned(),

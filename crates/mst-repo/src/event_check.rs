@@ -1,4 +1,4 @@
-//! Whether a message of the firehose is to be believed.
+//! Checks whether a message of the firehose is valid.
 
 use std::fmt;
 
@@ -18,11 +18,12 @@ use crate::{PublicKey, SignatureError};
 
 /// Checks messages of the firehose.
 ///
-/// It does no I/O: the account's key, what is known of the repository so far, and the time come
-/// from the caller, and what is left out is not checked.
+/// It does no I/O: the account's key, the known state of the repository, and the time come from the
+/// caller. What is left out is not checked.
 ///
-/// A message may be *invalid*: it breaks a rule, or is not the account's. Or it may be *out of sync*:
-/// messages were missed, or it does not say enough, and the repository has to be fetched as a whole.
+/// A message may be *invalid*: it breaks a rule, or is not the account's. Or it may be *out of
+/// sync*: messages were missed, or it does not contain enough, and the whole repository has to be
+/// fetched.
 ///
 /// Source: <https://atproto.com/specs/sync#commit-validation>
 ///
@@ -40,7 +41,7 @@ use crate::{PublicKey, SignatureError};
 /// #     record: b"\xa1\x64text\x65Hello".as_slice().into(),
 /// # };
 ///
-/// // The first commit of a repository, and the two after it, as messages.
+/// // The first commit of a repository, and the next two, as messages.
 /// let time = Tid::now(0).to_datetime();
 /// let first = CommitEvent::new(&first, 1, &time);
 /// let second = CommitEvent::new(&writer.write(&[write("1")], &key)?, 2, &time);
@@ -56,29 +57,29 @@ use crate::{PublicKey, SignatureError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The account's key is there to be set with the feature `k256` or `p256`
-/// ([`with_key`](Self::with_key)). The default checks no signature.
+/// The account's key can be set with the feature `k256` or `p256` ([`with_key`](Self::with_key)).
+/// The default checks no signature.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct EventCheck<'c> {
     /// The account's signing key, from its DID document. Without it signatures are not checked.
     #[cfg(any(feature = "k256", feature = "p256"))]
     pub key: Option<&'c PublicKey>,
-    /// The state of the repository as far as it is known. Without it a message is not held to
-    /// what came before, as by a relay that hears of an account for the first time. Who keeps the
-    /// records fetches the repository then, unless the message [is the first](CommitEvent::is_first):
-    /// it has no more than a part of them.
+    /// The known state of the repository. Without it a message is not checked against what came
+    /// before, as in a relay that sees an account for the first time. If you keep the records, you
+    /// then have to fetch the repository, unless the message [is the first](CommitEvent::is_first):
+    /// it contains no more than a part of them.
     pub state: Option<&'c RepoState>,
-    /// The present time. Revisions that are more than five minutes ahead of it are refused;
-    /// without it, none is.
+    /// The present time. Revisions more than five minutes ahead of it are refused; without it, none
+    /// are.
     pub now: Option<Tid>,
-    /// Whether a commit must bring along the nodes that lead to the neighbours of each key on
-    /// both sides ([`Tree::cover`]); off by default. What the operations are can be seen with less,
-    /// and the specification asks for no more; but only so is it ruled out that a new key was put
-    /// on the wrong side of keys that nobody sent, where look-ups no longer find them. The reference
-    /// implementation sends these nodes, as does a [`Writer`](crate::Writer). Who has the tree
-    /// before can do without: [`Repository::copy_since_to`](crate::Repository::copy_since_to) looks
-    /// at the neighbours there.
+    /// Whether a commit must contain the nodes that lead to the neighbours of each key on both
+    /// sides ([`Tree::cover`]); off by default. The operations can be checked with less, and the
+    /// specification asks for no more. But only these nodes rule out that a new key was put on the
+    /// wrong side of keys that were not sent, where look-ups no longer find them. The reference
+    /// implementation sends these nodes, as does a [`Writer`](crate::Writer). If you have the
+    /// previous tree, you do not need this:
+    /// [`Repository::copy_since_to`](crate::Repository::copy_since_to) checks the neighbours there.
     pub cover: bool,
 }
 
@@ -110,7 +111,7 @@ impl RepoState {
     ///
     /// # Errors
     ///
-    /// [`InvalidTid`] if its revision is none, which no commit has that was decoded.
+    /// [`InvalidTid`] if its revision is not one, which a decoded commit rules out.
     pub fn of(commit: &Commit) -> Result<Self, InvalidTid> {
         Ok(Self {
             rev: commit.rev.parse()?,
@@ -119,7 +120,7 @@ impl RepoState {
     }
 }
 
-/// A commit that was found to be valid.
+/// A commit that was found valid.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CheckedCommit {
@@ -127,74 +128,73 @@ pub struct CheckedCommit {
     pub commit: Commit,
     /// Its CID.
     pub cid: Cid,
-    /// What to remember from now on.
+    /// The state to remember from now on.
     pub state: RepoState,
-    /// What was done, in the order of the message.
+    /// The operations, in the order of the message.
     pub operations: Vec<Operation>,
     /// The blocks of the message: all new nodes and records, and perhaps others. Each was hashed,
-    /// but for those with CIDs of another hash function than SHA-256, which may be there too: no
-    /// operation leads to one.
+    /// except for those whose CIDs have a hash function other than SHA-256, which may be included
+    /// too: no operation leads to one.
     ///
-    /// [`Repository::copy_since_to`](crate::Repository::copy_since_to) puts what is new of them
-    /// into a store.
+    /// [`Repository::copy_since_to`](crate::Repository::copy_since_to) puts the new ones into a
+    /// store.
     pub blocks: CarBlockStore,
 }
 
-/// Why a message is not taken.
+/// Why a message is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// The message breaks the rules, or is not the account's.
+    /// The message breaks a rule, or is not the account's.
     #[error("an invalid message")]
     Invalid(#[source] Box<EventFault>),
-    /// The message does not follow what is known: fetch the repository, and check what comes
-    /// ([`EventCheck::repository`]).
+    /// The message does not follow the known state: fetch the repository, and check it with
+    /// [`EventCheck::repository`].
     #[error("out of sync")]
     OutOfSync(#[source] Box<OutOfSync>),
-    /// The revision is less than the one that is known, or it is that very commit's: the message
-    /// came before, or is late. Pass over it. Nothing else of it was checked, its signature least
-    /// of all, since the account's key may have been another then.
+    /// The revision is less than the known one, or it is that of the known commit itself: the
+    /// message is a duplicate or late. Ignore it. Nothing else in it was checked, least of all its
+    /// signature, as the account's key may have been another then.
     #[error("revision {found} is not after {known}")]
     Stale {
-        /// The revision that is known.
+        /// The known revision.
         known: Tid,
-        /// That of the message.
+        /// The message's revision.
         found: Tid,
     },
 }
 
-/// How a message does not follow what is known.
+/// How a message does not follow the known state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutOfSync {
-    /// It is marked as one from which something was left out, and does not check out; only the commit
-    /// was checked.
+    /// It is marked as incomplete, and does not check out; only the commit was checked.
     #[error("the message is marked as too big")]
     TooBig,
-    /// The sender does not say which tree the operations begin with, as servers do that know
-    /// nothing of Sync 1.1; only the commit was checked.
+    /// The sender does not name the tree that the operations start from, as servers without Sync
+    /// 1.1 do not; only the commit was checked.
     #[error("the message does not name the tree before")]
     NoPrevData,
-    /// It follows another revision.
+    /// It follows another revision than the known one.
     #[error("it follows {}, not revision {known}", named("revision", since.as_ref()))]
     Since {
-        /// The revision that is known.
+        /// The known revision.
         known: Tid,
         /// The one that the message names.
         since: Option<String>,
     },
-    /// It follows another tree.
+    /// It follows another tree than the known one.
     #[error("it follows {}, not the tree {known}", named("the tree", prev_data.as_ref()))]
     PrevData {
-        /// The root that is known.
+        /// The known root.
         known: Cid,
         /// The one that the message names.
         prev_data: Option<Cid>,
     },
-    /// A `#sync` message announces another tree than the one that is known.
+    /// A `#sync` message announces another tree than the known one.
     #[error("the repository is at the tree {data}, not {known}")]
     Data {
-        /// The root that is known.
+        /// The known root.
         known: Cid,
         /// The one that is announced.
         data: Cid,
@@ -223,7 +223,7 @@ pub enum EventFault {
         /// How many there may be: [`MAX_SLICE_LEN`], or in a `#sync` message [`MAX_SYNC_LEN`].
         limit: usize,
     },
-    /// The blocks are not a CAR, or one of them is not what its CID names.
+    /// The blocks are not a CAR, or one of them does not match its CID.
     #[error("its blocks are not a valid CAR")]
     Car(#[source] CarError),
     /// The CAR names no root.
@@ -240,10 +240,10 @@ pub enum EventFault {
     /// The commit is not among the blocks.
     #[error("the commit {0} is not among its blocks")]
     MissingCommit(Cid),
-    /// The commit is none.
+    /// The commit is not valid.
     #[error("its commit is not valid")]
     Commit(#[source] InvalidCommit),
-    /// The message, or who asked for the repository, says something else than the signed commit.
+    /// The message, or the caller's request, differs from the signed commit.
     #[error(
         "`{field}` is {} in the commit, not {}",
         Quoted(commit),
@@ -252,25 +252,25 @@ pub enum EventFault {
     Mismatch {
         /// The field of the message.
         field: &'static str,
-        /// What the message says, or who asked.
+        /// The value in the message or the request.
         message: String,
-        /// What the commit says.
+        /// The value in the commit.
         commit: String,
     },
     /// The account's key has not signed the commit.
     #[cfg(any(feature = "k256", feature = "p256"))]
     #[error("its signature is not valid")]
     Signature(#[source] SignatureError),
-    /// The revision is no TID.
+    /// The revision is not a TID.
     #[error("its revision is not a TID")]
     Rev(#[source] InvalidTid),
-    /// The revision is further in the future than clocks differ.
+    /// The revision is further in the future than clocks may differ.
     #[error("its revision {rev} is in the future")]
     Future {
         /// The revision.
         rev: Tid,
     },
-    /// The revision that it follows is not before its own, or is no TID.
+    /// The previous revision that it names is not before its own, or is not a TID.
     #[error(
         "it follows revision {}, which is not before its own, {rev}",
         Quoted(since)
@@ -278,10 +278,10 @@ pub enum EventFault {
     Since {
         /// Its own revision.
         rev: Tid,
-        /// The one that it follows.
+        /// The previous revision.
         since: String,
     },
-    /// The path of an operation is none.
+    /// The path of an operation is not valid.
     #[error("{} is not a repository path", Quoted(path))]
     Path {
         /// The path.
@@ -289,12 +289,12 @@ pub enum EventFault {
         /// What is wrong with it.
         source: InvalidPath,
     },
-    /// An operation has a value that it must not have, or lacks one.
+    /// An operation has a value that it must not have, or lacks one that it needs.
     #[error("the {} of {path:?} must have {}", action.as_str(), shape_of(*action))]
     Shape {
         /// The path.
         path: String,
-        /// What the operation says it is.
+        /// The action of the operation.
         action: Action,
     },
     /// A record that was created or updated is not among the blocks.
@@ -311,19 +311,19 @@ pub enum EventFault {
         /// Its length.
         len: usize,
     },
-    /// The operations cannot be taken back.
+    /// The operations cannot be inverted.
     #[error("its operations do not fit its tree")]
     Inversion(#[source] InvertError),
-    /// Taken back, the operations lead to another tree than the message names.
+    /// Inverted, the operations lead to another tree than the message names.
     #[error("its operations lead back to the tree {found}, not to {}", or_none(claimed.as_ref()))]
     PrevData {
-        /// The root that the message names. A message that names neither that nor a revision
-        /// before can only be about the first commit of a repository.
+        /// The root that the message names. A message that names neither that nor a previous
+        /// revision can only be about the first commit of a repository.
         claimed: Option<Cid>,
         /// The root that the operations lead back to.
         found: Cid,
     },
-    /// What was sent does not show what is at the path that was asked for.
+    /// What was sent does not prove what is at the requested path.
     #[error("it does not show what is at the path")]
     Record(#[source] Error),
 }
@@ -354,7 +354,7 @@ impl From<OutOfSync> for EventError {
 
 #[cfg(any(feature = "k256", feature = "p256"))]
 impl<'c> EventCheck<'c> {
-    /// Checks signatures by `key`, and the rest as by default.
+    /// Checks signatures with `key`, and everything else as by default.
     pub fn with_key(key: &'c PublicKey) -> Self {
         Self {
             key: Some(key),
@@ -364,9 +364,8 @@ impl<'c> EventCheck<'c> {
 }
 
 impl EventCheck<'_> {
-    /// Checks a `#commit` message: the limits, the blocks, the commit and its signature, and
-    /// that the operations, taken back, lead to the tree before; then that it follows what is
-    /// known.
+    /// Checks a `#commit` message: the limits, the blocks, the commit and its signature, and that
+    /// the operations, inverted, lead to the previous tree; then that it follows the known state.
     ///
     /// # Errors
     ///
@@ -400,7 +399,7 @@ impl EventCheck<'_> {
             }
         }
         let operations = match self.operations(event, &blocks, &commit) {
-            // The mark is no longer in use. Where it stands, something may have been left out.
+            // The mark is deprecated. If it is set, something may have been left out.
             Err(EventError::Invalid(_)) if event.too_big => return Err(OutOfSync::TooBig.into()),
             operations => operations?,
         };
@@ -432,7 +431,7 @@ impl EventCheck<'_> {
         })
     }
 
-    /// What was done to the tree, of which it is checked that it leads back to the tree before.
+    /// Returns the operations, after checking that they lead back to the previous tree.
     fn operations(
         &self,
         event: &CommitEvent,
@@ -452,12 +451,13 @@ impl EventCheck<'_> {
         Err(EventFault::PrevData { claimed, found }.into())
     }
 
-    /// Checks a `#sync` message, and returns the state to remember from now on: the tree is the
-    /// one that is known, or any if none is ([`state`](Self::state)), its revision may be newer.
+    /// Checks a `#sync` message, and returns the state to remember from now on: its tree must be
+    /// the known one, or may be any if none is known ([`state`](Self::state)); its revision may be
+    /// newer.
     ///
     /// # Errors
     ///
-    /// [`EventError`]; [`OutOfSync::Data`] if the repository is elsewhere.
+    /// [`EventError`]; [`OutOfSync::Data`] if the repository has another tree.
     pub fn sync(&self, event: &SyncEvent) -> Result<RepoState, EventError> {
         let is_past = |known: &RepoState, found: &RepoState| found.rev < known.rev;
         let (_, _, commit, rev) =
@@ -473,18 +473,19 @@ impl EventCheck<'_> {
         }
     }
 
-    /// Checks the commit of a repository that was fetched as a whole, of the account `did`, and returns
-    /// the state to remember once all of it is there: it is the account's, has its signature, and is
-    /// not older than what is known, as a server may be asked that lags behind or holds back. Another
-    /// tree at the revision that is known is no error: a repository is fetched where they disagree.
+    /// Checks the commit of a repository of the account `did` that was fetched as a whole, and
+    /// returns the state to remember once all of it is there. The commit must be the account's,
+    /// have its signature, and not be older than the known state: the server may lag behind or
+    /// withhold commits. Another tree at the known revision is no error: a repository is fetched
+    /// when they disagree.
     ///
-    /// A download can be checked so before anything of it is taken: its commit comes first
-    /// ([`RepositoryDecoder::commit`](crate::RepositoryDecoder::commit)). That the rest is
-    /// there and well-formed, reading it says.
+    /// A download can be checked this way before anything in it is used, as its commit comes first
+    /// ([`RepositoryDecoder::commit`](crate::RepositoryDecoder::commit)). Whether the rest is
+    /// complete and well-formed shows when it is read.
     ///
     /// # Errors
     ///
-    /// [`EventError`], of what concerns the commit alone.
+    /// [`EventError`], about the commit only.
     ///
     /// # Examples
     ///
@@ -508,15 +509,15 @@ impl EventCheck<'_> {
         self.check_commit(commit, |known, found| found.rev < known.rev)
     }
 
-    /// Checks what a server answers to `com.atproto.sync.getRecord`, a CAR with the commit of the
-    /// account `did` and the nodes that lead to `path`, and returns the record, or `None` if there is
-    /// none: the commit is the account's and no older than what is known, has its signature, and from
-    /// it the nodes lead to the record, or show that there is none.
+    /// Checks a server's answer to `com.atproto.sync.getRecord`, a CAR with the commit of the
+    /// account `did` and the nodes that lead to `path`, and returns the record, or `None` if there
+    /// is none. The commit must be the account's, have its signature, and not be older than the
+    /// known state, and its nodes must lead to the record, or show that there is none.
     ///
     /// # Errors
     ///
-    /// [`EventError`]; [`EventFault::Record`] where a block is missing or a node is not one, and for
-    /// what cannot be a path.
+    /// [`EventError`]; [`EventFault::Record`] if a block is missing or a node is invalid, and if
+    /// `path` is not valid.
     ///
     /// # Examples
     ///
@@ -549,9 +550,9 @@ impl EventCheck<'_> {
         Ok(record.map_err(EventFault::Record)?)
     }
 
-    /// Opens the blocks of a message and checks their commit. What is past, as `is_past` tells of
-    /// the state that is known and that of the commit, is said before its signature is checked:
-    /// the account's key may have been another then.
+    /// Opens the blocks of a message and checks their commit. If `is_past` says so, given the known
+    /// state and that of the commit, it is stale; this is checked before the signature, as the
+    /// account's key may have been another then.
     fn open(
         &self,
         blocks: &Bytes,
@@ -628,15 +629,15 @@ fn open(car: Bytes, did: &str) -> Result<(CarBlockStore, Cid, Commit), EventErro
     Ok((blocks, cid, commit))
 }
 
-/// How nodes are read that somebody sent.
+/// How to read nodes from an untrusted source.
 fn untrusted() -> NodeStoreOptions {
     let mut options = NodeStoreOptions::uncached();
-    // A few bytes can stand for long keys; no path is longer than this.
+    // A few bytes can expand to long keys; no path is longer than this.
     options.limits.key_len = MAX_PATH_LEN;
     options
 }
 
-/// Checks that a field of a message says what the commit says.
+/// Checks that a field of a message agrees with the commit.
 fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), EventError> {
     if message == commit {
         return Ok(());
@@ -649,7 +650,7 @@ fn check_same(field: &'static str, message: &str, commit: &str) -> Result<(), Ev
     .into())
 }
 
-/// The most bytes that the blocks of a `#sync` message may take, of which the commit is one.
+/// The maximum length of the blocks of a `#sync` message, of which the commit is one, in bytes.
 ///
 /// Source: the lexicon `com.atproto.sync.subscribeRepos`
 pub const MAX_SYNC_LEN: usize = 10_000;
@@ -659,7 +660,7 @@ pub const MAX_SYNC_LEN: usize = 10_000;
 /// Source: <https://atproto.com/specs/sync>, "a few minutes"
 const MAX_CLOCK_DIFFERENCE: u64 = 5 * 60 * 1_000_000;
 
-/// Checks each operation by itself, and that its record is there.
+/// Checks each operation by itself, and that its record is present.
 fn check_operations(ops: &[RepoOp], blocks: &CarBlockStore) -> Result<Vec<Operation>, EventError> {
     let mut operations = Vec::with_capacity(ops.len());
     for op in ops {

@@ -1,4 +1,4 @@
-//! The blocks of a repository, all or some, in the order in which a reader wants them.
+//! The blocks of a repository, all or some, in the order that suits a reader.
 
 #[cfg(feature = "car")]
 mod car;
@@ -25,23 +25,23 @@ pub use car::ExportError;
 pub use since::ExportSince;
 
 impl<S: BlockStore> Repository<S> {
-    /// Returns all blocks of the repository, which are the commit, the nodes and the records,
-    /// in the specification's streamable order: the commit, then each node followed by, from
-    /// left to right, the blocks of its subtrees and its records. A reader of a CAR in this
-    /// order can take it in one pass and keep next to nothing.
+    /// Returns all blocks of the repository, which are the commit, the nodes and the records, in
+    /// the specification's streamable order: the commit, then each node followed by, from left to
+    /// right, the blocks of its subtrees and its records. A CAR in this order can be read in one
+    /// pass, with almost nothing kept in memory.
     ///
-    /// A record to which several paths lead comes as often: to know that it came before, both
-    /// sides would have to remember all of them. So the export of a stranger's repository can be
-    /// far longer than what he sent; [`Export::for_store`] bounds that. Nodes are encoded anew, which gives the same
-    /// bytes.
+    /// A record to which several paths lead is returned for each of them: to leave it out, both
+    /// sides would have to remember all records. So the export of a repository from an untrusted
+    /// source can be far longer than what was received; [`Export::for_store`] bounds that. Nodes
+    /// are encoded again, which gives the same bytes.
     ///
-    /// What is missing or wrong is an item, an error that stands for one record or all blocks
-    /// below one node, as with [`records`](Self::records). Stop at the first with `?`: what a
-    /// CAR lacks, its reader cannot know.
+    /// What is missing or wrong is an item, an error that stands for one record or for all blocks
+    /// below one node, as with [`records`](Self::records). Stop at the first with `?`: the reader
+    /// of a CAR cannot know what it lacks.
     ///
     /// `Export::write_car` makes a CAR of them (feature `car`).
     ///
-    /// Nodes are needed just once here, so it is fastest over a repository opened without a
+    /// Each node is needed only once here, so this is fastest for a repository opened without a
     /// cache ([`NodeStoreOptions::uncached`](mst_ops::NodeStoreOptions::uncached)).
     ///
     /// Source: <https://atproto.com/specs/repository#car-file-serialization>, "Streamable CAR
@@ -74,17 +74,17 @@ impl<S: BlockStore> Repository<S> {
     }
 
     /// Returns the blocks of one collection: the commit, its records, and the nodes that lead to
-    /// them and show that there are no others, in streamable order. In a store with no more than
-    /// these, [`collection`](Self::collection) gives all of it, from either end, as it is proven
+    /// them and show that there are no others, in streamable order. In a store with only these
+    /// blocks, [`collection`](Self::collection) returns all of it, from either end, as it is proven
     /// by the tree that the commit names.
     ///
-    /// The nodes hold some keys of other collections too, and no records of theirs. Of a
-    /// collection without records, the commit and the nodes that prove it come.
+    /// The nodes hold some keys of other collections too, but none of their records are included.
+    /// For a collection without records, the commit and the nodes that prove this are returned.
     ///
-    /// Nothing else is read, so that it works also where the rest is not there. What is missing or
-    /// wrong is an item, as for [`export`](Self::export). So a mirror of one collection is kept by
-    /// the commits of the firehose: what it needs of each is this export of a repository opened
-    /// over the message's blocks and, below them, the mirror
+    /// Nothing else is read, so this works even if the rest is missing. What is missing or wrong is
+    /// an item, as for [`export`](Self::export). So a mirror of one collection can follow the
+    /// commits of the firehose: what it needs of each is this export, of a repository opened over
+    /// the message's blocks on top of the mirror
     /// ([`OverlayBlockStore`](blockstore_core::OverlayBlockStore)).
     ///
     /// # Errors
@@ -120,12 +120,12 @@ impl<S: BlockStore> Repository<S> {
     }
 
     /// Returns the blocks of a range of keys, in streamable order: the commit, the records whose
-    /// keys lie in `bounds`, and the nodes that lead to them and show that there are no others,
-    /// as for [`export_collection`](Self::export_collection). Keys need not be paths. With the
-    /// start behind the end there are no records, and nothing is proven.
+    /// keys lie in `bounds`, and the nodes that lead to them and show that there are no others, as
+    /// for [`export_collection`](Self::export_collection). Keys need not be paths. If the start is
+    /// after the end there are no records, and nothing is proven.
     ///
-    /// From one path to the same, `path..=path`, it is what `com.atproto.sync.getRecord` gives: one
-    /// record and its proof, or the proof that there is none.
+    /// For the range of a single path, `path..=path`, it is what `com.atproto.sync.getRecord`
+    /// returns: one record and its proof, or the proof that there is none.
     ///
     /// # Errors
     ///
@@ -169,15 +169,15 @@ impl<S: BlockStore> Repository<S> {
 }
 
 impl<S: BlockStore> Repository<S> {
-    /// Checks the whole repository, as [`verify`](Self::verify) does, and then puts all its
-    /// blocks into `store`, and no others: an import, where this repository lies in a CAR.
+    /// Checks the whole repository, as [`verify`](Self::verify) does, and then puts all its blocks
+    /// into `store`, and no others: an import, if this repository is in a CAR.
     ///
-    /// Nothing is written unless the repository is whole. If the store fails on the way, what
-    /// was put before may stay; with a transaction for a store it is all or nothing.
+    /// Nothing is written unless the repository is complete. If the store fails on the way, what
+    /// was put before may stay; if the store is a transaction, it is all or nothing.
     ///
     /// # Errors
     ///
-    /// Those of `verify`, and [`Error::Store`] if `store` does not take a block.
+    /// Those of `verify`, and [`Error::Store`] if `store` fails to take a block.
     ///
     /// # Examples
     ///
@@ -206,26 +206,26 @@ impl<S: BlockStore> Repository<S> {
 /// [`export_range`](Repository::export_range).
 pub struct Export<'r, S> {
     commit: Cid,
-    /// The commit's block, until it is given.
+    /// The commit's block, until it is returned.
     first: Option<Bytes>,
     blocks: &'r S,
     steps: Steps<'r, S>,
     range: KeyRange,
-    /// What was read ahead, since a store gives many blocks at once for less.
+    /// Steps that were read ahead, as many blocks at once cost a store less than one by one.
     ready: VecDeque<Step>,
     batch: Batch,
-    /// The large records that were given, if they are not to be given again.
+    /// The large records that were returned, if they are not to be returned again.
     given: Option<LargeRecords>,
 }
 
-/// The most nodes and records that are gone past to read some records at once.
+/// The maximum number of nodes and records that are passed to read some records at once.
 const MAX_AHEAD: usize = 128;
 
 impl<S> Export<'_, S> {
-    /// Leaves out records of 16 KiB and more that came before at another path: for who puts the
-    /// blocks into a store, which keeps each once, or sends them to one who has a store, and does
-    /// not want to read megabytes for every path that leads to them. A reader who keeps nothing
-    /// needs them every time.
+    /// Leaves out records of 16 KiB and more that it has returned for another path: for putting the
+    /// blocks into a store, which keeps each once, or sending them to someone who does, without
+    /// reading megabytes for every path that leads to them. A reader who keeps nothing needs them
+    /// every time.
     #[must_use]
     pub fn for_store(mut self) -> Self {
         self.given = Some(LargeRecords::default());
@@ -234,7 +234,7 @@ impl<S> Export<'_, S> {
 }
 
 impl<S: BlockStore> Export<'_, S> {
-    /// Takes a step through the nodes that the range reaches into, and its records.
+    /// Takes a step through the nodes that the range overlaps, and its records.
     fn step_within(&mut self) -> Option<Step> {
         loop {
             let range = &self.range;
@@ -255,19 +255,19 @@ impl<S: BlockStore> Export<'_, S> {
         }
     }
 
-    /// Whether a record was given before and is not to be given again.
+    /// Whether a record was returned before and is not to be returned again.
     pub(super) fn was_given(&self, record: &Cid) -> bool {
         let given = self.given.as_ref();
         given.is_some_and(|given| given.has(record))
     }
 
-    /// Notes that a record is about to be given. Returns whether it is.
+    /// Records that a record is about to be returned. Returns whether it is.
     fn give(&mut self, cid: &Cid, block: &[u8]) -> bool {
         let given = self.given.as_mut();
         given.is_none_or(|given| given.note(cid, block))
     }
 
-    /// Takes steps until there are records enough to be read at once, and reads them.
+    /// Takes steps until there are enough records to read at once, and reads them.
     fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
         let mut cids = Vec::with_capacity(self.batch.len());
         let mut nodes_len = 0;

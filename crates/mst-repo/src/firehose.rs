@@ -15,12 +15,12 @@ use crate::writer::car;
 #[cfg(feature = "car")]
 use crate::{Commit, NewCommit};
 
-/// The most bytes of one message.
+/// The maximum length of a message in bytes.
 ///
 /// Source: <https://atproto.com/specs/event-stream>
 pub const MAX_FRAME_LEN: usize = 5_000_000;
 
-/// The most items of a message, in fields that are known or not.
+/// The maximum number of items in a message, in known and unknown fields.
 const MAX_ITEMS: usize = 16_384;
 
 /// A message of `com.atproto.sync.subscribeRepos`, as one WebSocket frame holds it.
@@ -40,22 +40,22 @@ const MAX_ITEMS: usize = 16_384;
 pub enum Frame {
     /// `#commit`: a repository has changed.
     Commit(Box<CommitEvent>),
-    /// `#sync`: a repository is at a commit, whatever was announced before.
+    /// `#sync`: the current commit of a repository, whatever was announced before.
     Sync(SyncEvent),
     /// Another kind of message, such as `#account`.
     Other {
         /// Its kind.
         kind: String,
-        /// Its number in its stream, if it has one: where to go on from after it.
+        /// Its number in its stream, if it has one: where to resume after it.
         seq: Option<i64>,
-        /// The message, as the DAG-CBOR that it is.
+        /// The message, still as DAG-CBOR.
         message: Bytes,
     },
     /// The server ends the stream.
     Error {
         /// The name of the error.
         error: String,
-        /// What a person may read about it.
+        /// A description for people.
         message: Option<String>,
     },
 }
@@ -72,18 +72,18 @@ pub struct CommitEvent {
     pub commit: Cid,
     /// The revision of the commit.
     pub rev: String,
-    /// The revision before.
+    /// The previous revision.
     pub since: Option<String>,
     /// The slice: a CAR with the commit as its root.
     pub blocks: Bytes,
-    /// What was done.
+    /// The operations.
     pub ops: Vec<RepoOp>,
-    /// The root of the tree before.
+    /// The root of the previous tree.
     pub prev_data: Option<Cid>,
-    /// When the message was sent, by the sender's word.
+    /// When the message was sent, according to the sender.
     pub time: String,
-    /// Whether the sender marks that he left out blocks and operations as there were too many. No
-    /// longer in use; it says nothing where all is there.
+    /// Whether the sender has marked blocks and operations as left out because there were too many.
+    /// The mark is deprecated, and is ignored if everything is there.
     pub too_big: bool,
 }
 
@@ -99,7 +99,7 @@ pub struct SyncEvent {
     pub rev: String,
     /// A CAR with the commit.
     pub blocks: Bytes,
-    /// When the message was sent, by the sender's word.
+    /// When the message was sent, according to the sender.
     pub time: String,
 }
 
@@ -155,24 +155,24 @@ impl fmt::Debug for SyncEvent {
 /// What a commit has done to one record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepoOp {
-    /// What it was.
+    /// The kind of operation.
     pub action: Action,
     /// The record's path.
     pub path: String,
     /// The record's CID now; `None` if it was deleted.
     pub cid: Option<Cid>,
-    /// The record's CID before; `None` if it was created.
+    /// The record's previous CID; `None` if it was created.
     pub prev: Option<Cid>,
 }
 
-/// What can be done to a record.
+/// The kinds of operations on a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// There was none.
+    /// There was no record.
     Create,
-    /// There was another.
+    /// There was another record.
     Update,
-    /// There is none now.
+    /// There is no record now.
     Delete,
 }
 
@@ -218,8 +218,8 @@ impl CommitEvent {
 }
 
 impl CommitEvent {
-    /// Makes a message of what came by another way than in a [`Frame`]: it tells of no operations and of
-    /// nothing before it, and the other fields are set afterwards. `blocks` is the CAR.
+    /// Makes a message from data that was not received as a [`Frame`]. It has no operations and
+    /// names nothing before it; set these fields afterwards. `blocks` is the CAR.
     ///
     /// # Examples
     ///
@@ -258,8 +258,8 @@ impl CommitEvent {
         }
     }
 
-    /// Returns whether the message is about the first commit of its repository, as it says: it names
-    /// neither a tree nor a revision before. Nobody has to have fetched anything to follow it.
+    /// Returns whether the message claims to be about the first commit of its repository: it names
+    /// neither a previous tree nor a previous revision. Nothing has to be fetched to follow it.
     pub fn is_first(&self) -> bool {
         self.prev_data.is_none() && self.since.is_none()
     }
@@ -268,9 +268,9 @@ impl CommitEvent {
 impl Frame {
     /// Decodes the two DAG-CBOR objects, header and message, that one WebSocket frame holds.
     ///
-    /// Fields that are not known are passed over, for the lexicon may gain some, and are not in
-    /// what [`encode`](Self::encode) makes of the message; nor is what is no longer used, such as
-    /// `blobs`. Who passes messages on as they are passes on the bytes that came.
+    /// Unknown fields are ignored, as the lexicon may gain some, and [`encode`](Self::encode) does
+    /// not write them; nor does it keep deprecated ones, such as `blobs`. To pass messages on
+    /// unchanged, pass on the original bytes.
     ///
     /// # Errors
     ///
@@ -372,7 +372,7 @@ impl CommitEvent {
             ("ops", Ipld::List(ops.collect())),
             ("time", Ipld::String(self.time.clone())),
             ("tooBig", Ipld::Bool(self.too_big)),
-            // Required by the lexicon, and no longer in use.
+            // Required by the lexicon, but deprecated.
             ("rebase", Ipld::Bool(false)),
             ("blobs", Ipld::List(Vec::new())),
         ];
@@ -425,11 +425,11 @@ fn map(fields: impl IntoIterator<Item = (&'static str, Ipld)>) -> Ipld {
     Ipld::Map(owned.collect())
 }
 
-/// The fields of an object that are not yet taken.
+/// The fields of an object that have not been taken yet.
 struct Fields(BTreeMap<String, Ipld>);
 
 impl Fields {
-    /// Reads the object that `bytes` begin with, and returns what comes behind it as well.
+    /// Reads the object at the start of `bytes`, and also returns the bytes after it.
     fn read(bytes: &[u8]) -> Result<(Self, &[u8]), InvalidFrame> {
         let (object, rest) = dag_cbor::split_item(bytes, MAX_ITEMS)?;
         let value = serde_ipld_dagcbor::from_slice(object)
@@ -533,17 +533,17 @@ pub enum InvalidFrame {
         /// Its length.
         len: usize,
     },
-    /// Header or message are not DAG-CBOR in its one strict form, for the reason that the text gives,
-    /// with the byte counted from where the one or the other begins.
+    /// Header or message are not strict DAG-CBOR, for the reason in the text. Its offset counts
+    /// from the start of the one or the other.
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
-    /// There is far more in it, in the header or in the message, than in any.
+    /// The header or the message has far more items than any has.
     #[error("more than {limit} items, where the largest message has some 2,000")]
     TooManyItems {
-        /// How many items are decoded at the most.
+        /// The maximum number of items that are decoded.
         limit: usize,
     },
-    /// Header or message is no map.
+    /// The header or the message is not a map.
     #[error("not a map")]
     NotAMap,
     /// Bytes follow the message.

@@ -12,18 +12,18 @@ use serde::ser::{self, Serialize, Serializer};
 use crate::InvalidRecord;
 use crate::data_model::MAX_RECORD_ITEMS;
 
-/// A value that has in JSON the form of atproto: links as `{"$link": "cid"}`, bytes as
-/// `{"$bytes": "base64"}`, and no numbers but integers. In DAG-CBOR it is the value itself, so that
-/// this turns the one into the other. Which of the two it is, the format says, as `serde_json` does
-/// that it is for humans.
+/// A value in the JSON form of atproto: links as `{"$link": "cid"}`, bytes as
+/// `{"$bytes": "base64"}`, and no numbers but integers. In DAG-CBOR it is the value itself, so this
+/// converts between the two. Which one is used depends on the format, by whether it is
+/// human-readable, as `serde_json` is.
 ///
-/// Both ways are strict: what cannot come back as it was is an error, such as a map with one of
-/// these two keys, or a key that stands twice. Reading also refuses what the data model does, and what
-/// is written all the same, so that it can be looked at: a `$type` that is empty or no text, a `blob`
-/// without all that makes one, more than 131,072 items in all. It takes base64 with and without
-/// padding, and for an integer a number that is one as far as an `f64` can tell, such as `1.0`, of at
-/// most 50 bits. An object with the one key under which `serde_json` hides numbers is read as a number,
-/// and no such map is written.
+/// Both directions are strict: what could not be read back unchanged is an error, such as a map
+/// with one of these two keys, or a duplicate key. Reading also refuses some values that the data
+/// model forbids, and that are written all the same so that they can be looked at: a `$type` that
+/// is empty or not text, an incomplete `blob`, more than 131,072 items in all. It accepts base64
+/// with and without padding, and numbers such as `1.0` as integers, if they are integers of at most
+/// 50 bits as far as an `f64` can tell. An object with the one key under which `serde_json` hides
+/// numbers is read as a number, and no such map is written.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -101,9 +101,9 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// Takes JSON.
+/// Reads JSON.
 struct Visitor<'l> {
-    /// How many more items there may be. Each can take a thousand times the memory of its text.
+    /// How many more items are allowed. Each can take a thousand times the memory of its text.
     left: &'l mut usize,
 }
 
@@ -117,7 +117,7 @@ impl Visitor<'_> {
         Ok(())
     }
 
-    /// For a value inside this one.
+    /// For a value nested in this one.
     fn inner(&mut self) -> Visitor<'_> {
         Visitor { left: self.left }
     }
@@ -160,11 +160,11 @@ impl<'de> de::Visitor<'de> for Visitor<'_> {
         self.visit_i64(number)
     }
 
-    /// What `serde_json` reads so: numbers with a point or an exponent, those of more than 64
-    /// bits, and minus zero.
+    /// How `serde_json` passes numbers with a point or an exponent, those of more than 64 bits, and
+    /// minus zero.
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Json, E> {
-        /// 2^50: below there are eight numbers of this kind to an integer, and `serde_json` may have
-        /// taken the next to the one that was written.
+        /// 2^50: below this there are eight values of an `f64` per integer, and `serde_json` may
+        /// have taken the neighbour of the one that was written.
         const INEXACT: f64 = 1_125_899_906_842_624.0;
         if number.fract() != 0.0 || number.abs() >= INEXACT {
             return Err(E::custom(NO_INTEGER));
@@ -180,8 +180,8 @@ impl<'de> de::Visitor<'de> for Visitor<'_> {
         Ok(Json(Ipld::String(text.to_owned())))
     }
 
-    /// Of another format, where serde has kept a value to see what becomes of it, as it does for enums
-    /// with a tag and for the rest of a map (`flatten`): it tells what it kept for JSON.
+    /// Bytes from a format other than JSON. Serde has buffered the value, as it does for tagged
+    /// enums and for `flatten`, and passes its buffer off as human-readable.
     fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Json, E> {
         Ok(Json(Ipld::Bytes(bytes.to_vec())))
     }
@@ -223,13 +223,13 @@ impl<'de> de::Visitor<'de> for Visitor<'_> {
     }
 }
 
-/// The one key of the map in which `serde_json` hides numbers that are not of 64 bits, if any crate
-/// of the program has its feature `arbitrary_precision`.
+/// The only key of the map in which `serde_json` hides numbers that do not fit 64 bits, if any
+/// crate in the program enables its feature `arbitrary_precision`.
 const NUMBER: &str = "$serde_json::private::Number";
 
 const NO_INTEGER: &str = "the data model has no numbers but integers, from -2^63 to 2^63 - 1";
 
-/// What an object stands for.
+/// Converts an object to the value that it represents.
 fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
     let mut keys = fields.keys().map(String::as_str);
     let Some(reserved) = keys.find(|key| [LINK, BYTES].contains(key)) else {
@@ -254,7 +254,7 @@ fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
 /// Decodes base64, padded or not.
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits = if text.len().is_multiple_of(4) {
-        // `BASE64` would take padding at the end of each four digits, with others behind it.
+        // `BASE64` would accept padding after every four digits, with more digits behind it.
         let one_less = text.strip_suffix('=').unwrap_or(text);
         one_less.strip_suffix('=').unwrap_or(one_less)
     } else {
@@ -263,15 +263,15 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     BASE64_NOPAD.decode(digits.as_bytes()).ok()
 }
 
-/// Takes the one spelling of a CID, of many, in which it is printed.
+/// Accepts a CID only in the spelling in which it is printed, out of many.
 fn from_text(text: &str) -> Option<Cid> {
-    /// Longer than any. To decode the base of some spellings takes the square of their length.
+    /// Longer than any. Decoding the base of some spellings takes quadratic time.
     const TOO_LONG: usize = 2 * CidBytes::MAX_LEN;
     let cid = (text.len() < TOO_LONG).then(|| Cid::try_from(text).ok())??;
     (cid.to_string() == text).then_some(cid)
 }
 
-/// Checks what an object says that it is.
+/// Checks an object against its `$type`.
 fn check_type(fields: &BTreeMap<String, Ipld>) -> Result<(), &'static str> {
     let is_blob = match fields.get("$type") {
         None => false,

@@ -1,8 +1,8 @@
-//! What may be the path of a record.
+//! Checks the paths of records.
 
 use std::fmt;
 
-/// The longest that a repository path can be: an NSID, a slash, a record key.
+/// The maximum length of a repository path: an NSID, a slash, a record key.
 pub const MAX_PATH_LEN: usize = MAX_NSID_LEN + 1 + MAX_RECORD_KEY_LEN;
 
 /// Source: <https://atproto.com/specs/nsid>
@@ -110,7 +110,7 @@ pub fn check_nsid(bytes: &[u8]) -> Result<&str, InvalidNsid> {
     if last < 2 {
         return Err(InvalidNsid::Segments { found: last + 1 });
     }
-    // All bytes were found to be ASCII.
+    // All bytes have been checked to be ASCII.
     str::from_utf8(bytes).map_err(|_| InvalidNsid::Character { index: 0 })
 }
 
@@ -134,7 +134,7 @@ pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
     if matches!(bytes, b"." | b"..") {
         return Err(InvalidRecordKey::Dots);
     }
-    // All bytes were found to be ASCII.
+    // All bytes have been checked to be ASCII.
     str::from_utf8(bytes).map_err(|error| InvalidRecordKey::Character {
         at: error.valid_up_to(),
     })
@@ -144,7 +144,7 @@ pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPath {
-    /// A path has two segments with a slash between them.
+    /// A path has two segments, separated by a slash.
     #[error("segments: {found}, where a path has two, `collection/record-key`")]
     Segments {
         /// How many segments it has.

@@ -1,4 +1,4 @@
-//! Which blocks of a store are in use.
+//! Finds out which blocks of a store are in use.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,20 +13,20 @@ use crate::{Commit, Error};
 /// Returns the blocks that `roots` need: the roots themselves, the nodes of their trees, and the
 /// records. Each root is a commit or the top node of a tree.
 ///
-/// What is not among them is garbage, and a store can be rid of it: old nodes, which every
-/// change leaves behind, and deleted records, which their author wants gone. If anything cannot
-/// be read there is an error and no answer, so that nothing is taken for garbage by mistake.
+/// All other blocks are garbage, which can be removed from a store: old nodes, which every change
+/// leaves behind, and deleted records, which their author wants gone. If anything cannot be read,
+/// that is an error and there is no answer, so that nothing is taken for garbage by mistake.
 /// Records are not read; links in them, to blobs and other repositories, are not followed.
 ///
-/// Nobody may add to the store between the question and the sweep: a new block would be taken
-/// for garbage. Older roots can be given too, of revisions that somebody may yet ask for what is
-/// new since. With a root of its own for each question, it is known which of many repositories
-/// is damaged.
+/// Nobody may add to the store between this call and the sweep: a new block would be taken for
+/// garbage. You can also pass older roots, of revisions for which somebody may still ask what has
+/// changed since. If you pass one root at a time, you can tell which of many repositories is
+/// damaged.
 ///
 /// # Errors
 ///
-/// [`Error::MissingBlock`] if a root or a node is not there, [`Error::InvalidCommit`] if a root
-/// is neither a commit nor a node, and the errors of the tree and the store.
+/// [`Error::MissingBlock`] if a root or a node is missing, [`Error::InvalidCommit`] if a root is
+/// neither a commit nor a node, and the errors of the tree and the store.
 ///
 /// # Examples
 ///
@@ -61,7 +61,7 @@ pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, 
             }
             Err(fault) => match nodes.node(root) {
                 Ok(_) => *root,
-                // It is neither; what it is not as a commit says more.
+                // It is neither; the error as a commit says more.
                 Err(mst_ops::Error::InvalidNode { .. } | mst_ops::Error::InvalidTree { .. }) => {
                     return Err(Error::InvalidCommit {
                         cid: *root,
@@ -78,14 +78,14 @@ pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, 
 
 /// The blocks that are in use, from [`reachable`].
 ///
-/// It keeps the digests of their CIDs, about 40 to 80 bytes of memory a block, and up to
-/// 110 while they become more.
+/// It keeps the digests of their CIDs, about 40 to 80 bytes of memory per block, and up to 110
+/// while it grows.
 #[derive(Clone, Default)]
 pub struct Reachable {
-    /// The nodes. Their subtrees are known too, which is why a value must not be taken for a
-    /// node, though anybody may make a value of a node's CID.
+    /// The nodes. Their subtrees are known too, so a value must not be added here, even though
+    /// anybody can use the CID of a node as a value.
     nodes: HashSet<[u8; DIGEST_LEN]>,
-    /// Commits and values. Of two CIDs with one digest each names the same bytes.
+    /// Commits and values. If two CIDs have the same digest, each names the same bytes.
     values: HashSet<[u8; DIGEST_LEN]>,
     /// Values whose digest has another length.
     others: HashSet<Cid>,
@@ -100,12 +100,12 @@ impl Reachable {
         }
     }
 
-    /// Returns how many blocks are in use, for which it goes through all of them.
+    /// Returns how many blocks are in use. It goes through all of them to count.
     pub fn len(&self) -> usize {
         self.nodes.union(&self.values).count() + self.others.len()
     }
 
-    /// Returns whether none is: there were no roots.
+    /// Returns whether no block is in use: there were no roots.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty() && self.values.is_empty() && self.others.is_empty()
     }
@@ -123,10 +123,10 @@ impl Reachable {
         root: &Cid,
     ) -> Result<(), Error> {
         if digest_of(root).is_some_and(|digest| self.nodes.contains(digest)) {
-            // A tree before has it, and all below.
+            // A tree before has it, and everything below.
             return Ok(());
         }
-        // Where a node with keys comes again in one tree, they are not in order.
+        // A repeated node with keys is found by the order of keys; one without is not.
         let mut keyless = HashSet::new();
         let mut nodes = NodeWalker::new(nodes, root)?.nodes();
         while let Some(node) = nodes.next() {
@@ -137,7 +137,7 @@ impl Reachable {
                 return Err(mst_ops::Error::InvalidTree { cid, fault }.into());
             }
             if !digest_of(&cid).is_some_and(|digest| self.nodes.insert(*digest)) {
-                // A tree before has it too, and all below.
+                // A tree before has it too, and everything below.
                 nodes.skip_subtrees();
                 continue;
             }

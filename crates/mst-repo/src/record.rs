@@ -1,4 +1,4 @@
-//! Records in the order of their paths.
+//! Records in path order.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,7 +37,7 @@ impl Record {
         self.halves().0
     }
 
-    /// Returns the record key, the part of the path behind the slash.
+    /// Returns the record key, the part of the path after the slash.
     pub fn record_key(&self) -> &str {
         self.halves().1
     }
@@ -105,20 +105,20 @@ impl fmt::Debug for Record {
     }
 }
 
-/// An iterator over records in the order of their paths, from
+/// An iterator over records in path order, from
 /// [`Repository::records`](crate::Repository::records).
 ///
-/// It never ends early. What is missing or wrong is an item, an error that stands for one
-/// record or for all records below one node, and the iterator goes on beside it: whoever
-/// stops at the first error (`?`) never takes a part for the whole. It cannot take a step again;
-/// to fetch what is missing and go on, use the walker, or start anew behind the last record.
+/// It never ends early. What is missing or wrong is an item, an error that stands for one record or
+/// for all records below one node, and the iterator continues past it. So if you stop at the first
+/// error (`?`), you never mistake a part for the whole. It cannot repeat a step; to fetch what is
+/// missing and go on, use the walker, or start again after the last record.
 pub struct Records<'r, S> {
     blocks: &'r S,
     entries: Entries<'r, S>,
-    /// Entries with their blocks, read ahead since a store gives many blocks at once for less.
-    /// Those whose blocks could not be read like this have none yet.
+    /// Entries with their blocks, read ahead as many blocks at once cost a store less than one by
+    /// one. Blocks that could not be read this way are `None`.
     ready: VecDeque<(EntryRef, Option<Bytes>)>,
-    /// What ended that, behind them.
+    /// The error that ended reading ahead, which comes after these.
     failed: Option<Box<Error>>,
     batch: Batch,
     paths: PathCheck,
@@ -188,7 +188,7 @@ impl<S: BlockStore> DoubleEndedIterator for Records<'_, S> {
         match self.entries.next_back() {
             Some(Ok(entry)) => Some(self.record(entry, None)),
             Some(Err(error)) => Some(Err(error.into())),
-            // What is left is what was read ahead from the front.
+            // What is left was read ahead from the front.
             None if self.failed.is_some() => self.failed.take().map(|error| Err(*error)),
             None => {
                 let (entry, read) = self.ready.pop_back()?;
@@ -211,7 +211,7 @@ impl<S: BlockStore> fmt::Debug for Records<'_, S> {
 /// Checks that keys are paths, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct PathCheck {
-    /// The collection of the record before, as many records share one, and its slash.
+    /// The collection of the previous record and its slash, as many records share one.
     checked: Vec<u8>,
 }
 

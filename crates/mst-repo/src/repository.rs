@@ -42,13 +42,13 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingBlock`] if the commit is not there, [`Error::InvalidCommit`] if it is
-    /// none, [`Error::Store`] if the store fails.
+    /// [`Error::MissingBlock`] if the commit is missing, [`Error::InvalidCommit`] if it is not one,
+    /// [`Error::Store`] if the store fails.
     pub fn open(blocks: S, commit: &Cid) -> Result<Self, Error> {
         Self::open_with(blocks, commit, NodeStoreOptions::default())
     }
 
-    /// Opens a repository whose nodes are cached and checked as `options` say.
+    /// Opens a repository whose nodes are cached and checked according to `options`.
     ///
     /// # Errors
     ///
@@ -61,9 +61,9 @@ impl<S: BlockStore> Repository<S> {
         })
     }
 
-    /// Makes a repository of the parts that [`into_parts`](Self::into_parts) gives: for a commit that
-    /// was decoded elsewhere, as one of version 2 ([`Commit::decode_version_2`]), which the others
-    /// refuse. That `cid` is the commit's is for the caller to see to.
+    /// Makes a repository of the parts that [`into_parts`](Self::into_parts) returns: for a commit
+    /// that was decoded elsewhere, such as one of version 2 ([`Commit::decode_version_2`]), which
+    /// the other constructors refuse. The caller must ensure that `cid` is the commit's.
     ///
     /// # Examples
     ///
@@ -100,7 +100,7 @@ impl<S: BlockStore> Repository<S> {
         self.cid
     }
 
-    /// Returns the nodes, for what this type has no method for.
+    /// Returns the node store, for what this type has no method for.
     pub fn nodes(&self) -> &NodeStore<S> {
         &self.nodes
     }
@@ -120,12 +120,12 @@ impl<S: BlockStore> Repository<S> {
         Ok(NodeWalker::new(&self.nodes, &self.commit.data)?)
     }
 
-    /// Returns the CID of the record at `path`, or `None` if there is none; whether its block is
-    /// there or not.
+    /// Returns the CID of the record at `path`, or `None` if there is none; its block need not be
+    /// present.
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get), but for the record.
+    /// As for [`get`](Self::get), except those about the record.
     pub fn find(&self, path: &str) -> Result<Option<Cid>, Error> {
         Ok(self.entry(path)?.map(|entry| entry.value()))
     }
@@ -134,8 +134,8 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPath`] if `path` cannot be one, [`Error::MissingBlock`] if a node on
-    /// the way or the record is not there, and the errors of the tree.
+    /// [`Error::InvalidPath`] if `path` is not valid, [`Error::MissingBlock`] if a node on the way
+    /// or the record is missing, and the errors of the tree.
     ///
     /// # Examples
     ///
@@ -165,7 +165,7 @@ impl<S: BlockStore> Repository<S> {
         Ok(found.and_then(|_| walker.right_entry()))
     }
 
-    /// Returns all records, in the order of their paths; with `.rev()` in reverse.
+    /// Returns all records, in path order; with `.rev()` in reverse.
     ///
     /// # Errors
     ///
@@ -184,9 +184,9 @@ impl<S: BlockStore> Repository<S> {
         self.collection_range::<str>(collection, ..)
     }
 
-    /// Returns the records of `collection` whose keys there lie in `record_keys`, in their order; with
-    /// `.rev()` in reverse. That is a page of `com.atproto.repo.listRecords`, if it goes on behind
-    /// the record key that the page before ended with.
+    /// Returns the records of `collection` whose record keys lie in `record_keys`, in order; with
+    /// `.rev()` in reverse. That is a page of `com.atproto.repo.listRecords`, if it starts after
+    /// the last record key of the previous page.
     ///
     /// # Errors
     ///
@@ -238,8 +238,8 @@ impl<S: BlockStore> Repository<S> {
         self.range((start, end))
     }
 
-    /// Returns the records whose paths lie in `bounds`, in the order of their paths: a page of a
-    /// listing of all, from behind the path that the page before ended with.
+    /// Returns the records whose paths lie in `bounds`, in path order: a page of a listing of all
+    /// records, if it starts after the last path of the previous page.
     ///
     /// # Errors
     ///
@@ -274,9 +274,8 @@ impl<S: BlockStore> Repository<S> {
         Ok(Records::new(self.blocks(), self.walker()?.range(bounds)))
     }
 
-    /// Returns the names of the collections, in the order of their paths, in which
-    /// `com.example.a.b` comes before `com.example.a`. Their records are passed over, not
-    /// read.
+    /// Returns the names of the collections, in path order, in which `com.example.a.b` comes before
+    /// `com.example.a`. Their records are skipped, not read.
     ///
     /// # Errors
     ///
@@ -296,16 +295,16 @@ pub(crate) fn keys_of(collection: &str) -> Result<Range<Vec<u8>>, Error> {
         collection: collection.to_owned(),
         source: Box::new(fault),
     })?;
-    // '0' is what follows '/', so this ends behind all that begins with the name and '/'.
+    // '0' follows '/', so this ends after everything that begins with the name and '/'.
     Ok([name, b"/"].concat()..[name, b"0"].concat())
 }
 
-/// Reads the block of `cid`, which has to be there.
+/// Reads the block of `cid`, which must be present.
 pub(crate) fn read_block(blocks: &impl BlockStore, cid: &Cid) -> Result<Bytes, Error> {
     blocks.get(cid)?.ok_or(Error::MissingBlock(*cid))
 }
 
-/// Reads the commit `cid`, whose block `read` gives.
+/// Reads the commit `cid`, whose block `read` returns.
 pub(crate) fn read_commit<E: From<Error>>(
     cid: &Cid,
     read: impl FnOnce() -> Result<Bytes, E>,
@@ -331,7 +330,7 @@ impl<S> fmt::Debug for Repository<S> {
 /// error ends it.
 pub struct Collections<'r, S> {
     walker: Option<NodeWalker<'r, S>>,
-    /// All keys of the collections given so far are less than this.
+    /// All keys of the collections returned so far are less than this.
     behind: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be saved of a damaged repository.
+//! Salvages what is left of a damaged repository.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -10,30 +10,30 @@ use crate::damaged::RememberingDamage;
 use crate::repository::read_block;
 use crate::{Error, Fault, Place, Record, RepoPath, Repository};
 
-/// What [`Repository::salvage`] comes upon.
+/// What [`Repository::salvage`] finds.
 #[derive(Debug)]
 pub enum Salvaged {
-    /// A record that is whole.
+    /// A record that is intact.
     Record(Record),
-    /// Something missing or wrong, and which records it concerns.
+    /// Something missing or wrong, and which records are affected.
     Fault(Fault),
 }
 
-/// An iterator over what can be saved of a repository, from [`Repository::salvage`].
+/// An iterator over what is left of a damaged repository, from [`Repository::salvage`].
 pub struct Salvage<'r, S> {
     nodes: NodeStore<RememberingDamage<&'r S>>,
-    /// Where the walk has come to, until it is over.
+    /// The current position, until the walk is over.
     position: Option<WalkerPosition>,
-    /// Why there is none, until it is told.
+    /// Why there is no position, until that is returned.
     failed: Option<Error>,
 }
 
 impl<S: BlockStore> Repository<S> {
-    /// Reads the whole repository, however damaged, and returns in one pass every record that
-    /// can be reached and every fault, in the order of the keys that they concern.
+    /// Reads the whole repository, however damaged, and returns in one pass every record that can
+    /// be reached and every fault, in the order of the keys affected.
     ///
-    /// Where nothing is damaged that is [`records`](Self::records); where only the damage is
-    /// of interest, [`faults`](Self::faults).
+    /// If nothing is damaged, these are the [`records`](Self::records); if you want only the
+    /// damage, use [`faults`](Self::faults).
     ///
     /// # Examples
     ///

@@ -1,7 +1,7 @@
 //! Signatures of commits: ECDSA over SHA-256, with keys of two curves.
 //!
-//! What a signature looks like is known without either curve; making and verifying one takes the
-//! feature of its curve.
+//! The form of a signature can be checked without either curve; making or verifying one requires
+//! the feature of its curve.
 
 mod curve;
 #[cfg(any(feature = "k256", feature = "p256"))]
@@ -24,16 +24,16 @@ pub use signing_key::{InvalidSigningKey, SigningKey};
 use crate::Commit;
 
 impl Commit {
-    /// Signs the commit, so that [`sig`](Self::sig) covers all its other fields, those in
-    /// [`extra`](Self::extra) too.
+    /// Signs the commit, so that [`sig`](Self::sig) covers all its other fields, including those in
+    /// [`extra`](Self::extra).
     ///
-    /// What `signer` gives is not taken on trust: if its public key is known, the signature must
-    /// be by it, and if not, it must be in a form that some key could have given. That the key is
-    /// the one that the account's DID document names is the caller's matter.
+    /// What `signer` returns is not trusted: if its public key is known, the signature must be by
+    /// it, and if not, it must at least have the form of one. Whether the key is the one in the
+    /// account's DID document is for the caller to check.
     ///
     /// # Errors
     ///
-    /// [`SignError`]; the commit is then as it was.
+    /// [`SignError`]; the commit is then unchanged.
     ///
     /// # Examples
     ///
@@ -61,14 +61,14 @@ impl Commit {
 
     /// Checks that [`sig`](Self::sig) is a signature by `key` over all the other fields.
     ///
-    /// Whether `key` is the account's is another question: the DID document of
-    /// [`did`](Self::did) names it, as the verification method `#atproto`.
+    /// Whether `key` is the account's is not checked: the DID document of [`did`](Self::did) names
+    /// it, as the verification method `#atproto`.
     ///
     /// Source: <https://atproto.com/specs/repository#commit-objects>
     ///
     /// # Errors
     ///
-    /// [`SignatureError`]; for a commit that nobody has signed yet, [`SignatureError::Len`].
+    /// [`SignatureError`]; for a commit that has not been signed yet, [`SignatureError::Len`].
     #[cfg(any(feature = "k256", feature = "p256"))]
     pub fn verify_signature(&self, key: &PublicKey) -> Result<(), SignatureError> {
         key.verify(&self.unsigned_bytes(), &self.sig)
@@ -96,18 +96,18 @@ fn check_signed(
     check_form(Curve::WIDER, signature)
 }
 
-/// Whoever can sign: a `SigningKey` in memory, or a key that lives elsewhere, in a device or
-/// behind a service.
+/// Anything that can sign: a `SigningKey` in memory, or a key that is somewhere else, in a device
+/// or behind a service.
 ///
-/// A closure from the bytes to be signed to their signature is a signer whose key nobody knows. What is in
-/// a `Box` or an `Arc` is lent as `&*key`.
+/// A closure from the bytes to be signed to their signature is a signer with an unknown key. To
+/// pass one in a `Box` or an `Arc`, use `&*key`.
 ///
 /// # Examples
 ///
 /// ```
 /// use mst_repo::{PublicKey, SignError, Signer};
 ///
-/// /// A key that some service holds.
+/// /// A key held by some service.
 /// struct RemoteKey {
 ///     public_key: PublicKey,
 /// }
@@ -130,19 +130,19 @@ fn check_signed(
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Signer {
-    /// Returns the ECDSA signature over the SHA-256 of `message`: r and s, 32 bytes each, big
-    /// end first, with the lower of the two values that s can have.
+    /// Returns the ECDSA signature over the SHA-256 of `message`: r and s, 32 bytes each,
+    /// big-endian, with the lower of the two values that s can have.
     ///
-    /// Many services give DER, and the higher s as often as the lower; a `Signer` for one of
-    /// these puts both right.
+    /// Many services return DER, and the higher s as often as the lower; a `Signer` for one of
+    /// these has to convert both.
     ///
     /// # Errors
     ///
-    /// [`SignError::Signer`] if there is none to be had.
+    /// [`SignError::Signer`] if no signature can be obtained.
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError>;
 
-    /// Returns the key that the signatures are by, so that each is verified before it is used.
-    /// `None`, if it is not known, leaves that out.
+    /// Returns the public key of the signatures, so that each is verified before it is used. If it
+    /// is not known, `None` skips that.
     #[cfg(any(feature = "k256", feature = "p256"))]
     fn public_key(&self) -> Option<PublicKey> {
         None
@@ -155,8 +155,8 @@ impl<F: Fn(&[u8]) -> Result<[u8; 64], SignError>> Signer for F {
     }
 }
 
-/// Checks what can be said of a signature without a message: its length, and that r and s are
-/// in range.
+/// Checks what can be checked of a signature without a message: its length, and that r and s are in
+/// range.
 fn check_form(curve: Curve, signature: &[u8]) -> Result<(), SignatureError> {
     let ([r_high, r_low, s_high, s_low], []) = signature.as_chunks() else {
         return Err(match signature {
@@ -184,7 +184,7 @@ fn check_form(curve: Curve, signature: &[u8]) -> Result<(), SignatureError> {
     Ok(())
 }
 
-/// Why a signature is not one that proves anything.
+/// Why a signature is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
@@ -194,7 +194,7 @@ pub enum SignatureError {
         /// How long it is.
         len: usize,
     },
-    /// It is in DER, where atproto takes r and s alone.
+    /// It is in DER, where atproto accepts only r and s.
     #[error("a signature in DER, not of 64 bytes")]
     Der,
     /// r or s is 0.
@@ -209,11 +209,11 @@ pub enum SignatureError {
         /// Which of the two.
         scalar: &'static str,
     },
-    /// s is the higher of the two values that it can have, of which atproto takes the lower,
-    /// so that nobody can change a commit's CID without its key.
+    /// s is the higher of the two values that it can have. Atproto requires the lower, so that
+    /// nobody can change a commit's CID without its key.
     #[error("s is more than half the order of the curve")]
     HighS,
-    /// It has the right form, and is not by this key over this message.
+    /// It has the right form, but is not by this key over this message.
     #[error("the signature is not by this key over this message")]
     Mismatch,
 }
@@ -225,13 +225,13 @@ pub enum SignError {
     /// The signer failed; trying again may help.
     #[error("the signer failed")]
     Signer(#[source] Box<dyn Error + Send + Sync>),
-    /// The signer gave what is no signature, or not one by its key.
+    /// What the signer returned is not a signature, or not one by its key.
     #[error("the signer gave a signature that is not valid")]
     Invalid(#[source] SignatureError),
 }
 
 impl SignError {
-    /// Wraps the error of whatever holds the key.
+    /// Wraps the error of a signer.
     pub fn signer(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Signer(error.into())
     }

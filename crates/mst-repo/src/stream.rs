@@ -1,4 +1,4 @@
-//! A repository read once, from the first byte of a CAR to the last.
+//! Reads a repository in one pass, from the first byte of a CAR to the last.
 
 use std::fmt;
 use std::io::Read;
@@ -9,24 +9,25 @@ use blockstore_core::{BlockStoreMut, Bytes, Cid, put_all};
 
 use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, StreamOptions};
 
-/// A repository in a CAR that comes from any [`Read`]: a download, a pipe, a file.
+/// A repository in a CAR from any [`Read`]: a download, a pipe, a file.
 ///
-/// It is read once, and its records are given as they come, in the order of their paths. All
-/// that [`Repository::records`](crate::Repository::records) checks is checked: the framing of the
-/// CAR, the hash of each block, the form of each node and its place in the tree, each path.
+/// It is read once, and its records are returned as they come, in path order. Everything that
+/// [`Repository::records`](crate::Repository::records) checks is checked: the framing of the CAR,
+/// the hash of each block, the form of each node and its place in the tree, each path.
 ///
-/// In a CAR in the streamable order, as [`Repository::export`](crate::Repository::export) writes
-/// it, each block is the one that is wanted next. In another order, what comes too early is laid
-/// aside. And as a CAR may have but once what two paths refer to, the records given last are kept.
-/// Both together take no more memory than [`StreamOptions::memory_bytes`].
+/// In a CAR in streamable order, as [`Repository::export`](crate::Repository::export) writes it,
+/// each block is the one that is wanted next. In another order, blocks that come too early are put
+/// aside. And as a CAR may have only one copy of what two paths refer to, the most recent records
+/// are kept. Both together take no more memory than [`StreamOptions::memory_bytes`].
 ///
 /// Many servers send another order, such as that of the blocks' CIDs. Then nearly all of the CAR is
-/// laid aside before the first record, and one of more than 23 to 40 MB (by default) ends with
-/// [`StreamError::TooMuchAside`]; so may one with a record far from its first path. In an unknown
-/// order, put it into a file first: [`CarBlockStore`](blockstore_car::CarBlockStore) reads any.
+/// put aside before the first record, and one of more than 23 to 40 MB (by default) ends with
+/// [`StreamError::TooMuchAside`]; so may one with a record far from its first path. If the order is
+/// unknown, put the CAR into a file first: [`CarBlockStore`](blockstore_car::CarBlockStore) reads
+/// any order.
 ///
-/// After an error of its input it gives nothing any more, also if that was just a time limit of a
-/// socket. Who wants to go on then reads into a [`RepositoryDecoder`](crate::RepositoryDecoder)
+/// After an error of its input it returns nothing more, even if that was only a socket timeout. If
+/// you want to go on then, read into a [`RepositoryDecoder`](crate::RepositoryDecoder)
 /// ([`read_from`](crate::RepositoryDecoder::read_from)).
 ///
 /// Source: <https://atproto.com/specs/repository#car-file-serialization>, "Streamable CAR Block
@@ -61,7 +62,7 @@ impl<R: Read> RepositoryStream<R> {
         Self::open_with(car, StreamOptions::default())
     }
 
-    /// Reads the commit, and will read the rest as `options` say.
+    /// Reads the commit, and prepares to read the rest, with the given options.
     ///
     /// # Errors
     ///
@@ -78,11 +79,11 @@ impl<R: Read> RepositoryStream<R> {
         Ok(stream)
     }
 
-    /// Returns the records, in the order of their paths. There is one time only: what was given
-    /// does not come again.
+    /// Returns the records, in path order. This is a single pass: what was returned does not come
+    /// again.
     ///
-    /// A record comes once for each path that leads to it, so a small CAR of a stranger can be a
-    /// great many bytes of records: bound what you keep.
+    /// A record is returned for each path that leads to it, so a small CAR from an untrusted source
+    /// can expand to a great many bytes of records: bound what you keep.
     pub fn records(&mut self) -> StreamedRecords<'_, R> {
         StreamedRecords {
             stream: self,
@@ -90,10 +91,11 @@ impl<R: Read> RepositoryStream<R> {
         }
     }
 
-    /// Returns all blocks, the commit, the nodes and the records, in the streamable order, checked
-    /// as [`records`](Self::records) checks them. There is one time only, for the one or the other.
+    /// Returns all blocks, the commit, the nodes and the records, in streamable order, checked as
+    /// [`records`](Self::records) checks them. This is a single pass: read either records or
+    /// blocks.
     ///
-    /// A record comes for each path that leads to it.
+    /// A record is returned for each path that leads to it.
     pub fn blocks(&mut self) -> StreamedBlocks<'_, R> {
         StreamedBlocks {
             stream: self,
@@ -102,17 +104,19 @@ impl<R: Read> RepositoryStream<R> {
     }
 
     /// Puts all blocks into `store` as they come: an import in one pass, of a download that is
-    /// nowhere kept as a whole. Blocks that the repository does not need stay out.
+    /// never stored as a whole. Blocks that the repository does not need are left out.
     ///
-    /// What was put before an error is in the store then; with a transaction for a store it is all
-    /// or nothing. But a transaction is held as long as the download takes, which its sender may
-    /// draw out. What comes from strangers, or in an order of their own, rather goes into a file
-    /// first: [`CarBlockStore`](blockstore_car::CarBlockStore) takes any order, and
-    /// [`Repository::copy_to`](crate::Repository::copy_to) checks all before it puts any.
+    /// After an error, the blocks put before it stay in the store; if the store is a transaction,
+    /// it is all or nothing. But a transaction is then held as long as the download takes, which
+    /// its sender may draw out. It is better to put a CAR from an untrusted source, or in an
+    /// unknown order, into a file first: [`CarBlockStore`](blockstore_car::CarBlockStore) reads any
+    /// order, and [`Repository::copy_to`](crate::Repository::copy_to) checks everything before it
+    /// puts anything.
     ///
     /// # Errors
     ///
-    /// [`StreamError`], and as [`Error::Store`](crate::Error::Store) in it what keeps `store` from taking a block.
+    /// [`StreamError`]; if `store` fails to take a block, [`Error::Store`](crate::Error::Store) in
+    /// it.
     ///
     /// # Examples
     ///
@@ -144,8 +148,8 @@ impl<R: Read> RepositoryStream<R> {
         Ok(())
     }
 
-    /// The next item, which `decode` finds as soon as there are bytes enough. None after an error,
-    /// as `failed` remembers.
+    /// The next item, which `decode` returns as soon as there are enough bytes. After an error,
+    /// which `failed` records, there is none.
     #[inline]
     fn next<T>(
         &mut self,
@@ -184,12 +188,12 @@ impl<R> RepositoryStream<R> {
         *self.decoder.opened().0
     }
 
-    /// Returns how many nodes and records were read so far; at the end, in all.
+    /// Returns how many nodes and records have been read so far; at the end, the totals.
     pub fn summary(&self) -> RepositorySummary {
         self.decoder.summary()
     }
 
-    /// Gives the input back: behind the end of the CAR, if all of it was read.
+    /// Returns the input. It is after the end of the CAR, if everything was read.
     pub fn into_inner(self) -> R {
         self.input
     }
@@ -205,11 +209,11 @@ impl<R> fmt::Debug for RepositoryStream<R> {
 
 /// An iterator over the records of a [`RepositoryStream`].
 ///
-/// The first error ends it; without one, all records were given, and the CAR was read to its
-/// end. Blocks that no record needs are passed over, but they too must be what their CIDs name.
+/// The first error ends it; without one, all records were returned, and the CAR was read to its
+/// end. Blocks that no record needs are skipped, but they too must match their CIDs.
 pub struct StreamedRecords<'s, R> {
     stream: &'s mut RepositoryStream<R>,
-    /// Whether an error came.
+    /// Whether there was an error.
     failed: bool,
 }
 
@@ -235,10 +239,10 @@ impl<R> fmt::Debug for StreamedRecords<'_, R> {
 
 /// An iterator over the blocks of a [`RepositoryStream`].
 ///
-/// The first error ends it; without one, all blocks were given, and the CAR was read to its end.
+/// The first error ends it; without one, all blocks were returned, and the CAR was read to its end.
 pub struct StreamedBlocks<'s, R> {
     stream: &'s mut RepositoryStream<R>,
-    /// Whether an error came.
+    /// Whether there was an error.
     failed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Identifiers that a commit holds.
+//! The syntax of identifiers in a commit.
 
 use crate::Tid;
 
@@ -30,8 +30,8 @@ pub fn is_did(text: &str) -> bool {
         && !identifier.ends_with([':', '%'])
 }
 
-/// Returns whether `text` has the syntax of a TID, a timestamp identifier: 13 characters
-/// of a base 32 that sorts.
+/// Returns whether `text` has the syntax of a TID, a timestamp identifier: 13 characters of a
+/// sortable base 32.
 ///
 /// Source: <https://atproto.com/specs/tid>
 ///

@@ -5,10 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A TID: a time in microseconds and the number of a clock, as 13 characters that sort as the
-/// times do.
+/// A TID: a time in microseconds and the number of a clock, as 13 characters that sort by time.
 ///
-/// A repository's revision is a TID that only grows; [`after`](Self::after) makes the next.
+/// A repository's revision is a TID that only increases; [`after`](Self::after) makes the next.
 ///
 /// Source: <https://atproto.com/specs/tid>
 ///
@@ -27,47 +26,47 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tid(u64);
 
-/// The characters that stand for the numbers from 0 to 31.
+/// The characters for the numbers from 0 to 31.
 const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
 
-/// Each character has 5 bits; 13 of them have one more than the 64 that there are.
+/// Each character has 5 bits, so 13 of them have one more than the 64 bits of a TID.
 const LEN: usize = 13;
 const CHARACTER_BITS: u32 = 5;
 const CLOCK_BITS: u32 = 10;
-/// Of the 64 bits the first is 0 in every time that is told; the syntax allows it to be 1.
+/// The first of the 64 bits is 0 in every actual time; the syntax allows it to be 1.
 const MICROS_BITS: u32 = 53;
 
 impl Tid {
-    /// Makes the TID of a time, in microseconds since 1970, and the number of the clock that
-    /// tells it. Of the time the lowest 53 bits count, which last until the year 2255, and of
-    /// the clock's number the lowest 10.
+    /// Makes the TID of a time, in microseconds since 1970, and the number of a clock. Only the
+    /// lowest 53 bits of the time are used, which suffice until the year 2255, and the lowest 10
+    /// bits of the clock's number.
     pub fn new(micros: u64, clock: u16) -> Self {
         let micros = micros & ((1 << MICROS_BITS) - 1);
         Self(micros << CLOCK_BITS | u64::from(clock) & ((1 << CLOCK_BITS) - 1))
     }
 
-    /// Makes the TID of the present time, as the system's clock has it. Two within a microsecond
-    /// are the same: for several, as for the keys of records made at once, go on from the one
+    /// Makes the TID of the present time, by the system's clock. Two within a microsecond are the
+    /// same: if you need several, as for the keys of records made at once, make each from the one
     /// before with [`after`](Self::after).
     pub fn now(clock: u16) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        // A clock before 1970 tells nothing; `after` makes it right.
+        // The time of a clock before 1970 is useless; `after` corrects it.
         let micros = since.map_or(0, |since| since.as_micros());
         Self::new(u64::try_from(micros).unwrap_or(u64::MAX), clock)
     }
 
-    /// Returns a number for a clock that another one is unlikely to have.
+    /// Returns a clock number that another clock is unlikely to have.
     pub fn random_clock() -> u16 {
         let random = RandomState::new().hash_one(()) & ((1 << CLOCK_BITS) - 1);
         u16::try_from(random).unwrap_or(0)
     }
 
-    /// Returns this TID if it is greater than `previous`, and else one of this clock that is:
+    /// Returns this TID if it is greater than `previous`, or otherwise one of this clock that is:
     /// one microsecond after `previous`. `None` at the end of time, in the year 2540, which anybody
     /// can write into a commit.
     ///
-    /// A clock that was put back, or two commits within a microsecond, must not let a
-    /// revision fall behind the one before.
+    /// If the clock was set back, or two commits are made within a microsecond, the revision must
+    /// still increase.
     pub fn after(self, previous: Self) -> Option<Self> {
         if self > previous {
             return Some(self);
@@ -82,8 +81,8 @@ impl Tid {
         self.0 >> CLOCK_BITS
     }
 
-    /// Returns the time in the format of `datetime` strings in a lexicon, in UTC: of records, and of
-    /// messages of the firehose.
+    /// Returns the time in the format of `datetime` strings in a lexicon, in UTC, as in records and
+    /// in messages of the firehose.
     ///
     /// # Examples
     ///
@@ -108,10 +107,10 @@ impl Tid {
     }
 }
 
-/// The year, month and day that begin `days` days after those of 1970.
+/// The year, month and day that is `days` days after 1970-01-01.
 fn date(days: u64) -> (u64, u64, u64) {
-    // Years are counted from March here, so that a leap day is the last of its year, and months
-    // follow one another by 30.6 days.
+    // Years are counted from March here, so that a leap day is the last of its year, and months are
+    // 30.6 days apart.
     const DAYS_BEFORE_1970: u64 = 719_468;
     const DAYS_IN_400_YEARS: u64 = 146_097;
     let days = days + DAYS_BEFORE_1970;
@@ -156,7 +155,7 @@ impl FromStr for Tid {
         }
         let value = text.bytes().try_fold(0_u64, |value, byte| {
             let digit = ALPHABET.iter().position(|character| *character == byte)?;
-            // 13 characters have a bit more than there are.
+            // 13 characters have one bit more than a TID.
             let shifted = value.checked_mul(1 << CHARACTER_BITS)?;
             Some(shifted | digit as u64)
         });
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_day_has_its_date() {
-        // Counted on from the first, day by day.
+        // Counted from the first day on.
         let (mut year, mut month, mut day) = (1970, 1, 1);
         for days in 0..220_000 {
             assert_eq!(date(days), (year, month, day), "{days}");

@@ -1,33 +1,33 @@
-//! The streamable order: each node before what is below it, that from left to right.
+//! The streamable order: each node before everything below it, and that from left to right.
 //!
 //! Source: <https://atproto.com/specs/repository#car-file-serialization>
 
 use blockstore_core::BlockStore;
 use mst_ops::NodeWalker;
 
-/// What comes next in the slot that a walker stands in.
+/// What comes next in the walker's slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The first of all: the node that the walker is in.
+    /// The very first: the node that the walker is in.
     Node,
     /// The slot's subtree.
     Subtree,
-    /// What is behind that.
+    /// What comes after the subtree.
     Right,
 }
 
-/// Where a turn has brought a walker.
+/// Where a turn has moved a walker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turned {
     /// Into a node.
     IntoNode,
-    /// Over an entry, to its right.
+    /// Past an entry, to its right.
     OverRecord,
 }
 
 impl Turn {
-    /// Moves the walker on to the next node or record; `None` behind the last. After an error the
-    /// walker is where it was, and the next turn goes on beside the subtree at fault.
+    /// Moves the walker to the next node or record; `None` after the last. After an error the
+    /// walker is where it was, and the next turn continues past the subtree at fault.
     pub(crate) fn take<S: BlockStore>(
         &mut self,
         walker: &mut NodeWalker<'_, S>,

@@ -1,4 +1,4 @@
-//! From commit to commit.
+//! Writes commits, each following the one before.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,35 +13,35 @@ use crate::brief::{Count, Len};
 use crate::data_model::{InvalidRecord, check_record};
 use crate::{Commit, Error, RepoPath, Repository, SignError, Signer, Tid, is_did};
 
-/// The most operations that a commit may have.
+/// The maximum number of operations in a commit.
 ///
 /// Source: <https://atproto.com/specs/sync>, and the lexicon
 /// `com.atproto.sync.subscribeRepos`
 pub const MAX_OPERATIONS: usize = 200;
-/// The most bytes that the blocks of a commit may take on the firehose, as a CAR.
+/// The maximum length of the blocks of a commit on the firehose, as a CAR, in bytes.
 pub const MAX_SLICE_LEN: usize = 2_000_000;
-/// The most bytes of one record.
+/// The maximum length of a record in bytes.
 pub const MAX_RECORD_LEN: usize = 1_000_000;
 
-/// A change of one record, still to be made.
+/// A change of one record that is to be made.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Write {
-    /// Puts a record where none is.
+    /// Puts a record where there is none.
     Create {
         /// The record's path.
         path: String,
-        /// Its bytes: DAG-CBOR, a map. A value that comes from JSON has to be brought into the
-        /// data model first: `{"$link": ..}` becomes a link there, `{"$bytes": ..}` bytes.
+        /// Its bytes: DAG-CBOR, a map. A value from JSON has to be converted to the data model
+        /// first: `{"$link": ..}` becomes a link, `{"$bytes": ..}` bytes.
         record: Bytes,
     },
-    /// Puts a record in the place of another.
+    /// Replaces a record with another.
     Update {
         /// The record's path.
         path: String,
         /// Its bytes: DAG-CBOR, a map.
         record: Bytes,
     },
-    /// Puts a record, in the place of another if one is there.
+    /// Puts a record, and replaces the one that is there, if any.
     Put {
         /// The record's path.
         path: String,
@@ -93,7 +93,7 @@ impl fmt::Debug for Write {
     }
 }
 
-/// A commit that was just made, and all that others have to learn of it.
+/// A commit that was just made, and everything that others need to know about it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct NewCommit {
@@ -101,29 +101,29 @@ pub struct NewCommit {
     pub cid: Cid,
     /// The commit, signed.
     pub commit: Commit,
-    /// The commit before, by its CID; `None` for the first commit of a repository. A store that
-    /// others write to as well takes the new one only if this is still the last.
+    /// The CID of the previous commit; `None` for the first commit of a repository. If others write
+    /// to the store too, it should accept the new commit only if this is still the last one.
     pub previous: Option<Cid>,
-    /// The revision of the commit before.
+    /// The revision of the previous commit.
     pub since: Option<String>,
-    /// The root of the tree before.
+    /// The root of the previous tree.
     pub prev_data: Option<Cid>,
-    /// What was done, in the order of the keys, with the values before and after.
+    /// The operations, in key order, with the values before and after.
     pub operations: Vec<Operation>,
-    /// What the store has to gain: new nodes and records, and the commit.
+    /// What has to be added to the store: new nodes and records, and the commit.
     pub new_blocks: Vec<(Cid, Bytes)>,
-    /// What the repository no longer uses: nodes, and the commit before. A store that holds
-    /// nothing else can drop them together with this commit, not later: the next may use them again.
-    /// One with other repositories cannot, as two that are empty
-    /// share a node already, and is swept now and then ([`reachable`](crate::reachable)).
+    /// What the repository no longer uses: nodes, and the previous commit. A store that holds
+    /// nothing else can drop them together with this commit, but not later: the next commit may use
+    /// them again. A store with other repositories cannot, as even two empty ones share a node;
+    /// sweep it now and then ([`reachable`](crate::reachable)).
     ///
-    /// No record is among them, as a [`Writer`] takes no node and no commit for a record. Where a
-    /// repository came from elsewhere and has such records, `reachable` says what it uses.
+    /// No record is among them, as a [`Writer`] does not accept a node or a commit as a record. If
+    /// a repository came from elsewhere and has such records, `reachable` says what it uses.
     pub removed: Vec<Cid>,
-    /// Records that are no longer at the path they were at. Another path may lead to the same
-    /// block; see [`reachable`](crate::reachable).
+    /// Records that are no longer at their old path. Another path may lead to the same block; see
+    /// [`reachable`](crate::reachable).
     pub replaced: Vec<Cid>,
-    /// The CAR for the firehose: the commit, the new nodes and those that cover the operations,
+    /// The CAR for the firehose: the commit, the new nodes and those that cover the operations, and
     /// the new records.
     pub slice: Bytes,
 }
@@ -145,12 +145,12 @@ impl fmt::Debug for NewCommit {
     }
 }
 
-/// Why a commit was not made. Nothing has changed then, but for what a store may have done before it
+/// Why a commit was not made. Nothing has changed then, except what a store may have done before it
 /// failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The repository cannot be read, or a path is none.
+    /// The repository cannot be read, or a path is not valid.
     #[error(transparent)]
     Repository(#[from] Error),
     /// More operations than one commit may have.
@@ -165,19 +165,19 @@ pub enum WriteError {
         /// The path.
         path: String,
     },
-    /// A record to be created is there.
+    /// A record to be created exists already.
     #[error("there is a record at {path:?}")]
     Exists {
         /// The path.
         path: String,
     },
-    /// A record to be updated or deleted is not there.
+    /// A record to be updated or deleted does not exist.
     #[error("there is no record at {path:?}")]
     NotFound {
         /// The path.
         path: String,
     },
-    /// A record has too many bytes.
+    /// A record is too long.
     #[error("the record for {path:?} has {len} bytes, where {MAX_RECORD_LEN} are allowed")]
     RecordTooLarge {
         /// The path.
@@ -185,37 +185,37 @@ pub enum WriteError {
         /// Its length.
         len: usize,
     },
-    /// A record is none; see [`is_record`](crate::is_record).
+    /// A record is not valid; see [`is_record`](crate::is_record).
     #[error("the record for {path:?} is none")]
     InvalidRecord {
         /// The path.
         path: String,
-        /// Why.
+        /// What is wrong with it.
         source: InvalidRecord,
     },
-    /// A record is, byte by byte, a node of a tree or a commit. Its block would be dropped with
-    /// the node or the commit that it is.
+    /// A record is, byte for byte, a node of a tree or a commit. Its block would be dropped
+    /// together with that node or commit.
     #[error("the record for {path:?} is a node of a tree, or a commit")]
     NotARecord {
         /// The path.
         path: String,
     },
-    /// The repository to be started is nobody's.
+    /// The DID for a new repository is not valid.
     #[error("{did:?} is not a DID")]
     InvalidDid {
-        /// What was given for a DID.
+        /// What was given as the DID.
         did: String,
     },
-    /// The blocks take too many bytes for the firehose.
+    /// The blocks are too long for the firehose.
     #[error("the commit's blocks take {len} bytes, where {MAX_SLICE_LEN} are allowed")]
     SliceTooLarge {
-        /// How many, as a CAR.
+        /// Their length as a CAR.
         len: usize,
     },
-    /// No revision is greater than that of the commit before.
+    /// No revision is greater than that of the previous commit.
     #[error("no revision can follow {previous}, which is of the last there can be")]
     NoRevision {
-        /// That of the commit before.
+        /// The revision of the previous commit.
         previous: String,
     },
     /// The commit could not be signed, or its signature is not valid.
@@ -224,21 +224,21 @@ pub enum WriteError {
     /// The block store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The commit does not lead back to the tree before it, so something in this library is
-    /// wrong. It was not stored.
+    /// The commit does not lead back to the previous tree, so there is a bug in this library. It
+    /// was not stored.
     #[error("the commit does not lead back to where it came from")]
     Inversion(#[source] Option<Box<InvertError>>),
 }
 
-/// A repository that is written to.
+/// A repository that can be written to.
 ///
-/// [`write`](Self::write) makes one commit of some writes: everything about it comes back in one
-/// value, after it was checked, as a receiver would, that its operations lead back to the tree
-/// before. The nodes that writes come past stay in memory, in its tree and no other cache, so that
-/// the next commit finds them there. Two writers of one repository must not be: each would not know
-/// of the other's commits.
+/// [`write`](Self::write) makes one commit of some writes. Everything about it is returned in one
+/// value, after a check, like a receiver's, that its operations lead back to the previous tree. The
+/// nodes that writes pass stay in memory, in its tree and in no other cache, so that the next
+/// commit finds them there. There must not be two writers of one repository: neither would know of
+/// the other's commits.
 ///
-/// The key is no part of it, and is given for each commit: a server can keep it locked away in
+/// The key is not stored in it, but passed for each commit: a server can keep it locked away in
 /// between, and change it. See [`Signer`] for what can be a key, and [`Commit::sign`] for how its
 /// signatures are checked before anything is stored.
 ///
@@ -265,7 +265,7 @@ pub enum WriteError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With a key that lives elsewhere, and neither curve built in:
+/// With a key that is held elsewhere, and neither curve enabled:
 ///
 /// ```
 /// use blockstore_core::MemoryBlockStore;
@@ -284,15 +284,14 @@ pub struct Writer<S> {
     tree: Tree<Arc<NodeStore<S>>>,
     commit: Commit,
     cid: Cid,
-    /// What tells this writer's revisions from those of another clock.
+    /// Distinguishes this writer's revisions from those of another clock.
     clock: u16,
     /// Whether the store failed last time. It may have kept the commit all the same.
     in_doubt: bool,
 }
 
 impl<S: BlockStoreMut> Writer<S> {
-    /// Starts the repository of `did`, without records, and stores the blocks of its first
-    /// commit.
+    /// Starts the repository of `did`, without records, and stores the blocks of its first commit.
     ///
     /// # Errors
     ///
@@ -307,11 +306,11 @@ impl<S: BlockStoreMut> Writer<S> {
         })
     }
 
-    /// Makes a commit of `writes` and stores its blocks. Which commit is the last is for the
-    /// caller to keep, in the same transaction: for `S` may be one, and the writer opened in it.
+    /// Makes a commit of `writes` and stores its blocks. The caller has to record which commit is
+    /// the last, in the same transaction: `S` may be one, with the writer opened in it.
     ///
-    /// An update to what the record was is no operation. If none is left, the commit is made all
-    /// the same: of the same tree, with a new revision.
+    /// An update that does not change the record is not an operation. If none is left, the commit
+    /// is made all the same: of the same tree, with a new revision.
     ///
     /// # Errors
     ///
@@ -326,7 +325,7 @@ impl<S: BlockStoreMut> Writer<S> {
 }
 
 impl<S: BlockStore> Writer<S> {
-    /// Goes on from the commit named `commit`.
+    /// Continues from the commit named `commit`.
     ///
     /// # Errors
     ///
@@ -401,8 +400,8 @@ impl<S: BlockStore> Writer<S> {
         self.cid
     }
 
-    /// Returns the tree at that commit. It says which record is at a path now, for who writes only if
-    /// that is a certain one: `writer.tree().get(path.as_bytes())`.
+    /// Returns the tree at that commit. Use it to see which record is at a path now, if the write
+    /// depends on that: `writer.tree().get(path.as_bytes())`.
     pub fn tree(&self) -> &Tree<Arc<NodeStore<S>>> {
         &self.tree
     }
@@ -412,19 +411,19 @@ impl<S: BlockStore> Writer<S> {
         self.tree.nodes().blocks()
     }
 
-    /// Makes a commit of `writes`, and lets `store` keep it: in one transaction with whatever
-    /// else has to be true together with it, such as which commit is the last.
+    /// Makes a commit of `writes`, and lets `store` keep it, in one transaction with anything else
+    /// that has to be consistent with it, such as which commit is the last.
     ///
-    /// If anything fails, `store` too, the writer is where it was, and the same can be tried again. But
-    /// the answer of a database may be lost, so that `store` fails although the commit is there. Who
-    /// cannot know that it is not opens a new writer at the commit that the store names as the last.
-    /// This one would make another beside it; where `store` also dropped what was no longer used, it
-    /// finds that missing.
+    /// If anything fails, including `store`, the writer is where it was, and you can try again. But
+    /// the answer of a database may be lost, so that `store` fails although the commit is stored.
+    /// If you cannot rule that out, open a new writer at the commit that the store has as the last.
+    /// This writer would make another commit beside it; or, if `store` also dropped what was no
+    /// longer used, find that missing.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]; [`Error::MissingBlock`] if the tree of this writer's commit was dropped by a `store`
-    /// that failed.
+    /// [`WriteError`]; [`Error::MissingBlock`] if the tree of this writer's commit was dropped by a
+    /// `store` that failed.
     pub fn write_with(
         &mut self,
         writes: &[Write],
@@ -432,7 +431,7 @@ impl<S: BlockStore> Writer<S> {
         store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
     ) -> Result<NewCommit, WriteError> {
         check(writes)?;
-        // In memory the nodes are there, whatever became of their blocks.
+        // The nodes are in memory, even if their blocks were dropped.
         let root = self.commit.data;
         if self.in_doubt && !self.blocks().has(&root)? {
             return Err(Error::MissingBlock(root).into());
@@ -442,7 +441,7 @@ impl<S: BlockStore> Writer<S> {
         let (mut records, mut sent) = (Vec::new(), HashSet::new());
         for write in writes {
             let operation = apply(&mut tree, write)?;
-            // A record updated to what it was is no operation.
+            // A record that was not changed by its update is not an operation.
             if operation.old == operation.new {
                 continue;
             }
@@ -468,7 +467,7 @@ impl<S: BlockStore> Writer<S> {
         let keys = operations.iter().map(|operation| operation.key.as_slice());
         let cover = tree.cover_beside(&changes.new, keys).map_err(Error::from)?;
         let mut nodes = changes.new;
-        // The top first, as a reader wants it.
+        // The top first, as suits a reader.
         nodes.reverse();
         let new_len = nodes.len();
         nodes.extend(cover);
@@ -517,7 +516,7 @@ impl<S: BlockStore> Writer<S> {
     }
 }
 
-/// Checks what can be known of writes before any is made.
+/// Checks what can be checked of writes before any is made.
 fn check(writes: &[Write]) -> Result<(), WriteError> {
     if writes.len() > MAX_OPERATIONS {
         return Err(WriteError::TooManyOperations {
@@ -582,7 +581,7 @@ fn signed(commit: &mut Commit, key: &(impl Signer + ?Sized)) -> Result<(Cid, Byt
     commit.sign(key).map_err(WriteError::Sign)?;
     let block = Bytes::from(commit.encode());
     let cid = dag_cbor_cid(&block);
-    // What others would not take for a commit must not come to be.
+    // Never make a commit that others would refuse.
     Commit::decode(&block).map_err(|fault| Error::InvalidCommit {
         cid,
         source: Box::new(fault),
@@ -590,7 +589,7 @@ fn signed(commit: &mut Commit, key: &(impl Signer + ?Sized)) -> Result<(Cid, Byt
     Ok((cid, block))
 }
 
-/// The root before `operations`, from nothing but the nodes that a receiver gets.
+/// The root before `operations`, computed only from the nodes that a receiver gets.
 fn invert(
     nodes: &[(Cid, Bytes)],
     root: &Cid,

@@ -1,4 +1,4 @@
-//! Records that were given, for the case that another path refers to one of them too.
+//! Keeps records that were returned, in case another path leads to one of them too.
 
 use std::collections::HashMap;
 use std::mem;
@@ -8,7 +8,7 @@ use blockstore_core::Bytes;
 /// A CID of version 1 with a digest of 32 bytes.
 type Key = [u8; 36];
 
-/// The records given last, as many as there is room for.
+/// The most recent records, as many as there is room for.
 #[derive(Default)]
 pub(super) struct Given {
     new: Copies,
@@ -17,8 +17,8 @@ pub(super) struct Given {
 
 /// Copies of records, all in one buffer.
 ///
-/// In a CAR that repeats what two paths refer to, nobody ever asks for one. So they are put into
-/// a table only once somebody has.
+/// If a CAR repeats a record for each path, no copy is ever asked for. So they are put into a table
+/// only once somebody asks.
 #[derive(Default)]
 struct Copies {
     bytes: Vec<u8>,
@@ -28,8 +28,8 @@ struct Copies {
 }
 
 impl Given {
-    /// Keeps a record, with others in `room` bytes of memory. Returns whether it does: it must not be
-    /// too large for that, and its CID must be of a usual form.
+    /// Keeps a record, using at most `room` bytes of memory for all. Returns whether it does: the
+    /// record must not be too large for that, and its CID must have a usual form.
     pub(super) fn push(&mut self, cid: &[u8], record: &[u8], room: usize) -> bool {
         key_of(cid).is_some_and(|key| self.keep(key, record, room))
     }
@@ -45,18 +45,18 @@ impl Given {
         true
     }
 
-    /// Drops the older ones if all take more than `room` bytes of memory.
+    /// Drops the older ones if all together take more than `room` bytes of memory.
     pub(super) fn shrink_to(&mut self, room: usize) {
         if self.new.memory_len() > room / 2 {
             self.old = Copies::default();
-            // To less than there is room for, as there may be less and less.
+            // To less than there is room for, as the room may keep shrinking.
             self.new = self.new.last_within(room / 4);
         } else if self.old.memory_len() > room / 2 {
             self.old = Copies::default();
         }
     }
 
-    /// Finds a record, and counts it as given now. All take `room` bytes of memory at the most.
+    /// Finds a record, and counts it as the most recent. All take at most `room` bytes of memory.
     pub(super) fn find(&mut self, cid: &[u8], room: usize) -> Option<Bytes> {
         let key = key_of(cid)?;
         if let Some(record) = self.new.find(key) {
@@ -69,14 +69,14 @@ impl Given {
 }
 
 impl Copies {
-    /// What a record has here and in the table, in buffers that are half empty at worst.
+    /// The overhead of a record here and in the table, in buffers that are half empty at worst.
     const EACH: usize = 4 * size_of::<(Key, usize)>();
 
     fn memory_len(&self) -> usize {
         self.memory_len_with(&[])
     }
 
-    /// About as much memory as this takes with another record.
+    /// Roughly the memory that this takes with another record.
     fn memory_len_with(&self, record: &[u8]) -> usize {
         2 * (self.bytes.len() + record.len()) + Self::EACH * self.records.len()
     }
@@ -107,7 +107,7 @@ impl Copies {
         self.bytes.get(start..self.records.get(index)?.1)
     }
 
-    /// Those pushed last, as many as take `room` bytes of memory.
+    /// The most recent ones, as many as fit into `room` bytes of memory.
     fn last_within(&self, room: usize) -> Self {
         let (mut last, mut len) = (Self::default(), 0);
         let mut start = self.records.len();
@@ -127,7 +127,7 @@ impl Copies {
     }
 }
 
-/// `cid` as it is, if it is of version 1 with the hash function sha2-256 and a codec of one byte.
+/// `cid` itself, if it is of version 1 with the hash function sha2-256 and a codec of one byte.
 fn key_of(cid: &[u8]) -> Option<&Key> {
     match cid {
         [1, 0..0x80, 0x12, 0x20, ..] => cid.try_into().ok(),
@@ -192,7 +192,7 @@ mod tests {
             given.push(&cid(0x71, n), &record(n), 20_000);
             assert_eq!(given.find(&cid(0x71, 59), 20_000), Some(record(59)));
         }
-        // And one that is too large for itself takes none of the others with it.
+        // One that is too large by itself does not push out the others.
         given.push(&cid(0x71, 255), &vec![0; 20_000], 20_000);
         assert!(given.find(&cid(0x71, 249), 20_000).is_some());
     }

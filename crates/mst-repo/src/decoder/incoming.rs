@@ -1,4 +1,4 @@
-//! The blocks of a CAR that comes in, as a store that gives each of them once.
+//! The blocks of a CAR that is still arriving, as a store that returns each of them once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +13,7 @@ use crate::{Error, StreamError, StreamOptions};
 
 /// Why there is no block yet, or never will be.
 pub(super) enum Halt {
-    /// More bytes have to be handed over first. What was asked for can be asked for again.
+    /// More bytes have to be pushed first. Then the request can be repeated.
     NeedsBytes,
     Fault(Box<StreamError>),
 }
@@ -36,40 +36,40 @@ impl From<CarError> for Halt {
     }
 }
 
-/// The blocks still to come, for a walker to read nodes from.
+/// The blocks that have not come yet, as a store for a walker to read nodes from.
 pub(super) struct Incoming(Mutex<State>);
 
 pub(super) struct State {
     car: CarDecoder,
     options: StreamOptions,
-    /// What came before it was wanted.
+    /// Blocks that came before they were wanted.
     aside: HashMap<Box<[u8]>, Aside>,
     aside_len: usize,
-    /// The most that was. The table does not become smaller, and what is taken out leaves holes.
+    /// The maximum so far. The table does not shrink, and removals leave holes.
     most_aside: usize,
     /// Whether any block came that was not the one wanted.
     out_of_order: bool,
     given: Given,
-    /// The last record that was too large to be kept among those.
+    /// The last record that was too large to be kept in `given`.
     large: Option<(Box<[u8]>, Bytes)>,
-    /// The large records that were given, if they are not to be given again.
+    /// The large records that were returned, if they are not to be returned again.
     once: Option<LargeRecords>,
-    /// The block that comes next, if it was read before it was wanted.
+    /// The next block, if it was read before it was wanted.
     next: Option<(Box<[u8]>, Aside)>,
-    /// What kept a node from being read, on its way past the errors of a store.
+    /// Why a node could not be read, which an error of a store cannot express.
     halt: Option<Halt>,
 }
 
 /// A block that came before it was wanted.
 struct Aside {
     bytes: Bytes,
-    /// Whether they hash to the CID.
+    /// Whether its bytes hash to the CID.
     verified: bool,
 }
 
 impl Aside {
     fn memory_len(&self) -> usize {
-        /// What one takes beside its bytes at most: its CID, its place in the table, allocations.
+        /// The maximum overhead of one: its CID, its slot in the table, allocations.
         const OVERHEAD: usize = 256;
         self.bytes.len() + OVERHEAD
     }
@@ -97,12 +97,12 @@ impl Incoming {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For a walker, which shares the store.
+    /// Locks the state, which is shared with the walker.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is behind an error of a walker.
+    /// The reason behind an error of a walker.
     pub(super) fn halt(&self, error: mst_ops::Error) -> Halt {
         let halt = self.lock().halt.take();
         halt.unwrap_or_else(|| Error::from(error).into())
@@ -114,18 +114,19 @@ impl State {
         &mut self.car
     }
 
-    /// The root that the CAR names first.
+    /// The first root that the CAR names.
     pub(super) fn root(&mut self) -> Result<Cid, Halt> {
         let roots = self.car.roots()?.ok_or(Halt::NeedsBytes)?;
         Ok(*roots.first().ok_or(StreamError::NoRoot)?)
     }
 
-    /// Gives no large record twice.
+    /// Makes large records be returned only once.
     pub(super) fn leave_out_large(&mut self) {
         self.once.get_or_insert_default();
     }
 
-    /// Reads on to the record that is wanted: its CID, in binary and as `cid` makes it.
+    /// Reads on until the wanted record comes. The CID is passed in binary form and as made by
+    /// `cid`.
     #[inline]
     pub(super) fn read_record(
         &mut self,
@@ -135,7 +136,8 @@ impl State {
         self.read_up_to(wanted, cid, Self::keep)
     }
 
-    /// Reads on to a record for who wants blocks. `None` if it was given and is not to be given again.
+    /// Reads on until a record comes, for a caller who wants blocks. `None` if it was returned and
+    /// is not to be returned again.
     pub(super) fn read_for_store(&mut self, cid: &Cid) -> Result<Option<Bytes>, Halt> {
         let was_given = |once: &LargeRecords| once.has(cid);
         if self.once.as_ref().is_some_and(was_given) {
@@ -148,12 +150,12 @@ impl State {
         Ok(Some(record))
     }
 
-    /// Reads on to the block that is wanted, a node or the commit.
+    /// Reads on until the wanted block comes, a node or the commit.
     pub(super) fn read_block(&mut self, cid: &Cid) -> Result<Bytes, Halt> {
         self.read_up_to(CidBytes::from(cid).as_ref(), || *cid, |_, _, _| {})
     }
 
-    /// Reads what comes behind all that was wanted.
+    /// Reads what comes after everything that was wanted.
     pub(super) fn read_to_end(&mut self) -> Result<(), Halt> {
         loop {
             match self.car.next_block()? {
@@ -164,8 +166,8 @@ impl State {
         }
     }
 
-    /// Reads on to the block that is wanted. If bytes are needed first, what came before them is
-    /// laid aside. A block that is given for the first time, `keep` may keep.
+    /// Reads on until the wanted block comes. If it needs bytes first, blocks that came before are
+    /// put aside. `keep` may keep a block that is returned for the first time.
     #[inline]
     fn read_up_to(
         &mut self,
@@ -186,7 +188,8 @@ impl State {
                     return self.give(block.bytes, block.verified, wanted, cid, keep);
                 }
                 self.out_of_order = true;
-                // Where a CAR has once what many paths refer to, no more is read for each.
+                // If a CAR has a record of many paths only once, nothing more is read for each
+                // path.
                 if is_next && let Some(given) = self.find_given(wanted) {
                     self.next = Some((cid_bytes, block));
                     return Ok(given);
@@ -210,7 +213,7 @@ impl State {
         given.ok_or_else(|| StreamError::NotAhead(cid()).into())
     }
 
-    /// Gives the block that is wanted, if it is known to be what its CID names.
+    /// Returns the wanted block, if it is known to match its CID.
     #[inline]
     fn give(
         &mut self,
@@ -227,7 +230,7 @@ impl State {
         Err(Error::Store(StoreError::Unverifiable(cid())).into())
     }
 
-    /// Keeps a record, in case that another path leads to it.
+    /// Keeps a record, in case another path leads to it.
     #[inline]
     fn keep(&mut self, cid: &[u8], record: &Bytes) {
         let room = self.room_for_given();
@@ -248,13 +251,13 @@ impl State {
         self.given.find(wanted, room)
     }
 
-    /// How many bytes of memory records may take that were given.
+    /// How many bytes of memory returned records may take.
     fn room_for_given(&self) -> usize {
         let room = self.options.memory_bytes;
         if self.out_of_order {
             room.saturating_sub(self.most_aside + self.large_len())
         } else {
-            // Enough for records that lie side by side, as those of two paths mostly do.
+            // Enough for records that are close to each other, as those of two paths mostly are.
             (room / 16).min(1 << 20)
         }
     }
@@ -263,7 +266,7 @@ impl State {
         self.large.as_ref().map_or(0, |(_, record)| record.len())
     }
 
-    /// Drops of the records that were given what there is no room for.
+    /// Drops returned records for which there is no room.
     fn make_room(&mut self) {
         if self.most_aside + self.large_len() > self.options.memory_bytes {
             self.large = None;
@@ -278,7 +281,7 @@ impl State {
         {
             return Ok(());
         }
-        // Of a CID that comes twice the first block counts.
+        // If a CID comes twice, the first block counts.
         if let Entry::Vacant(place) = self.aside.entry(cid) {
             self.aside_len += block.memory_len();
             self.most_aside = self.most_aside.max(self.aside_len);

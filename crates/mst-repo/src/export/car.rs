@@ -1,4 +1,4 @@
-//! Exports as CARs.
+//! Writes exports as CARs.
 
 use std::io::{BufWriter, IntoInnerError, Write};
 
@@ -16,7 +16,7 @@ use crate::Error;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The repository cannot be read, or is not whole.
+    /// The repository cannot be read, or is not complete.
     #[error(transparent)]
     Repository(#[from] Error),
     /// The output failed.
@@ -25,13 +25,13 @@ pub enum ExportError {
 }
 
 impl<S: BlockStore> Export<'_, S> {
-    /// Writes a CAR of these blocks, whose root is the commit, and returns `output`, flushed. What
-    /// is written goes through a buffer, so that `output` need not have one.
+    /// Writes a CAR of these blocks, whose root is the commit, and returns `output`, flushed.
+    /// Writes are buffered, so `output` need not be.
     ///
-    /// Blocks are read as they are written: no more than a few are in memory. If anything is
-    /// missing or wrong, that is the error, and what was written by then is no whole CAR; so
-    /// whoever writes a file gives it its name afterwards. How it becomes the body of a response, the
-    /// example `serve_repo` of `atproto-mst` shows.
+    /// Blocks are read as they are written: only a few are in memory at a time. Anything missing or
+    /// wrong is an error, and what was written by then is not a complete CAR; so if you write a
+    /// file, give it its final name afterwards. The example `serve_repo` of `atproto-mst` shows how
+    /// to send it as the body of a response.
     ///
     /// # Errors
     ///
@@ -59,15 +59,15 @@ impl<S: BlockStore> Export<'_, S> {
         write_car(self.commit, self, output)
     }
 
-    /// Writes a CAR of these blocks to an asynchronous stream, as [`write_car`](Self::write_car) does
-    /// to others. (Feature `async`.) It goes through a buffer, and is flushed in the end and not shut
-    /// down. Blocks are read in between as the store gives them, and a store that waits for a disk
-    /// keeps the runtime waiting too.
+    /// Writes a CAR of these blocks to an asynchronous stream, as [`write_car`](Self::write_car)
+    /// does to others. (Feature `async`.) Writes are buffered; at the end the stream is flushed and
+    /// not shut down. Blocks are read in between, synchronously: a store that waits for a disk
+    /// blocks the runtime.
     ///
-    /// After an error, or if the future is dropped, so is `output`, behind what was written. A
-    /// receiver who takes that for the end sees a CAR that is well-formed as far as it goes, and
-    /// only reading the repository tells him that something is missing: if it can be, the response
-    /// is broken off.
+    /// After an error, or if the future is dropped, `output` is dropped too, with only a part of
+    /// the CAR written. A receiver who takes that for the end sees a CAR that is well-formed up to
+    /// there, and only reading the repository shows that something is missing. If you can, abort
+    /// the response.
     ///
     /// # Errors
     ///

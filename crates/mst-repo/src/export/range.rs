@@ -1,8 +1,8 @@
-//! The part of a tree that a range of keys is.
+//! The part of a tree that covers a range of keys.
 
 use std::ops::{Bound, RangeBounds};
 
-/// A range of keys, from all of them to none.
+/// A range of keys, which may be all of them or none.
 pub(super) struct KeyRange {
     start: Bound<Vec<u8>>,
     end: Bound<Vec<u8>>,
@@ -35,7 +35,7 @@ impl KeyRange {
         RangeBounds::<[u8]>::contains(&(start, end), key)
     }
 
-    /// Whether there may be keys of the range greater than `left` and less than `right`.
+    /// Whether there may be keys in the range that are greater than `left` and less than `right`.
     pub(super) fn reaches_between(&self, left: Option<&[u8]>, right: Option<&[u8]>) -> bool {
         let starts_before_right = match (&self.start, right) {
             (Bound::Included(start) | Bound::Excluded(start), Some(right)) => **start < *right,

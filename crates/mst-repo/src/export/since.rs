@@ -15,29 +15,29 @@ use crate::{Error, MAX_PATH_LEN, Repository, RepositorySummary};
 impl<S: BlockStore> Repository<S> {
     /// Returns the blocks that lead from the tree of `old_root` in `old` to this repository: the
     /// commit, the nodes that the old tree does not have, and the records that were created or
-    /// updated, in streamable order. A store that holds the old repository, and gains these,
-    /// holds this one: it is what `com.atproto.sync.getRepo` gives for `since`.
+    /// updated, in streamable order. A store that holds the old repository holds this one once
+    /// these are added: it is what `com.atproto.sync.getRepo` returns for `since`.
     ///
-    /// `old_root` is the root of a tree, a commit's [`data`](crate::Commit::data). `old` may be
-    /// the store of this repository, [`nodes`](Self::nodes), or another that has the old tree. Its
-    /// records are not needed. The protocol's `since` is a revision: who answers it keeps which root
-    /// each revision had, as heads of a SQLite store, say, from which [`reachable`](crate::reachable)
-    /// then starts too. Where the nodes of the old tree were swept away meanwhile, that is
-    /// [`mst_ops::Error::MissingBlock`], and [`export`](Self::export) the answer.
+    /// `old_root` is the root of a tree, a commit's [`data`](crate::Commit::data). `old` may be the
+    /// store of this repository, [`nodes`](Self::nodes), or another that has the old tree. Its
+    /// records are not needed. The protocol's `since` is a revision: to answer it, keep the root of
+    /// each revision, for example as heads of a SQLite store, and also pass them to
+    /// [`reachable`](crate::reachable). If nodes of the old tree have been swept away, the error is
+    /// [`mst_ops::Error::MissingBlock`], and [`export`](Self::export) is the way to answer.
     ///
-    /// A record that was put where another was comes also if the old tree had it elsewhere. A
-    /// record that only came to have another path comes, one that lost a path does not.
+    /// A record that replaced another is included even if the old tree had it at another path. So
+    /// is a record that has gained a path; one that has only lost a path is not.
     ///
-    /// Only nodes that not both trees have are read, as by a [`Diff`], whose memory this takes:
-    /// the CIDs of all these nodes, and those nodes that have entries that differ. That what both
-    /// have is there, or sound, is not looked at.
+    /// Only nodes that the trees do not share are read, as by a [`Diff`], whose memory this takes:
+    /// the CIDs of all these nodes, and the nodes with entries that differ. Whether the shared
+    /// parts are present and sound is not checked.
     ///
     /// A record that is missing is an item, an error, as for [`export`](Self::export).
     ///
     /// # Errors
     ///
-    /// Those of [`Diff::new`]: a node that only one of the trees has is missing, is none, or not in
-    /// its place.
+    /// Those of [`Diff::new`]: a node that only one of the trees has is missing, invalid, or out of
+    /// place.
     ///
     /// # Examples
     ///
@@ -77,7 +77,7 @@ impl<S: BlockStore> Repository<S> {
         let root = self.commit().data;
         let digests = diff.created().iter().filter_map(node_digest);
         let new: HashSet<_> = digests.copied().collect();
-        // Where the top is an old node, so is all below it.
+        // If the top is an old node, so is everything below it.
         let ended = node_digest(&root).is_none_or(|digest| !new.contains(digest));
         Ok(ExportSince {
             export: self.export()?,
@@ -90,24 +90,24 @@ impl<S: BlockStore> Repository<S> {
         })
     }
 
-    /// Puts what [`export_since`](Self::export_since) gives into `store`, which has the tree of
-    /// `old_root` and its records: the store then has this repository too. It is how a CAR that
-    /// leaves out what its receiver has is imported; open it as a repository over an
+    /// Puts the blocks that [`export_since`](Self::export_since) returns into `store`, which has
+    /// the tree of `old_root` and its records: the store then has this repository too. This is how
+    /// to import a CAR that leaves out what its receiver has; open it as a repository over an
     /// [`OverlayBlockStore`](blockstore_core::OverlayBlockStore) of the CAR and the store, since
-    /// its sender may take anything for known that the store has.
+    /// its sender may leave out anything that the store has.
     ///
-    /// Nothing is written unless all that is new is there and sound: the nodes in their place, and
-    /// the old subtrees that hang on them in theirs, the new paths paths, their records there. What
-    /// was old is taken to be whole, and no more of it is read than the edges of those subtrees;
-    /// [`verify`](Self::verify) reads all. If the store fails on the way, what was put before may
-    /// stay; with a transaction for a store it is all or nothing.
+    /// Nothing is written unless everything new is present and sound: the nodes are in place, as
+    /// are the old subtrees below them, the new keys are paths, and their records are present. What
+    /// was old is assumed to be complete, and no more of it is read than the edges of those
+    /// subtrees; [`verify`](Self::verify) reads everything. If the store fails on the way, what was
+    /// put before may stay; if the store is a transaction, it is all or nothing.
     ///
     /// Returns how many nodes and records are new.
     ///
     /// # Errors
     ///
     /// Those of `export_since` and its items, [`Error::InvalidPath`], and [`Error::Store`] if
-    /// `store` does not take a block.
+    /// `store` fails to take a block.
     ///
     /// # Examples
     ///
@@ -128,7 +128,7 @@ impl<S: BlockStore> Repository<S> {
     /// let mirror = MemoryBlockStore::new();
     /// Repository::open(&origin, &old.cid)?.copy_to(&mirror)?;
     ///
-    /// // What the origin sends for the time since.
+    /// // What the origin sends for the time since then.
     /// let new = writer.write(&write("2"), &key)?;
     /// let repository = Repository::open(&origin, &new.cid)?;
     /// let new_blocks = repository.export_since(repository.nodes(), &old.commit.data)?;
@@ -146,9 +146,10 @@ impl<S: BlockStore> Repository<S> {
         store: &T,
     ) -> Result<RepositorySummary, Error> {
         let mut options = *self.nodes().options();
-        // Also where the repository is trusted: what is new is checked here.
+        // Even if the repository is trusted: what is new is checked here.
         options.trusted = false;
-        // The diff keeps nodes, and a few bytes can stand for long keys. No path is longer than this.
+        // The diff keeps nodes, and a few bytes can expand to long keys. No path is longer than
+        // this.
         options.limits.key_len = options.limits.key_len.min(MAX_PATH_LEN);
         let old = NodeStore::with_options(store, options);
         let new = NodeStore::with_options(self.blocks(), options);
@@ -172,9 +173,9 @@ impl<S: BlockStore> Repository<S> {
     }
 }
 
-/// Checks that the subtrees that hang on nodes of `new` without being among them lie between
-/// the keys beside them, where they may not have been before. If they are sound in themselves,
-/// it takes their outermost nodes to know.
+/// Checks that the subtrees below nodes of `new` which are not new themselves lie between the keys
+/// beside them, where they may not have been before. If they are sound in themselves, reading their
+/// outermost nodes is enough.
 fn check_edges<S: BlockStore>(
     nodes: &NodeStore<S>,
     root: &Cid,
@@ -189,7 +190,7 @@ fn check_edges<S: BlockStore>(
             walker.go_down()?;
             continue;
         }
-        // As it goes down, the walker checks each node.
+        // Going down, the walker checks each node.
         let mut edge = walker.clone();
         while edge.go_down()? {}
         let mut edge = walker.clone();
@@ -212,7 +213,8 @@ pub struct ExportSince<'r, S> {
 }
 
 impl<S> ExportSince<'_, S> {
-    /// Leaves out large records that came before at another path, as [`Export::for_store`] does.
+    /// Leaves out large records that it has returned for another path, as [`Export::for_store`]
+    /// does.
     #[must_use]
     pub fn for_store(mut self) -> Self {
         self.export = self.export.for_store();
@@ -220,14 +222,14 @@ impl<S> ExportSince<'_, S> {
     }
 }
 
-/// What tells new from old, on a walk through the new tree.
+/// Distinguishes new from old, on a walk through the new tree.
 struct Difference {
     diff: Diff,
     /// The nodes that the old tree does not have.
     new: HashSet<[u8; DIGEST_LEN]>,
-    /// The first operation that the walk is not past.
+    /// The first operation that the walk has not passed.
     next: Option<Operation>,
-    /// Whether the end has come, or an error that nothing comes behind.
+    /// Whether this is at its end, or after an error that nothing follows.
     ended: bool,
 }
 
@@ -255,10 +257,9 @@ impl Difference {
         None
     }
 
-    /// Whether the record at `key` was created or updated. Keys come in their order, here as in
-    /// the diff.
+    /// Whether the record at `key` was created or updated. Keys come in order, as in the diff.
     fn is_new_at(&mut self, key: Option<&[u8]>) -> bool {
-        // What was deleted is at no key that the walk comes to.
+        // The walk never comes to the key of a deleted record.
         while self.next.as_ref().map(|next| next.key.as_slice()) < key {
             self.next = self.diff.next();
             if self.next.is_none() {

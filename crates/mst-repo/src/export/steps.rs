@@ -1,4 +1,4 @@
-//! The blocks on the way through a tree.
+//! The blocks in the order of a walk through a tree.
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::NodeWalker;
@@ -14,9 +14,9 @@ pub(crate) struct Steps<'r, S> {
 /// A step of such a walk.
 pub(crate) enum Step {
     Node(Cid, Bytes),
-    /// A record, and its block once that was read.
+    /// A record, and its block once it was read.
     Record(Cid, Option<Bytes>),
-    /// A subtree that cannot be read. The next step goes on beside it.
+    /// A subtree that cannot be read. The next step continues past it.
     Failed(Box<mst_ops::Error>),
 }
 
@@ -26,12 +26,12 @@ impl<'r, S: BlockStore> Steps<'r, S> {
         Self { walker, turn }
     }
 
-    /// The walker, which after a record stands on its right.
+    /// The walker. After a record it stands to the right of it.
     pub(crate) fn walker(&self) -> &NodeWalker<'r, S> {
         &self.walker
     }
 
-    /// Goes past the subtree that comes next, if one may, unless it is `wanted`.
+    /// Skips the subtree that comes next, if there is one, unless it is `wanted`.
     pub(super) fn pass_unless(&mut self, wanted: impl FnOnce(&NodeWalker<'r, S>) -> bool) {
         if self.turn == Turn::Subtree && !wanted(&self.walker) {
             self.turn = Turn::Right;

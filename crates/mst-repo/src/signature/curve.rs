@@ -14,11 +14,11 @@ pub enum Curve {
 }
 
 impl Curve {
-    /// The one with the higher order: what is out of range here is so on either curve.
+    /// The one with the higher order: what is out of range for it is so on both curves.
     pub(super) const WIDER: Self = Self::K256;
 
-    /// Returns the number of the curve's points, which r and s are less than: its high and its
-    /// low half, so that comparing pairs compares the numbers.
+    /// Returns the order of the curve, which r and s are less than, as its high and its low half,
+    /// so that comparing pairs compares the numbers.
     ///
     /// Source: SEC 2, version 2.0, 2.4.1 and 2.4.2
     pub(super) fn order(self) -> (u128, u128) {
@@ -34,7 +34,7 @@ impl Curve {
         }
     }
 
-    /// Returns half of the order, rounded down: the highest s that is low.
+    /// Returns half of the order, rounded down: the maximum of a low s.
     pub(super) fn half_order(self) -> (u128, u128) {
         let (high, low) = self.order();
         (high >> 1, high << 127 | low >> 1)

@@ -1,4 +1,4 @@
-//! Public keys as text: `did:key`, and what DID documents hold.
+//! Public keys as text: `did:key`, and the forms in DID documents.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,16 +11,16 @@ impl PublicKey {
     /// Reads the key of a verification method of a DID document: its `type`, here `kind`, and
     /// its `publicKeyMultibase`.
     ///
-    /// `Multikey` is what is written today. The older `EcdsaSecp256k1VerificationKey2019` and
-    /// `EcdsaSecp256r1VerificationKey2019` say the curve and hold the point alone, compressed or
-    /// not.
+    /// `Multikey` is the current form. The older `EcdsaSecp256k1VerificationKey2019` and
+    /// `EcdsaSecp256r1VerificationKey2019` name the curve in the type, and hold only the point,
+    /// compressed or not.
     ///
     /// Source: <https://atproto.com/specs/cryptography>
     ///
     /// # Errors
     ///
-    /// [`InvalidPublicKey::VerificationMethod`] for any other `kind`; the other variants for
-    /// what is wrong with the key.
+    /// [`InvalidPublicKey::VerificationMethod`] for any other `kind`; the other variants for an
+    /// invalid key.
     ///
     /// # Examples
     ///
@@ -59,7 +59,7 @@ impl PublicKey {
     ///
     /// # Errors
     ///
-    /// [`InvalidPublicKey`]; there is one text for each key, and no other is read.
+    /// [`InvalidPublicKey`]; each key has only one spelling, and no other is accepted.
     pub fn from_multikey(text: &str) -> Result<Self, InvalidPublicKey> {
         let bytes = from_base58btc(text)?;
         let wanted = "33";
@@ -77,7 +77,7 @@ impl PublicKey {
         }
     }
 
-    /// Returns the key as a multikey: what a DID document has as `publicKeyMultibase`.
+    /// Returns the key as a multikey, the form of `publicKeyMultibase` in a DID document.
     pub fn to_multikey(&self) -> String {
         let codec = match self.curve() {
             Curve::K256 => K256_CODEC,
@@ -114,7 +114,7 @@ impl fmt::Debug for PublicKey {
 }
 
 fn from_base58btc(text: &str) -> Result<Vec<u8>, InvalidPublicKey> {
-    // Decoding takes the square of the length.
+    // Decoding takes quadratic time.
     if text.len() > MAX_LEN {
         return Err(InvalidPublicKey::TooLong { len: text.len() });
     }
@@ -130,6 +130,6 @@ const DID_KEY: &str = "did:key:";
 pub(super) const K256_CODEC: [u8; 2] = [0xe7, 0x01];
 /// `p256-pub` of multicodec, 0x1200, as a varint.
 pub(super) const P256_CODEC: [u8; 2] = [0x80, 0x24];
-/// The `z`, and the digits of a codec and an uncompressed point: the longest mistake that is
-/// worth its own error.
+/// The `z`, and the digits of a codec and an uncompressed point: the longest mistake for which
+/// there is a specific error.
 const MAX_LEN: usize = 93;

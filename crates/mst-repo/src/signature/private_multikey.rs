@@ -1,4 +1,4 @@
-//! Private keys as text: a multikey, as tools of atproto keep them.
+//! Private keys as text: a multikey, as tools of atproto store them.
 //!
 //! Sources: <https://atproto.com/specs/cryptography>, <https://www.w3.org/TR/cid-1.0/#Multikey>
 
@@ -9,12 +9,12 @@ use super::did_key::{K256_CODEC as K256_PUBLIC_CODEC, P256_CODEC as P256_PUBLIC_
 use super::{Curve, InvalidSigningKey, SigningKey};
 
 impl SigningKey {
-    /// Reads a key in the form of a multikey: `z`, and in base58btc the codec of the curve and
-    /// the 32 bytes of the key. The caller wipes the text.
+    /// Reads a key in the form of a multikey: `z`, and in base58btc the codec of the curve and the
+    /// 32 bytes of the key. The caller must wipe the text.
     ///
     /// # Errors
     ///
-    /// [`InvalidSigningKey`], which tells nothing of the text.
+    /// [`InvalidSigningKey`], which reveals nothing of the text.
     ///
     /// # Examples
     ///
@@ -28,7 +28,7 @@ impl SigningKey {
     /// ```
     pub fn from_multikey(text: &str) -> Result<Self, InvalidSigningKey> {
         let digits = text.strip_prefix(Base::Base58Btc.code());
-        // Decoding takes the square of the length.
+        // Decoding takes quadratic time.
         let digits = digits.filter(|digits| digits.len() < MAX_LEN);
         let decoded = digits.and_then(|digits| Base::Base58Btc.decode(digits).ok());
         let decoded = Zeroizing::new(decoded.ok_or(InvalidSigningKey::NotMultikey)?);
@@ -47,7 +47,7 @@ impl SigningKey {
     }
 
     /// Returns the key in the form of a multikey, as [`from_multikey`](Self::from_multikey) reads
-    /// it. The caller wipes it.
+    /// it. The caller must wipe it.
     pub fn to_multikey(&self) -> String {
         let secret = Zeroizing::new(self.to_bytes());
         let codec = match self.public_key().curve() {

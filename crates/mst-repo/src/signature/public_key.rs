@@ -2,10 +2,10 @@
 
 use super::{Curve, SignatureError, check_form};
 
-/// A public key, with which signatures are checked: a point that is on its curve.
+/// A public key, to verify signatures with: a point that is on its curve.
 ///
-/// It is written as a `did:key`, which [`parse`](str::parse) reads and
-/// [`to_string`](ToString::to_string) gives.
+/// Its text form is a `did:key`, which [`parse`](str::parse) reads and
+/// [`to_string`](ToString::to_string) writes.
 ///
 /// Source: <https://atproto.com/specs/cryptography>
 ///
@@ -23,7 +23,7 @@ use super::{Curve, SignatureError, check_form};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey(Point);
 
-/// A point of a curve that is built in.
+/// A point of a curve whose feature is on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Point {
     #[cfg(feature = "k256")]
@@ -33,13 +33,13 @@ pub(super) enum Point {
 }
 
 impl PublicKey {
-    /// Reads a point in the bytes of SEC 1: 33 compressed, or 65 uncompressed.
+    /// Reads a point in SEC 1 form: 33 bytes compressed, or 65 uncompressed.
     ///
     /// # Errors
     ///
     /// [`InvalidPublicKey::Len`], [`Tag`](InvalidPublicKey::Tag) or
-    /// [`NotOnCurve`](InvalidPublicKey::NotOnCurve) if they are no point, the point at infinity
-    /// among them; [`CurveNotEnabled`](InvalidPublicKey::CurveNotEnabled).
+    /// [`NotOnCurve`](InvalidPublicKey::NotOnCurve) if they are not a point, or the point at
+    /// infinity; [`CurveNotEnabled`](InvalidPublicKey::CurveNotEnabled).
     pub fn from_sec1(curve: Curve, bytes: &[u8]) -> Result<Self, InvalidPublicKey> {
         match (bytes.len(), bytes.first()) {
             (33, Some(2 | 3)) | (65, Some(4)) => {}
@@ -63,7 +63,7 @@ impl PublicKey {
         }
     }
 
-    /// Returns the point in the compressed bytes of SEC 1.
+    /// Returns the point in compressed SEC 1 form.
     pub fn to_sec1(&self) -> [u8; 33] {
         match &self.0 {
             #[cfg(feature = "k256")]
@@ -73,7 +73,7 @@ impl PublicKey {
         }
     }
 
-    /// Returns the point in the uncompressed bytes of SEC 1.
+    /// Returns the point in uncompressed SEC 1 form.
     pub fn to_sec1_uncompressed(&self) -> [u8; 65] {
         let bytes = match &self.0 {
             #[cfg(feature = "k256")]
@@ -84,7 +84,7 @@ impl PublicKey {
         bytes.expect("a tag and two coordinates of 32 bytes are 65")
     }
 
-    /// Returns the curve that the key is of.
+    /// Returns the curve of the key.
     pub fn curve(&self) -> Curve {
         match &self.0 {
             #[cfg(feature = "k256")]
@@ -94,15 +94,15 @@ impl PublicKey {
         }
     }
 
-    /// Checks that `signature` is one by this key over `message`, in the one form that atproto
-    /// takes: 64 bytes, r and s, big end first, and s the lower of its two values.
+    /// Checks that `signature` is one by this key over `message`, in the only form that atproto
+    /// accepts: 64 bytes, r and s, big-endian, with s the lower of its two values.
     ///
     /// It is ECDSA over the SHA-256 of `message`, which is computed here.
     ///
     /// # Errors
     ///
     /// [`SignatureError::Mismatch`] for a signature by another key or over another message; the
-    /// other variants for what is not of the form.
+    /// other variants for a wrong form.
     ///
     /// # Examples
     ///
@@ -154,13 +154,13 @@ pub enum InvalidPublicKey {
     /// The text does not begin with `did:key:`.
     #[error("not a `did:key`")]
     NotDidKey,
-    /// A verification method of a type that holds no key of ours.
+    /// A verification method whose type does not hold a key of ours.
     #[error("a verification method of the type {found:?}")]
     VerificationMethod {
         /// The type.
         found: String,
     },
-    /// The text is longer than that of any key.
+    /// The text is longer than any key.
     #[error("{len} bytes of text, more than any key has")]
     TooLong {
         /// How long it is, without `did:key:`.
@@ -169,25 +169,25 @@ pub enum InvalidPublicKey {
     /// The text does not begin with `z`, as base58btc does in multibase.
     #[error("multibase other than base58btc")]
     Multibase,
-    /// There is a character that base58btc does not have.
+    /// A character is not in base58btc.
     #[error("not base58btc")]
     Base58,
     /// The key is of a kind that atproto does not use.
     #[error("{found:02x?} are not the first bytes of a k256 or a p256 key")]
     Codec {
-        /// The first bytes of the key, with other codecs of multicodec than the two.
+        /// The first bytes of the key, which are not the codec of one of the two.
         found: [u8; 2],
     },
-    /// The point has another length than a point has.
+    /// The point does not have the length of one.
     #[error("a point of {len} bytes, not {wanted}")]
     Len {
         /// How long it is.
         len: usize,
-        /// How long it may be.
+        /// The valid lengths.
         wanted: &'static str,
     },
-    /// The first byte of the point does not say that it is compressed or uncompressed, or does
-    /// not go with its length.
+    /// The first byte of the point does not mark it as compressed or uncompressed, or does not
+    /// match its length.
     #[error("a point that begins with {found:#04x}")]
     Tag {
         /// The first byte.
@@ -199,7 +199,7 @@ pub enum InvalidPublicKey {
         /// The curve.
         curve: Curve,
     },
-    /// The key is of a curve whose feature is off: nothing was found to be wrong with it.
+    /// The key's curve belongs to a feature that is off, so it was not checked.
     #[error("keys of the curve {curve} need the feature `{curve}`, which is off")]
     CurveNotEnabled {
         /// The curve.

@@ -9,8 +9,8 @@ use super::{Curve, PublicKey, SignError, Signer};
 
 /// A private key in memory, which is wiped when it is dropped.
 ///
-/// The same key signs the same message with the same signature (RFC 6979), so that signing
-/// needs no randomness.
+/// The same key always makes the same signature of a message (RFC 6979), so signing needs no
+/// randomness.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use super::{Curve, PublicKey, SignError, Signer};
 /// ```
 pub struct SigningKey(Scalar);
 
-/// A number of a curve that is built in. Both wipe it when they are dropped.
+/// A scalar of a curve whose feature is on. Both types wipe it when they are dropped.
 enum Scalar {
     #[cfg(feature = "k256")]
     K256(k256::ecdsa::SigningKey),
@@ -34,14 +34,14 @@ enum Scalar {
 }
 
 impl SigningKey {
-    /// Makes a new key out of what `random` fills in, which must be fit for secrets: the
-    /// system's, as the crate `getrandom` gives it, or that of a `CryptoRng`.
+    /// Makes a new key with `random`, which must fill in bytes fit for secrets: from the system, as
+    /// the crate `getrandom` does, or from a `CryptoRng`.
     ///
     /// # Errors
     ///
-    /// [`InvalidSigningKey::CurveNotEnabled`]. [`InvalidSigningKey::OutOfRange`] if four times
-    /// in a row the bytes are no key, which does not happen with random ones: one time in 2^32
-    /// they are none on P-256, and even more seldom on K-256.
+    /// [`InvalidSigningKey::CurveNotEnabled`]. [`InvalidSigningKey::OutOfRange`] if the bytes are
+    /// not a key four times in a row, which does not happen with random ones: on P-256 it is one
+    /// time in 2^32 that they are not, and on K-256 even less.
     ///
     /// # Examples
     ///
@@ -76,7 +76,7 @@ impl SigningKey {
         made
     }
 
-    /// Takes the key of the number that `bytes` spell, big end first. The caller wipes them.
+    /// Takes the key with the secret number `bytes`, big-endian. The caller must wipe them.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl SigningKey {
         }
     }
 
-    /// Returns the key that the signatures are verified with.
+    /// Returns the key to verify the signatures with.
     pub fn public_key(&self) -> PublicKey {
         match &self.0 {
             #[cfg(feature = "k256")]
@@ -106,7 +106,7 @@ impl SigningKey {
         }
     }
 
-    /// Returns the secret number, big end first, to keep it somewhere. The caller wipes it.
+    /// Returns the secret number, big-endian, for storage. The caller must wipe it.
     pub fn to_bytes(&self) -> [u8; 32] {
         match &self.0 {
             #[cfg(feature = "k256")]
@@ -163,7 +163,7 @@ pub enum InvalidSigningKey {
     /// It is the multikey of a public key.
     #[error("it is a public one")]
     Public,
-    /// It is the multikey of something else than a key of one of the two curves.
+    /// It is the multikey of something other than a key of one of the two curves.
     #[error("neither of the curve k256 nor of p256")]
     Codec,
     /// A key of another length than 32 bytes.
