@@ -8,12 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::chain;
 
-/// Look into atproto repository CARs, and change them.
+/// Inspect and change atproto repository CARs.
 ///
-/// A repository CAR is the file in which an atproto account's records travel: what
-/// `com.atproto.sync.getRepo` gives, or a slice of it. cartool reads such files, writes
-/// changed ones, signs them with a key that it is given, and keeps repositories in an SQLite
-/// database. It asks nobody on the network.
+/// A repository CAR is the file in which an atproto account's records are exchanged: what
+/// `com.atproto.sync.getRepo` returns, or a slice of it. cartool reads such files, writes changed
+/// ones, signs them with a given key, and keeps repositories in an SQLite database. It never uses
+/// the network.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 
     /// Never show a progress bar
     ///
-    /// Without this there is one on a terminal when the work takes longer than a second.
+    /// Otherwise one is shown on a terminal if the work takes longer than a second.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 }
@@ -89,8 +89,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Prove to others which records there are, or check such a proof
     ///
-    /// A proof is a CAR with the commit and those nodes of the tree that show what it says about
-    /// some keys. Whoever has the commit from a source that he trusts needs nothing else.
+    /// A proof is a CAR with the commit and the nodes of the tree that show what it says about some
+    /// keys. Nothing else is needed if you have the commit from a source that you trust.
     Proof {
         #[command(subcommand)]
         command: ProofCommand,
@@ -108,7 +108,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The file that it is all about.
+    /// The file that the command is about.
     pub(crate) fn file(&self) -> &Path {
         match self {
             Self::Info(args) => &args.source.file,
@@ -137,13 +137,13 @@ impl Command {
     }
 }
 
-/// Where a repository is.
+/// Where to find a repository.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
     /// The CAR, or `-` for standard input; or the database
     pub(crate) file: PathBuf,
 
-    /// Which repository, of a database that holds several
+    /// Which repository, if a database holds several
     #[arg(long, value_name = "DID")]
     pub(crate) repo: Option<String>,
 }
@@ -158,15 +158,15 @@ impl Source {
     }
 }
 
-/// Tell what a CAR holds: whose repository, which revision, how many records of which kinds
+/// Show what a CAR holds: the account, the revision, the number of records of each kind
 ///
-/// Counts what is there. The tree's nodes are read and checked; records are only looked up,
-/// not read (`verify` reads all). The numbers beside the collections are those of their
-/// paths, whether or not the record is there. That blocks are missing, as they are from
-/// every slice, or that keys are not repository paths, is told and is no error here.
+/// Counts what is present. The nodes of the tree are read and checked; records are only looked up,
+/// not read (`verify` reads everything). The numbers beside the collections count paths, whether or
+/// not the record is present. Missing blocks, as in every slice, and keys that are not repository
+/// paths are reported, but are not an error here.
 ///
-/// Of a database that holds several repositories, without --repo: which they are, each with its
-/// commit and revision.
+/// For a database that holds several repositories, without --repo: lists them, each with its commit
+/// and revision.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     #[command(flatten)]
@@ -179,8 +179,8 @@ pub(crate) struct InfoArgs {
 
 /// List the paths of all records with their CIDs
 ///
-/// One line a record, `"path" -> cid`, in the order of the paths. Records are not read. A
-/// key that is not UTF-8 is shown with U+FFFD for what is not, and reported.
+/// One line per record, `"path" -> cid`, in path order. Records are not read. A key that is not
+/// UTF-8 is shown with U+FFFD for the invalid bytes, and reported.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -197,12 +197,13 @@ pub(crate) struct ListArgs {
 
 /// Print all records as JSON
 ///
-/// Each as `"path" -> {...}`, indented, with all but ASCII escaped; or with --jsonl as one
-/// object a line, {"path":..., "cid":..., "value":...}, in plain UTF-8. A link is
-/// {"$link": "cid"}, bytes are {"$bytes": "base64"}, fields have the order of the block.
+/// Each as `"path" -> {...}`, indented, with everything but ASCII escaped; or with --jsonl as one
+/// object per line, {"path":..., "cid":..., "value":...}, in plain UTF-8. A link is {"$link":
+/// "cid"}, bytes are {"$bytes": "base64"}, fields are in the order of the block.
 ///
-/// A record that is not strict DAG-CBOR, or that the atproto data model does not have
-/// (floating-point numbers, for one), is reported and left out; `get --raw` gives its bytes.
+/// A record that is not strict DAG-CBOR, or that contains something that the atproto data model
+/// does not allow (such as floating-point numbers), is reported and left out; `get --raw` prints
+/// its bytes.
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
     #[command(flatten)]
@@ -212,15 +213,15 @@ pub(crate) struct DumpArgs {
     #[arg(short, long, value_name = "NSID", value_parser = parse_nsid)]
     pub(crate) collection: Option<String>,
 
-    /// One line a record, for tools like jq
+    /// One line per record, for tools like jq
     #[arg(long)]
     pub(crate) jsonl: bool,
 }
 
-/// Print one record, as JSON or as the bytes that it is
+/// Print one record, as JSON or as its raw bytes
 ///
-/// That there is no such record (exit code 4) is said only if the CAR proves it. Where a
-/// block is missing that the answer depends on, the error names it (exit code 1).
+/// Exit code 4, for no such record, requires that the CAR proves it. If the answer depends on a
+/// block that is missing, the error names it (exit code 1).
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     #[command(flatten)]
@@ -229,41 +230,42 @@ pub(crate) struct GetArgs {
     /// The record's path, such as app.bsky.actor.profile/self
     pub(crate) path: String,
 
-    /// Write the record's block, DAG-CBOR, as it is
+    /// Write the record's block, DAG-CBOR, unchanged
     #[arg(long)]
     pub(crate) raw: bool,
 }
 
-/// Check a whole repository: everything there, nothing wrong
+/// Check a whole repository: that it is complete and valid
 ///
-/// Checks the CAR's framing, the commit, that the tree is complete and canonical, that
-/// every key is a repository path, that every record is there, and that all these blocks
-/// hash to their CIDs. Prints one line if so. If not, prints a line for each fault: what is
-/// missing or wrong, its CID, the keys that it concerns; then the counts.
+/// Checks the CAR's framing, the commit, that the tree is complete and canonical, that every key is
+/// a repository path, that every record is present, and that all these blocks hash to their CIDs.
+/// Prints one line if so. If not, prints a line for each fault: what is missing or wrong, its CID,
+/// the keys affected; then the counts.
 ///
-/// With --partial, for a slice or a proof: that something is missing is no fault. What is there
-/// is held to the same rules; each part of the tree that is not there is listed with its keys,
-/// and records that are not there are counted.
+/// With --partial, for a slice or a proof, something missing is not a fault. What is present is
+/// checked by the same rules; each missing part of the tree is listed with its keys, and missing
+/// records are counted.
 ///
-/// With --all, checks each repository of a database, one after the other, and that it is the one of
-/// its name: a line for each fault and one with the counts, each behind the DID.
+/// With --all, checks each repository of a database, one after the other, and that it belongs to
+/// the DID that it is stored under: prints a line for each fault and one with the counts, each
+/// after the DID.
 ///
-/// With --ops, also checks that the operations, one a line as `diff --json` prints them, are in
-/// this tree, and takes them back: prints the root of the tree before. With --since-root, it is a
-/// fault if that is another. That needs no more than a commit of the firehose brings along; where
-/// a node is missing for it, exit code 6.
+/// With --ops, also checks that the operations, one per line as `diff --json` prints them, are in
+/// this tree, and inverts them: prints the root of the tree before. With --since-root, it is a
+/// fault if that is another root. This needs only what a commit of the firehose contains; if a node
+/// is missing for it, the exit code is 6.
 ///
-/// With --key, also checks the commit's signature, which must be by this key. Which key is the
-/// account's, its DID document says, as the verification method `#atproto`; it is not fetched.
+/// With --key, also checks the commit's signature, which must be by this key. The account's key is
+/// the verification method `#atproto` in its DID document, which is not fetched.
 ///
-/// Not checked: without --key the signature; what the records contain (`dump` does that); blocks
+/// Not checked: without --key, the signature; what the records contain (`dump` checks that); blocks
 /// that nothing refers to.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) source: Source,
 
-    /// Take it for a part of a repository, whose rest may be missing
+    /// Treat it as a part of a repository, of which the rest may be missing
     #[arg(long)]
     pub(crate) partial: bool,
 
@@ -285,22 +287,22 @@ pub(crate) struct VerifyArgs {
     pub(crate) key: Option<PublicKey>,
 }
 
-/// Look into what the firehose sends of a commit: a slice, or the message around it
+/// Inspect what the firehose sends for a commit: a slice, or the message around it
 ///
-/// FILE is a slice, which is a CAR, or a message of `com.atproto.sync.subscribeRepos`, as one
-/// WebSocket frame holds it. Of a message, its fields are printed, and the operations as `diff`
-/// prints them. Then comes the commit; a line for each block, in the order in which they lie there:
-/// what it is (`commit`, `node`, `record`, `other`), its CID, its length, and its height or path;
-/// and what is missing of the tree, which from a slice most of it is, and no fault.
+/// FILE is a slice, which is a CAR, or a message of `com.atproto.sync.subscribeRepos`, as in one
+/// WebSocket frame. For a message, its fields are printed, and the operations as `diff` prints
+/// them. Then come the commit; a line for each block, in the order of the CAR: its kind (`commit`,
+/// `node`, `record`, `other`), its CID, its length, and its height or path; and what is missing of
+/// the tree, which for a slice is most of it, and not a fault.
 ///
 /// A message is then checked as its receiver should: limits, fields, blocks, and that the
-/// operations, taken back, lead to the tree that it names. The last line says `ok`, or what is
-/// `invalid` (exit code 1). That it follows the message before is not checked. Messages other than
-/// `#commit` and `#sync` are only shown. For the operations of a slice alone there is
+/// operations, inverted, lead to the tree that it names. The last line says `ok`, or what is
+/// `invalid` (exit code 1). Whether it follows the previous message is not checked. Messages other
+/// than `#commit` and `#sync` are only shown. To check the operations of a bare slice, use
 /// `verify --partial --ops`. Without --key the signature is NOT CHECKED.
 #[derive(Debug, Args)]
 pub(crate) struct SliceArgs {
-    /// The slice or the message, or `-` for standard input; read into memory whole
+    /// The slice or the message, or `-` for standard input; read into memory as a whole
     pub(crate) file: PathBuf,
 
     /// The account's public key, which must have signed the commit: a `did:key`, or the
@@ -309,14 +311,14 @@ pub(crate) struct SliceArgs {
     pub(crate) key: Option<PublicKey>,
 }
 
-/// Show the tree: its layers, keys and subtrees, and what is missing of it
+/// Show the tree: its layers, keys and subtrees, and what is missing
 ///
-/// As text, each node a line with its height and CID; below it, indented, its keys with the end
-/// of the records' CIDs, and between them its subtrees. Text has no bounds; a picture has at
-/// most 2,000 nodes and 10,000 keys, of which a part can be chosen with --depth or --prefix.
+/// As text, each node is a line with its height and CID; below it, indented, are its keys with the
+/// end of the records' CIDs, and between them its subtrees. Text has no limits; a picture has at
+/// most 2,000 nodes and 10,000 keys; use --depth or --prefix to choose a part.
 ///
-/// SVG is for a browser, where each part tells more under the mouse; DOT is for Graphviz. That
-/// something is missing is shown, and is no error here.
+/// SVG is for a browser, where each part shows more on hover; DOT is for Graphviz. Missing parts
+/// are shown, and are not an error here.
 #[derive(Debug, Args)]
 pub(crate) struct TreeArgs {
     #[command(flatten)]
@@ -330,7 +332,7 @@ pub(crate) struct TreeArgs {
     #[arg(short, long, value_name = "N")]
     pub(crate) depth: Option<usize>,
 
-    /// Go down only where there may be keys that begin so
+    /// Go down only where there may be keys that begin with this
     #[arg(short, long, default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
 }
@@ -345,30 +347,30 @@ pub(crate) enum TreeFormat {
 
 /// Compare two repositories, or two revisions of one
 ///
-/// One line a record that differs, in the order of the paths: `+ "path" CID` for one that only
-/// NEW has, `- "path" CID` for one that only OLD has, and `~ "path" CID CID` for one that both
-/// have, first as in OLD, then as in NEW.
+/// One line per record that differs, in path order: `+ "path" CID` for one that only NEW has,
+/// `- "path" CID` for one that only OLD has, and `~ "path" CID CID` for one that both have, with
+/// the CID in OLD and then the one in NEW.
 ///
-/// Exit code 0 if there are none, 5 if there are. Only those nodes are read that not both have,
-/// and no records, so NEW may be a slice if it has all that is new. Where a node is missing that
-/// the comparison needs, it ends there, exit code 1.
+/// Exit code 0 if there are none, 5 if there are. Only nodes that are not in both are read, and no
+/// records, so NEW may be a slice if it has everything new. If a node that the comparison needs is
+/// missing, it stops there with exit code 1.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The CAR, `-` or database to begin from
+    /// The CAR, `-` or database to compare from
     pub(crate) old: PathBuf,
 
-    /// The CAR, `-` or database to arrive at
+    /// The CAR, `-` or database to compare to
     pub(crate) new: PathBuf,
 
-    /// Which repository, of a database that holds several
+    /// Which repository, if a database holds several
     #[arg(long, value_name = "DID")]
     pub(crate) repo: Option<String>,
 
-    /// Print the nodes too that only one of them has, `- node CID` and `+ node CID`
+    /// Also print the nodes that only one of them has, `- node CID` and `+ node CID`
     #[arg(long)]
     pub(crate) nodes: bool,
 
-    /// Print JSON lines, {"path":..., "old":..., "new":...}, with null for none
+    /// Print JSON lines, {"path":..., "old":..., "new":...}, with null for a missing value
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -381,9 +383,9 @@ pub(crate) enum ProofCommand {
 
 /// Prove what a repository says about some paths
 ///
-/// OUT is a CAR with the commit, as it is; the nodes that show for each PATH that it is there,
-/// with which CID, or that it is not; and the records that are there. A path that is not there is
-/// no error. With --prefix, the nodes that show all paths that begin so, and that there are no
+/// OUT is a CAR with the original commit; the nodes that show for each PATH that it exists, with
+/// which CID, or that it does not; and the records that exist. A path that does not exist is not an
+/// error. With --prefix, the nodes that show all paths with this prefix, and that there are no
 /// others.
 #[derive(Debug, Args)]
 pub(crate) struct ProofMakeArgs {
@@ -394,16 +396,16 @@ pub(crate) struct ProofMakeArgs {
     #[arg(value_name = "PATH", required_unless_present = "prefix")]
     pub(crate) paths: Vec<String>,
 
-    /// All paths that begin so, such as app.bsky.feed.post/
+    /// All paths that begin with this, such as app.bsky.feed.post/
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Vec<String>,
 
-    /// Add the nodes that lead to the neighbours of each PATH: what it takes to put it there or
-    /// take it away (see `verify --ops`)
+    /// Add the nodes that lead to the neighbours of each PATH, which are needed to insert or remove
+    /// it (see `verify --ops`)
     #[arg(long)]
     pub(crate) cover: bool,
 
-    /// Add the records of the paths below --prefix too
+    /// Also add the records of the paths below --prefix
     #[arg(long, requires = "prefix")]
     pub(crate) records: bool,
 
@@ -412,18 +414,18 @@ pub(crate) struct ProofMakeArgs {
     pub(crate) output: PathBuf,
 }
 
-/// Check a proof, and say what it proves
+/// Check a proof, and print what it proves
 ///
 /// One line for each PATH: `present "path" CID`, `absent "path"`, or `unproven "path": ` and what
-/// is missing. That a block is missing proves nothing. For each --prefix, lines `present`, then
-/// `complete "prefix" N keys`, or `incomplete` with lines `unproven` before.
+/// is missing. A missing block proves nothing. For each --prefix, lines `present`, then
+/// `complete "prefix" N keys`, or `incomplete` after lines `unproven`.
 ///
-/// A proof proves what is in the tree of its commit. That this is the account's commit is known
-/// only to who has its CID from elsewhere, and says so with --commit, or the tree's root, for
-/// --root; or who has the account's public key, for --key. Without --key the signature is NOT
-/// CHECKED. With it, that there is no later commit is still not said.
+/// A proof proves what is in the tree of its commit. To know that this is the account's commit,
+/// pass its CID with --commit, or the tree's root with --root, from a source that you trust; or
+/// pass the account's public key with --key. Without --key the signature is NOT CHECKED. Even with
+/// it, there may be a later commit.
 ///
-/// Exit code 0 if all paths are present; 4 if all is proven, but some path to be absent; 6 if
+/// Exit code 0 if all paths are present; 4 if everything is proven, but some path is absent; 6 if
 /// something is unproven; 1 if the proof is bad, about another commit, or not signed by --key.
 #[derive(Debug, Args)]
 pub(crate) struct ProofCheckArgs {
@@ -434,7 +436,7 @@ pub(crate) struct ProofCheckArgs {
     #[arg(value_name = "PATH", required_unless_present = "prefix")]
     pub(crate) paths: Vec<String>,
 
-    /// All paths that begin so, such as app.bsky.feed.post/
+    /// All paths that begin with this, such as app.bsky.feed.post/
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Vec<String>,
 
@@ -454,17 +456,17 @@ pub(crate) struct ProofCheckArgs {
 
 /// Put a record into a copy of a repository
 ///
-/// The record is JSON in the form in which `get` and `dump --jsonl` print it, or DAG-CBOR;
-/// what is printed comes back to the same CID, unless there is something in it that the data model
-/// does not have. In JSON, a link is {"$link": "cid"}, bytes are {"$bytes": "base64"}, numbers are
-/// integers of 64 bits with a sign; fields may have any order, but no key may come twice, and
-/// nothing may be more than 127 levels deep. DAG-CBOR must be in its one strict form, and may have
-/// larger integers and more levels.
+/// The record is JSON in the form in which `get` and `dump --jsonl` print it, or DAG-CBOR; what
+/// they print is read back to the same CID, unless it contains something that the data model does
+/// not allow. In JSON, a link is {"$link": "cid"}, bytes are {"$bytes": "base64"}, numbers are
+/// signed 64-bit integers; fields may have any order, but no key may occur twice, and nothing may
+/// be nested more than 127 levels deep. DAG-CBOR must be strict, but may have larger integers and
+/// more levels.
 ///
 /// OUT is the whole repository, in streamable order, with a new commit: the same DID, a later
-/// revision, and NO SIGNATURE, for that takes the account's key. If the very record was there
-/// already, the commit stays as it was. Says on standard error what it did. Refuses a
-/// repository of which anything is missing.
+/// revision, and NO SIGNATURE, as that takes the account's key. If the identical record was there
+/// already, the commit is unchanged. Reports on standard error what it did. Refuses a repository of
+/// which anything is missing.
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
     #[command(flatten)]
@@ -488,8 +490,8 @@ pub(crate) struct PutArgs {
 
 /// Remove a record from a copy of a repository
 ///
-/// OUT is as for `put`: whole, in streamable order, with a new commit that is NOT SIGNED. If
-/// there is no such record, exit code 4, nothing is written.
+/// OUT is as for `put`: complete, in streamable order, with a new commit that is NOT SIGNED. If
+/// there is no such record, the exit code is 4, and nothing is written.
 #[derive(Debug, Args)]
 pub(crate) struct RmArgs {
     #[command(flatten)]
@@ -505,19 +507,19 @@ pub(crate) struct RmArgs {
 
 /// Make a private key, and print its public key
 ///
-/// FILE must not be there, is readable by its owner alone, and is the only place where the private
-/// key goes: one line, the key as a multikey, in base58btc with the prefix of its curve. Standard
-/// output has the public key, a `did:key`.
+/// FILE must not exist. It is readable by its owner alone, and the private key is written nowhere
+/// else: one line, the key as a multikey, in base58btc with the prefix of its curve. The public
+/// key, a `did:key`, goes to standard output.
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
-    /// The file to make
+    /// The file to create
     pub(crate) file: PathBuf,
 
     /// The curve of the key
     #[arg(long, default_value = "k256")]
     pub(crate) curve: KeyCurve,
 
-    /// Make no key: print the public key of the one that is in FILE
+    /// Make no key: print the public key of the one in FILE
     #[arg(long, conflicts_with = "curve")]
     pub(crate) public: bool,
 }
@@ -534,12 +536,12 @@ pub(crate) enum KeyCurve {
 /// Start a repository, without records
 ///
 /// OUT has the first commit, signed, and an empty tree. `commit` makes the next one in a copy, and
-/// `import` takes it into a database, for commits there. OUT must not be there.
+/// `import` copies it into a database, for commits there. OUT must not exist.
 ///
-/// Whether the key is the account's is not checked: its DID document says.
+/// Whether the key is the account's is not checked: see its DID document.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Whose repository it is
+    /// The account that the repository belongs to
     #[arg(value_parser = parse_did)]
     pub(crate) did: String,
 
@@ -554,11 +556,11 @@ pub(crate) struct InitArgs {
 
 /// Sign the commit of a repository, in a copy
 ///
-/// OUT is the whole repository, as for `put`, with the commit as it is but for its signature; so
-/// it has another CID, and the revision that it had. A signature that is there is replaced. What
-/// `put`, `rm` and `salvage` write is what this is for.
+/// OUT is the whole repository, as for `put`, with the same commit except for its signature; so its
+/// CID changes, and its revision does not. An existing signature is replaced. Use this on what
+/// `put`, `rm` and `salvage` write.
 ///
-/// Whether the key is the account's is not checked: its DID document says.
+/// Whether the key is the account's is not checked: see its DID document.
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
     #[command(flatten)]
@@ -575,19 +577,19 @@ pub(crate) struct SignArgs {
 
 /// Make one signed commit of several writes
 ///
-/// WRITES has one write a line, each to another path, as JSON:
+/// WRITES has one write per line, each to another path, as JSON:
 /// {"action":"create","path":"...","value":{...}}, the same with "update", or
-/// {"action":"delete","path":"..."}, with values as `put` takes them. All of them are made, or
-/// none: if a record to be created is there, or one to be updated or deleted is not, nothing is
-/// written. Limits are those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000
-/// bytes in all.
+/// {"action":"delete","path":"..."}, with values as for `put`. Either all of them are made or none:
+/// if a record to be created exists, or one to be updated or deleted does not, nothing is written.
+/// The limits are those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000 bytes in
+/// all.
 ///
 /// With -o, OUT is a whole repository, as for `put`, with the new commit. Without it FILE must be a
-/// database, and the commit is made there, in one transaction; what only the commit before needed
-/// stays until `compact`.
+/// database, and the commit is made there, in one transaction; blocks that only the previous commit
+/// needed stay until `compact`.
 ///
-/// The commit is checked by taking it back before anybody hears of it. Whether the key is the
-/// account's is not checked.
+/// The commit is checked by inverting it before it is published. Whether the key is the account's
+/// is not checked.
 #[derive(Debug, Args)]
 pub(crate) struct CommitArgs {
     #[command(flatten)]
@@ -604,26 +606,26 @@ pub(crate) struct CommitArgs {
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Write what the firehose sends of the commit, a CAR: the commit, the new records, the nodes
+    /// Write what the firehose sends for the commit, a CAR: the commit, the new records, the nodes
     /// that show what was done
     ///
-    /// It comes after the commit. If it cannot be written any more, that is an error (exit code 3),
-    /// and the commit is made all the same.
+    /// It is written after the commit. If that fails, it is an error (exit code 3), but the commit
+    /// is made all the same.
     #[arg(long, value_name = "FILE")]
     pub(crate) slice: Option<PathBuf>,
 }
 
-/// Make a whole repository of what is left of a damaged one
+/// Make a complete repository of what is left of a damaged one
 ///
 /// OUT has every record that can be reached from the commit, in a new tree, in streamable order,
-/// with a new commit as for `put`: the same DID, a later revision, and NO SIGNATURE. Each fault
-/// is reported, with the keys that are lost for it, exit code 1. If nothing is lost, the commit
-/// stays as it was.
+/// with a new commit as for `put`: the same DID, a later revision, and NO SIGNATURE. Each fault is
+/// reported with the keys that are lost through it, and the exit code is 1. If nothing is lost, the
+/// commit is unchanged.
 ///
-/// Of a CAR that was cut off, or has wrong bytes in it, what is whole is used: one wrong byte costs
-/// one block. Where the commit that the header names is lost, it goes on from the last that is there.
-/// Records under keys that are not repository paths are lost. What no node leads to any more, in
-/// a part of the tree whose top is missing, is not looked for.
+/// Of a CAR that was cut off, or contains wrong bytes, the intact parts are used: one wrong byte
+/// costs one block. If the commit that the header names is lost, the last one that is present is
+/// used. Records under keys that are not repository paths are lost. Nodes that can no longer be
+/// reached, in a part of the tree whose top is missing, are not searched for.
 #[derive(Debug, Args)]
 pub(crate) struct SalvageArgs {
     #[command(flatten)]
@@ -634,14 +636,14 @@ pub(crate) struct SalvageArgs {
     pub(crate) output: PathBuf,
 }
 
-/// Copy a CAR without what nothing refers to, or rid a database of it
+/// Copy a CAR without unreferenced blocks, or remove them from a database
 ///
-/// OUT has the commit as it is, signature and all, its tree and its records, in streamable
-/// order: a reader can take it in one pass. Refuses a repository of which anything is missing.
-/// A record with several paths comes as often, for such a reader keeps nothing.
+/// OUT has the original commit, including the signature, its tree and its records, in streamable
+/// order: it can be read in one pass. Refuses a repository of which anything is missing. A record
+/// with several paths is repeated for each, as the reader of a stream need not keep any.
 ///
-/// A database is compacted in its place: what older revisions have left behind is dropped, and
-/// the file gets shorter. With --drop, a repository goes too, but for what others share with it.
+/// A database is compacted in place: what older revisions have left behind is dropped, and the file
+/// shrinks. With --drop, a repository is dropped too, except for blocks that others share with it.
 #[derive(Debug, Args)]
 pub(crate) struct CompactArgs {
     /// The CAR, or `-` for standard input; or the database
@@ -658,16 +660,16 @@ pub(crate) struct CompactArgs {
 
 /// Copy a repository into an SQLite database
 ///
-/// The repository is verified first, as `verify` does, and then goes in in one transaction:
-/// all of it, or nothing. Blocks that nothing refers to stay out. The database is made if it
-/// is not there, holds any number of repositories, and is a FILE for all commands.
+/// The repository is verified first, as by `verify`, and then copied in one transaction: all of it,
+/// or nothing. Unreferenced blocks are left out. The database is created if it does not exist,
+/// holds any number of repositories, and can be the FILE of all commands.
 ///
-/// A later revision of a repository takes the place of the earlier; `compact` rids the
-/// database of what only the earlier needed.
+/// A later revision of a repository replaces the earlier one; `compact` removes from the database
+/// what only the earlier one needed.
 ///
-/// With --update, FILE may be what `export --since` writes, or a server sends for `since`: all
-/// that is new since the revision that the database has. That it is all there is checked, and the
-/// nodes, paths and records that are new; what is old is taken to be whole.
+/// With --update, FILE may be what `export --since` writes, or a server sends for `since`:
+/// everything that is new since the revision in the database. This checks that all of it is
+/// present, and the nodes, paths and records that are new; what is old is assumed to be complete.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
@@ -676,11 +678,11 @@ pub(crate) struct ImportArgs {
     /// The database
     pub(crate) database: PathBuf,
 
-    /// Go on from the revision that the database has: FILE may leave out what that has too
+    /// Continue from the revision in the database: FILE may leave out what the database has
     #[arg(long)]
     pub(crate) update: bool,
 
-    /// Even if the database has a later revision, or another commit of the same
+    /// Even if the database has a later revision, or another commit with the same one
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -691,16 +693,16 @@ pub(crate) struct ImportArgs {
 /// verified first.
 ///
 /// With --collection, the commit, the records of one collection, and the nodes that show that these
-/// are all of them: whoever opens it can `list` that collection, and is told of nothing else. With
+/// are all of them: `list` can list that collection from it, and reports nothing else. With
 /// --since, the commit, and the nodes and records that an older tree does not have: together with
-/// the old repository, the new one whole. Only these are read then, once to see that they are
-/// there, once to be written; what is missing is reported, and nothing is written.
+/// the old repository, the new one is complete. Only these are read then, once to check that they
+/// are present, once to write them; what is missing is reported, and nothing is written.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The database; for a part, a CAR or `-` as well
     pub(crate) file: PathBuf,
 
-    /// Which repository, of a database that holds several
+    /// Which repository, if a database holds several
     #[arg(long, value_name = "DID")]
     pub(crate) repo: Option<String>,
 
@@ -726,7 +728,7 @@ fn parse_path(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn parse_cid(text: &str) -> Result<Cid, String> {
-    /// Longer than any, in whatever base. To decode some takes the square of their length.
+    /// Longer than any, in whatever base. Decoding some takes quadratic time.
     const TOO_LONG: usize = 1_000;
     if text.len() > TOO_LONG {
         return Err("not a CID: too long".to_owned());
@@ -735,7 +737,7 @@ pub(crate) fn parse_cid(text: &str) -> Result<Cid, String> {
 }
 
 fn parse_key(text: &str) -> Result<PublicKey, String> {
-    // As it stands in a DID document, or as a `did:key`.
+    // As in a DID document, or as a `did:key`.
     let parsed = if text.starts_with('z') {
         PublicKey::from_multikey(text)
     } else {

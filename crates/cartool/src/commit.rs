@@ -25,7 +25,7 @@ pub(crate) fn run(args: &CommitArgs, out: &mut Output, report: &mut Report) -> R
         Some(output) => into_copy(args, output, &writes, &key, out, report)?,
         None => in_place(args, &writes, &key)?,
     };
-    // The commit is there from here on, whatever becomes of its slice.
+    // From here on the commit exists, whatever becomes of its slice.
     tell(&new, &writes, &key, report);
     let finished = slice.finish(out);
     if finished.is_err() {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &CommitArgs, out: &mut Output, report: &mut Report) -> R
     finished
 }
 
-/// Refuses arguments of which one file would be two things.
+/// Refuses arguments that use one file for two things.
 fn check_files(args: &CommitArgs) -> Result<(), Failure> {
     let usage = |what: &str| Err(Failure::Usage(what.to_owned()));
     let inputs = [&*args.source.file, &args.writes, &args.key_file];
@@ -79,7 +79,7 @@ fn into_copy(
     Ok((new, slice))
 }
 
-/// Makes the commit in a database: the blocks and the head, or nothing.
+/// Makes the commit in a database: both the blocks and the head, or nothing.
 fn in_place(
     args: &CommitArgs,
     writes: &[Write],
@@ -94,7 +94,7 @@ fn in_place(
         transaction.put_many(&new.new_blocks)?;
         let new_cids = new.new_blocks.iter().map(|(cid, _)| cid);
         database::set_head(transaction, &name, &new.cid, new_cids)?;
-        // What of it can fail, fails before the commit is there.
+        // Whatever can fail about the slice fails before the commit exists.
         let slice = Slice::prepare(args, &new)?;
         Ok::<_, Failure>((new, slice))
     })
@@ -115,13 +115,13 @@ fn write<S: BlockStore>(
     })
 }
 
-/// Where the slice goes once the commit is there.
+/// Where the slice goes once the commit exists.
 enum Slice {
     Nowhere,
     StandardOutput(Bytes),
-    /// To what is no file, such as a pipe, and must not have it sooner.
+    /// To something that is not a file, such as a pipe, and must not get it sooner.
     Stream(Bytes, PathBuf),
-    /// It is on the disk already, but not yet under its name.
+    /// It is on disk already, but does not have its name yet.
     File(NewFile, PathBuf),
 }
 

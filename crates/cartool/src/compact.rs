@@ -50,12 +50,12 @@ fn compact_car(
     let commit = opened.commit()?;
     let blocks = opened.blocks;
     let all = blocks.count().unwrap_or_default();
-    // They are read once to see that all is there, and once to be written.
+    // They are read once to check that everything is present, and once to be written.
     report.show(Progress::of_silent_work(Some(2 * all)));
     let progress = report.progress();
     let repository = input::open_at(Watched { blocks, progress }, &commit)?;
     whole::check(&repository, Keys::Any, report)?;
-    // A record with several paths comes several times.
+    // A record with several paths is repeated for each.
     let mut used = Distinct::default();
     let after = whole::write(&repository, target, out, |cid| used.note(cid))?;
 
@@ -67,7 +67,7 @@ fn compact_car(
     Ok(())
 }
 
-/// Drops from a database a repository, if one is named, and then all blocks that no head needs.
+/// Drops a repository from a database, if one is named, and then all blocks that no head needs.
 fn compact_database(
     path: &Path,
     repository: Option<&str>,
@@ -90,7 +90,7 @@ fn compact_database(
         let dropped = transaction.retain(|cid| used.contains(cid))?;
         Ok::<_, Failure>(Counted(dropped as u64, "block"))
     })?;
-    // They are gone from here on, also if the file cannot be made shorter now.
+    // From here on they are gone, even if the file cannot be shrunk now.
     let shrunk = database::shrink(&database);
     let after = database::size(&database)?;
     report.note(&format_args!(

@@ -1,4 +1,4 @@
-//! From the name of a damaged file to what is left of the repository in it.
+//! Opens what is left of the repository in a damaged file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,12 +18,12 @@ use crate::report::Report;
 /// What is left of a repository.
 pub(crate) struct Left {
     pub(crate) repository: Repository,
-    /// Whether it is at the commit that the file names.
+    /// Whether its commit is the one that the file names.
     pub(crate) is_named: bool,
 }
 
-/// Opens the repository that `source` names, also if the CAR is wrong somewhere or was cut off: then
-/// what is left of it is used, and what is wrong reported. It is read into memory for that.
+/// Opens the repository that `source` names, even if the CAR contains faults or was cut off: then
+/// what is left of it is used, and the faults are reported. It is read into memory for this.
 pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure> {
     let input = |error: std::io::Error| Failure::Input(error.into());
     let is_file =
@@ -43,7 +43,7 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
     let bytes = Bytes::from(input::read_whole(&source.file).map_err(input)?);
     let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());
     for fault in faults {
-        // Of a bad block it is said in its place what it was.
+        // For a bad block, it is reported later what it was.
         if !is_bad_block(&fault) {
             report.fault(&format_args!("{fault}; what can be read beside it is used"));
         }
@@ -60,10 +60,10 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
         ));
         (cid, false)
     } else if let Some(root) = root {
-        // Opening it says what is wrong with it.
+        // Opening it reports what is wrong with it.
         (root, true)
     } else {
-        // The header is damaged, or names none.
+        // The header is damaged, or names no root.
         let header = CarReader::new(&*bytes);
         return Err(header.err().unwrap_or(CarError::NoRoot).into());
     };
@@ -83,13 +83,13 @@ fn is_bad_block(fault: &CarError) -> bool {
     )
 }
 
-/// The commit that the block `cid` is, if it is there and is one.
+/// The commit in the block `cid`, if it is present and is one.
 fn commit_at(car: &CarBlockStore, cid: &Cid) -> Option<Commit> {
     Commit::decode(&car.get(cid).ok()??).ok()
 }
 
-/// Looks for the last commit among the blocks. A record may be one too, of whatever revision; such come
-/// after all others.
+/// Looks for the last commit among the blocks. A record may be a commit too, of any revision; such
+/// blocks are considered only after all others.
 fn last_commit(car: &CarBlockStore) -> Option<(Cid, Commit)> {
     let commit = |cid: Cid| Some((cid, commit_at(car, &cid)?));
     let commits: BTreeMap<Cid, Commit> = car.cids().flatten().filter_map(commit).collect();

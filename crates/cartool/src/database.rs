@@ -19,7 +19,7 @@ use crate::quote::Harmless;
 /// Whether there is a database at `path`, rather than a CAR or a stream.
 pub(crate) fn is_at(path: &Path) -> Result<bool, Failure> {
     let is_at = || {
-        // Looking before opening: what a named pipe gives, it gives once.
+        // Look before opening it: what a named pipe gives, it gives only once.
         Ok(path != Path::new("-") && fs::metadata(path)?.is_file() && is_one(&File::open(path)?)?)
     };
     is_at().map_err(|error: io::Error| Failure::Input(error.into()))
@@ -32,14 +32,14 @@ pub(crate) fn is_one(file: &File) -> io::Result<bool> {
     Ok(start == MAGIC)
 }
 
-/// Opens a database and finds the head of the repository that `source` names, or of the only
-/// one there is, as [`open_all_for_reading`] does.
+/// Opens a database and finds the head of the repository that `source` names, or of the only one
+/// there is, as [`open_all_for_reading`] does.
 pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid), Failure> {
     let database = open_all_for_reading(&source.file)?;
     let about_file = |failure: Failure| failure.of(&source.file);
     let chosen = database.snapshot(|snapshot| choose(snapshot, source.repo.as_deref()));
     let (name, head) = chosen.map_err(about_file)?;
-    // What else can be wrong with the commit is said by who opens the repository.
+    // Any other fault of the commit is reported when the repository is opened.
     let block = database.get(&head).ok().flatten();
     if let Some(commit) = block.and_then(|block| Commit::decode(&block).ok()) {
         check_name(&name, &commit.did).map_err(about_file)?;
@@ -47,17 +47,17 @@ pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid
     Ok((database, head))
 }
 
-/// Opens a database. All that is read is of one moment, whatever others write meanwhile; but where one
-/// may not write, and nobody has it open now, it is read without a lock.
+/// Opens a database. All reads are of one moment, whatever others write in the meantime. But if we
+/// may not write to it, and nobody has it open now, it is read without a lock.
 pub(crate) fn open_all_for_reading(path: &Path) -> Result<SqliteBlockStore, Failure> {
-    // The files that it takes to read it while others write would be ours, and keep them from writing.
+    // The files needed to read it while others write would be ours, and keep them from writing.
     let access = if is_alone(path) && !may_write(path) {
         Access::Immutable
     } else {
         Access::ReadOnly
     };
     let database = match open_as(path, access) {
-        // We may not make those files here.
+        // We may not create those files here.
         Err(SqliteError::CannotOpen(_)) if is_alone(path) => open_as(path, Access::Immutable),
         opened => opened,
     };
@@ -67,13 +67,13 @@ pub(crate) fn open_all_for_reading(path: &Path) -> Result<SqliteBlockStore, Fail
     Ok(database)
 }
 
-/// Opens the database at `path` to be changed.
+/// Opens the database at `path` for changes.
 pub(crate) fn open(path: &Path) -> Result<SqliteBlockStore, Failure> {
     open_as(path, Access::ReadWrite).map_err(failure)
 }
 
-/// Opens the database at `path` to be changed, and makes it if it is not there. One that is something
-/// else's is refused, as a path may be mistyped.
+/// Opens the database at `path` for changes, and creates it if it does not exist. One that belongs
+/// to something else is refused, as a path may be mistyped.
 pub(crate) fn open_or_create(path: &Path) -> Result<SqliteBlockStore, Failure> {
     let is_new = match open_as(path, Access::ReadWrite) {
         Err(SqliteError::MissingTable { .. }) => !has_tables(path).map_err(failure)?,
@@ -83,7 +83,7 @@ pub(crate) fn open_or_create(path: &Path) -> Result<SqliteBlockStore, Failure> {
     if is_new {
         return open_as(path, Access::Create).map_err(failure);
     }
-    // Unless they are ours by now, made by another process.
+    // Unless another process has created our tables in the meantime.
     open_as(path, Access::ReadWrite).map_err(|error| match error {
         SqliteError::MissingTable { table } if table == SqliteOptions::default().table => {
             let what = "the database is something else's: none of its tables are ours";
@@ -100,21 +100,21 @@ fn open_as(path: &Path, access: Access) -> Result<SqliteBlockStore, SqliteError>
     SqliteBlockStore::open_with(path, &options)
 }
 
-/// How long to wait for others who write: as long as an import of a large repository takes.
+/// How long to wait for other writers: as long as an import of a large repository takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whether there is any table in the database at `path`.
 fn has_tables(path: &Path) -> Result<bool, SqliteError> {
     const ANY: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema)";
-    // Some names are something else than a path to SQLite; with this in front they are not.
+    // SQLite takes some names for something other than a path; with this prefix it does not.
     let path = Path::new(".").join(path);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(PATIENCE)?;
     Ok(connection.query_row(ANY, [], |row| row.get(0))?)
 }
 
-/// Whether none of the files is there that SQLite has beside a database as long as anybody has it
-/// open, or has left it without an end.
+/// Whether none of the files exist that SQLite keeps beside a database while anybody has it open,
+/// or if it was not closed properly.
 fn is_alone(path: &Path) -> bool {
     let is_gone = |path: PathBuf| {
         let found = fs::symlink_metadata(path);
@@ -127,7 +127,7 @@ fn is_alone(path: &Path) -> bool {
     })
 }
 
-/// Whether we may write to the file at `path`, which none of our databases is yet.
+/// Whether we may write to the file at `path`, which we must not have open as a database yet.
 fn may_write(path: &Path) -> bool {
     !File::options()
         .write(true)
@@ -135,7 +135,7 @@ fn may_write(path: &Path) -> bool {
         .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Refuses to write a file in the place of a database, or of one of the files beside it.
+/// Refuses to write a file over a database, or over one of the files beside it.
 pub(crate) fn check_none_at(output: &Path) -> Result<(), Failure> {
     check_not_beside(output)?;
     if is_one_at(output) {
@@ -145,19 +145,20 @@ pub(crate) fn check_none_at(output: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether there is a database at `path`. What is not there yet, or cannot be looked at, is none.
+/// Whether there is a database at `path`. What does not exist, or cannot be read, is not one.
 fn is_one_at(path: &Path) -> bool {
     is_at(path).unwrap_or(false)
 }
 
-/// Refuses to write what would be taken for one of the files beside a database, which come and go.
+/// Refuses to write a file that would be taken for one of those beside a database, which come and
+/// go.
 pub(crate) fn check_not_beside(output: &Path) -> Result<(), Failure> {
     let path = fs::canonicalize(output).unwrap_or_else(|_| output.to_owned());
     let of_database = BESIDE.iter().any(|end| match path.to_str() {
         Some(path) => path
             .strip_suffix(end)
             .is_some_and(|database| is_one_at(Path::new(database))),
-        // Whether there is one cannot be seen, as such a name cannot be taken apart.
+        // Such a name cannot be split, so it cannot be checked whether there is one.
         None => path
             .as_os_str()
             .as_encoded_bytes()
@@ -170,7 +171,7 @@ pub(crate) fn check_not_beside(output: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the names of the files end with that SQLite has beside a database.
+/// The endings of the files that SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 fn beside(path: &Path, end: &str) -> PathBuf {
@@ -179,7 +180,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// The size of a database in bytes, as it is once all is carried over from its log.
+/// The size of a database in bytes, as it will be once its log is copied into it.
 pub(crate) fn size(database: &SqliteBlockStore) -> Result<u64, Failure> {
     const SIZE: &str = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
     let size = database
@@ -188,15 +189,15 @@ pub(crate) fn size(database: &SqliteBlockStore) -> Result<u64, Failure> {
     Ok(u64::try_from(size).unwrap_or_default())
 }
 
-/// Gives back to the file system what is free in a database. Where others read, who may do so for
-/// long, the log stays as it is.
+/// Returns free space in a database to the file system. If others are reading, which may take long,
+/// the log stays as it is.
 pub(crate) fn shrink(database: &SqliteBlockStore) -> Result<(), Failure> {
     let shrink = "VACUUM; PRAGMA busy_timeout = 1000; PRAGMA wal_checkpoint(TRUNCATE)";
     let shrunk = database.with_connection(|connection| connection.execute_batch(shrink));
     shrunk.map_err(|error| failure(error.into()))
 }
 
-/// The head whose name is `wanted`, or the only one there is, with its name. Other heads may be wrong.
+/// The head named `wanted`, or the only one there is, with its name. Other heads may be invalid.
 pub(crate) fn choose(
     database: &SqliteSnapshot<'_>,
     wanted: Option<&str>,
@@ -227,14 +228,14 @@ pub(crate) fn choose(
     }
 }
 
-/// Those of `heads` that are named for a repository. Others keep what somebody may still want, such as
+/// Those of `heads` that are named for a repository. Others keep what may still be needed, such as
 /// the trees of earlier revisions.
 pub(crate) fn repositories(mut heads: Vec<(String, Cid)>) -> Vec<(String, Cid)> {
     heads.retain(|(name, _)| is_did(name));
     heads
 }
 
-/// Refuses a head that is the commit of another repository than it is named for.
+/// Refuses a head that is the commit of a repository other than the one it is named for.
 pub(crate) fn check_name(name: &str, did: &str) -> Result<(), Failure> {
     if name == did {
         return Ok(());
@@ -245,8 +246,8 @@ pub(crate) fn check_name(name: &str, did: &str) -> Result<(), Failure> {
     )))
 }
 
-/// Sets a head, for which `blocks` were put. Refuses a database in which these, or the head, cannot be
-/// found: a damaged one may take what it does not give again.
+/// Sets a head, for which `blocks` were put. Refuses a database in which these, or the head, cannot
+/// be found afterwards: a damaged one may accept what it does not return.
 pub(crate) fn set_head<'c>(
     transaction: &SqliteTransaction<'_>,
     name: &str,
@@ -265,8 +266,8 @@ pub(crate) fn set_head<'c>(
     Err(Failure::Input(what.into()))
 }
 
-/// Refuses a database whose tables and indices do not agree: what is to be dropped could not be told
-/// from what is needed.
+/// Refuses a database whose tables and indices do not agree: it could not be told which blocks are
+/// needed.
 pub(crate) fn check_sound(transaction: &SqliteTransaction<'_>) -> Result<(), Failure> {
     const CHECK: &str = "PRAGMA integrity_check(1)";
     let connection = transaction.connection();
@@ -302,7 +303,7 @@ fn failure(error: SqliteError) -> Failure {
     StoreError::from(error).into()
 }
 
-/// How each file begins that is an SQLite database.
+/// How every SQLite database file begins.
 ///
 /// Source: <https://www.sqlite.org/fileformat.html#magic_header_string>
 pub(crate) const MAGIC: &[u8] = b"SQLite format 3\0";

@@ -97,7 +97,7 @@ fn compare(
         new_nodes: diff.created().len() as u64,
         ..Counts::default()
     };
-    // Known before anything is written, as whoever reads may have seen enough early.
+    // Set before anything is written, as the reader may close the pipe early.
     if !counts.is_empty() {
         report.answer(failure::DIFFERENT);
     }
@@ -139,7 +139,7 @@ fn write_nodes(
     Ok(())
 }
 
-/// Why a comparison ended before its end.
+/// Why a comparison stopped early.
 enum Stopped {
     /// One of the trees cannot be read.
     Tree(mst_ops::Error),
@@ -164,8 +164,8 @@ enum Side {
     New,
 }
 
-/// The blocks of one side, which remember that it was asked last: an error of a comparison is
-/// about what was read last, and does not say of which side it is.
+/// The blocks of one side, which record that it was the last to be read: an error of a comparison
+/// is about what was read last, and does not say on which side that is.
 struct Asked {
     blocks: Watched<Blocks>,
     side: Side,
@@ -184,7 +184,7 @@ impl BlockStore for Asked {
     }
 }
 
-/// What differs, in numbers.
+/// The numbers of differences.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     created: u64,

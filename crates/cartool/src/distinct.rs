@@ -1,13 +1,13 @@
-//! How many different blocks were met.
+//! Counts different blocks.
 
 use std::hash::{BuildHasher, RandomState};
 
 use atproto_mst::Cid;
 
-/// Counts CIDs, each once however often it is met, in eight bytes for each time.
+/// Counts CIDs, each once however often it occurs, using eight bytes per occurrence.
 ///
-/// It keeps a keyed hash of them, which nobody can choose CIDs for; that two of a million have
-/// the same happens once in 37 million runs.
+/// It keeps a keyed hash of each, for which nobody can choose CIDs; among a million, two have the
+/// same hash once in 37 million runs.
 #[derive(Default)]
 pub(crate) struct Distinct {
     hashes: Vec<u64>,

@@ -1,4 +1,4 @@
-//! A repository with another tree, as a CAR.
+//! Writes a repository with another tree, as a CAR.
 
 use std::fmt;
 use std::path::Path;
@@ -14,9 +14,9 @@ use crate::report::Report;
 use crate::watched::Watched;
 use crate::whole::{self, Keys};
 
-/// What the commit of the changed repository is, as a line of text.
+/// What became of the commit in the changed repository, as a line of text.
 pub(crate) enum Outcome {
-    /// The tree is the same, so the commit is too, with its signature.
+    /// The tree is the same, so the commit is unchanged, including its signature.
     Kept {
         commit: Cid,
         rev: String,
@@ -39,8 +39,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Writes `repository` with the tree of `root` as a CAR to `target`. Of the nodes and records,
-/// `new_blocks` are those that it may not have yet.
+/// Writes `repository` with the tree of `root` as a CAR to `target`. The nodes and records that it
+/// may not have yet are in `new_blocks`.
 pub(crate) fn write(
     repository: &Repository,
     root: &Cid,
@@ -69,9 +69,10 @@ pub(crate) fn write(
     })
 }
 
-/// The revision of the present, or if `old` is of the future, as clocks go, one after that.
+/// The revision of the present time; or, if `old` is in the future, as clocks differ, the one after
+/// that.
 pub(crate) fn rev_after(old: &str) -> Result<String, Failure> {
-    // Clocks of other tools, that might tell the same microsecond, have other numbers.
+    // Other tools, which might see the same microsecond, have other clock numbers.
     let now = Tid::now(Tid::random_clock());
     let new = old.parse().ok().and_then(|old| now.after(old));
     new.map(|new| new.to_string()).ok_or_else(|| {
@@ -91,7 +92,7 @@ pub(crate) fn write_at(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let blocks = repository.blocks();
-    // They are read once to see that all is there, and once to be written.
+    // They are read once to check that everything is present, and once to be written.
     report.show(Progress::of_silent_work(
         blocks.count().map(|count| 2 * count),
     ));

@@ -1,4 +1,4 @@
-//! What ends a command before its end, and the exit code of each.
+//! Why a command stops early, and its exit code.
 
 use std::error::Error;
 use std::io;
@@ -15,11 +15,11 @@ pub(crate) const IO: u8 = 3;
 /// There is no such record.
 pub(crate) const NOT_FOUND: u8 = 4;
 
-/// What was compared differs.
+/// The two things compared differ.
 pub(crate) const DIFFERENT: u8 = 5;
-/// It is not proven, and nothing that is there is wrong.
+/// Something is not proven, but nothing that is present is wrong.
 pub(crate) const UNPROVEN: u8 = 6;
-/// Another process writes to the database, and did not end.
+/// Another process writes to the database, and did not finish in time.
 pub(crate) const BUSY: u8 = 7;
 
 /// Why a command stopped.
@@ -29,20 +29,21 @@ pub(crate) enum Failure {
     Input(Box<dyn Error + Send + Sync>),
     /// The output cannot be written.
     Output(io::Error),
-    /// The database could not be had for itself.
+    /// The database was locked by others.
     Busy,
     /// The CAR or the repository is not what it should be; the text says how.
     Invalid(String),
     /// There is no record at the path that the text names.
     NotFound(String),
-    /// The arguments do not go together; the text says how.
+    /// The arguments contradict each other; the text says how.
     Usage(String),
-    /// What failed is another file than the one that the command is about.
+    /// The failure is about a file other than the command's main one.
     Of(String, Box<Failure>),
 }
 
 impl Failure {
-    /// The same failure, of the file at `path`, if it is not known whose it is.
+    /// The same failure, about the file at `path`, unless it is already known which file it is
+    /// about.
     pub(crate) fn of(self, path: &Path) -> Self {
         match self {
             Self::Of(..) => self,
@@ -51,7 +52,7 @@ impl Failure {
     }
 }
 
-/// The name in messages of the file at `path`, when it is one that is read.
+/// The name of the file at `path` in messages, if it is read.
 pub(crate) fn name_of(path: &Path) -> String {
     if path == Path::new("-") {
         return "standard input".to_owned();
@@ -62,7 +63,7 @@ pub(crate) fn name_of(path: &Path) -> String {
 impl From<CarError> for Failure {
     fn from(error: CarError) -> Self {
         match error {
-            // That reading failed is what the system's own words say already.
+            // The system's message already says that reading failed.
             CarError::Io(error) => Self::Input(error.into()),
             error => Self::Invalid(chain(&error)),
         }
@@ -95,14 +96,14 @@ impl From<atproto_mst::Error> for Failure {
     }
 }
 
-/// An error and all that caused it, on one line.
+/// An error and all of its causes, on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut last = error.to_string();
     let mut line = last.clone();
     let mut source = error.source();
     while let Some(error) = source {
         let reason = error.to_string();
-        // SQLite's errors say the same again, behind a number.
+        // SQLite's errors repeat the message, after a number.
         if !reason.ends_with(&last) {
             line.push_str(": ");
             line.push_str(&reason);

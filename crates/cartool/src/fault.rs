@@ -8,9 +8,9 @@ use atproto_mst::{BlockStore, Cid, Error, NodeWalker, Place, SqliteError, StoreE
 use crate::failure::{Failure, chain};
 use crate::quote::Quoted;
 
-/// Something missing or wrong, and the keys that it concerns.
+/// Something missing or wrong, and the keys affected.
 ///
-/// As text it begins with what it is, one of `missing node`, `missing record`, `bad node`,
+/// As text it begins with its kind, one of `missing node`, `missing record`, `bad node`,
 /// `bad record` and `bad key`; then come its CID, the keys, and what is wrong.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -24,7 +24,7 @@ enum What {
     Missing,
     /// The block of a node or a record.
     Bad(String),
-    /// The key, not what it leads to.
+    /// The key itself, not what it leads to.
     BadKey(String),
 }
 
@@ -39,7 +39,7 @@ impl Fault {
         Self::new(Place::everything(), error)
     }
 
-    /// What is wrong with a node of which it is not known where it stands.
+    /// What is wrong with a node whose place is not known.
     pub(crate) fn of_node(error: mst_ops::Error) -> Result<NodeFault, Failure> {
         Self::of_top(error.into()).map(NodeFault)
     }
@@ -52,7 +52,7 @@ impl Fault {
         Self::new(Place::of_subtree(walker), error.into())
     }
 
-    /// A record whose block is there, but is none.
+    /// A record whose block is present, but is not valid.
     pub(crate) fn bad_record(key: &[u8], cid: Cid, what: String) -> Self {
         Self {
             cid: Some(cid),
@@ -70,10 +70,10 @@ impl Fault {
         }
     }
 
-    /// Takes an error for a fault of the repository, unless it is none: if the file cannot
-    /// be read, nothing is known about what is in it.
+    /// Takes an error for a fault of the repository, unless it is about reading: if the file cannot
+    /// be read, nothing is known about its contents.
     pub(crate) fn new(place: Place, error: Error) -> Result<Self, Failure> {
-        // A page of a database that is damaged costs what is on it, as a block does.
+        // A damaged page of a database costs its contents, as a damaged block does.
         let is_damage = |error: &(dyn std::error::Error + 'static)| {
             matches!(SqliteError::find(error), Some(SqliteError::Corrupt(_)))
         };
@@ -91,7 +91,7 @@ impl Fault {
             place,
             what: match &error {
                 Error::MissingBlock(_) => What::Missing,
-                // The key is named in the line already.
+                // The line already names the key.
                 Error::InvalidPath { source, .. } => {
                     What::BadKey(format!("not a repository path: {}", chain(source)))
                 }
@@ -174,7 +174,7 @@ fn record(key: &[u8], value: Cid) -> Place {
     }
 }
 
-/// What an error says, without the CID if the line names it already.
+/// What an error says, without the CID if the line already names it.
 fn what_is_wrong(error: &Error) -> String {
     match error {
         Error::Store(StoreError::HashMismatch(_)) => "does not hash to its CID".to_owned(),

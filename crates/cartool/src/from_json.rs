@@ -1,10 +1,10 @@
-//! A record's block from its JSON: the way back of `record.rs`.
+//! A record's block from its JSON: the reverse of `record.rs`.
 
 use atproto_mst::{Ipld, Json};
 
 use crate::json_lines::without_mark;
 
-/// Returns the DAG-CBOR of the value that `text` is.
+/// Returns the DAG-CBOR of the value in `text`.
 pub(crate) fn block_of_json(text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::from_slice(without_mark(text)).map(|Json(value)| block_of(&value))
 }

@@ -36,7 +36,7 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     let opened = input::open_blocks(&args.source)?;
     let commit = opened.commit()?;
     let blocks = opened.blocks;
-    // They are read once to see that all is there, and once to be copied.
+    // They are read once to check that everything is present, and once to be copied.
     report.show(Progress::of_silent_work(
         blocks.count().map(|count| 2 * count),
     ));
@@ -57,7 +57,7 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
         if !args.force {
             before.refuse_to_go_back(repository.commit())?;
         }
-        // Also if it is there: so what is damaged is mended.
+        // Even if it is there already: this repairs what is damaged.
         copy(&repository, transaction, args)?;
         let Commit { did, data, .. } = repository.commit();
         database::set_head(transaction, did, &commit, [&commit, data])?;
@@ -76,7 +76,7 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Imports what the database does not have, of a repository of which it has an earlier revision.
+/// Imports what the database does not have, for a repository of which it has an earlier revision.
 fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     let opened = input::open_blocks(&args.source)?;
     let new = opened.commit()?;
@@ -133,13 +133,13 @@ fn copy<S: BlockStore>(
     put_all(blocks.map(|block| block.map_err(of_source)), transaction)
 }
 
-/// What the database had of the repository.
+/// What the database has of the repository before an import.
 enum Before {
     Nothing,
-    /// The very commit.
+    /// The same commit.
     Same,
     Other(Box<Commit>),
-    /// A head with no commit.
+    /// A head without a commit.
     Damaged,
 }
 
@@ -151,7 +151,7 @@ impl Before {
         let Some(head) = transaction.head(&repository.commit().did)? else {
             return Ok(Self::Nothing);
         };
-        // A block that is gone or has changed must not stand in the way of mending it.
+        // A block that is missing or has changed must not prevent repairing it.
         let block = transaction.get(&head).ok().flatten();
         let commit = block.and_then(|block| Commit::decode(&block).ok());
         Ok(match commit {

@@ -18,7 +18,7 @@ use crate::report::Report;
 pub(crate) use as_text::{line, write_commit};
 use contents::Contents;
 
-/// All that `info` tells.
+/// Everything that `info` prints.
 struct Info {
     name: String,
     file: FileFacts,
@@ -26,10 +26,10 @@ struct Info {
     repository: Option<(Commit, Contents)>,
 }
 
-/// What there is to say about the file alone.
+/// What is known about the file alone.
 struct FileFacts {
     size: u64,
-    /// Of a CAR.
+    /// Only for a CAR.
     sections: Option<usize>,
     blocks: Option<usize>,
     /// Those of a CAR, or the head of the repository in a database.
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &InfoArgs, out: &mut Output, report: &mut Report) -> Res
         },
         repository: None,
     };
-    // Without a commit there is still the file to tell about.
+    // Without a commit, the file can still be described.
     let read = read_repository(opened, report).map(|found| info.repository = Some(found));
     report.progress().clear();
     if args.json {

@@ -1,4 +1,4 @@
-//! From the name of a file to the repository in it.
+//! Opens the repository in a file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use crate::cli::Source;
 use crate::failure::Failure;
 use crate::{database, output, slice};
 
-/// A repository, and where it lies.
+/// A repository, and where it is stored.
 pub(crate) type Repository = atproto_mst::Repository<Blocks>;
 
 /// The blocks of a CAR or of a database.
@@ -23,7 +23,7 @@ pub(crate) enum Blocks {
 }
 
 impl Blocks {
-    /// How many there are, where that is known; for a progress bar.
+    /// How many there are, if known; for a progress bar.
     pub(crate) fn count(&self) -> Option<usize> {
         match self {
             Self::Car(car) => Some(car.len()),
@@ -63,7 +63,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// The CID of the commit, which is what the file names first of all.
+    /// The CID of the commit, which is the first CID that the file names.
     pub(crate) fn commit(&self) -> Result<Cid, Failure> {
         let none = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
         self.commit.ok_or_else(none)
@@ -75,7 +75,7 @@ pub(crate) fn open(source: &Source) -> Result<Repository, Failure> {
     open_of(source, database::is_at(&source.file)?)
 }
 
-/// The same, of which it is known whether it is in a database; see [`open_blocks_of`].
+/// The same, if it is known whether it is in a database; see [`open_blocks_of`].
 pub(crate) fn open_of(source: &Source, is_database: bool) -> Result<Repository, Failure> {
     let opened = open_blocks_of(source, is_database)?;
     let commit = opened.commit()?;
@@ -87,8 +87,8 @@ pub(crate) fn open_blocks(source: &Source) -> Result<Opened, Failure> {
     open_blocks_of(source, database::is_at(&source.file)?)
 }
 
-/// The same, of which it is known whether it is a database. To look costs the locks on one that is open
-/// already.
+/// The same, if it is known whether it is a database. Checking would cost the locks on one that is
+/// open already.
 pub(crate) fn open_blocks_of(source: &Source, is_database: bool) -> Result<Opened, Failure> {
     if is_database {
         let (database, head) = database::open_for_reading(source)?;
@@ -118,7 +118,7 @@ pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Refuses that more than one of `files`, which are `what`, is standard input.
+/// Refuses it if more than one of `files`, which are `what`, is standard input.
 pub(crate) fn check_one_dash(files: &[&Path], what: &str) -> Result<(), Failure> {
     let dashes = files.iter().filter(|file| **file == Path::new("-"));
     if dashes.count() > 1 {
@@ -144,7 +144,7 @@ fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
     let file = File::open(path).map_err(input)?;
     let metadata = file.metadata().map_err(input)?;
     if !metadata.is_file() {
-        // A named pipe, say, has no places to read at. A directory says so itself.
+        // A named pipe, for example, cannot be read at offsets. A directory fails by itself.
         return read_car(file);
     }
     if output::goes_to(&file) {
@@ -178,10 +178,10 @@ pub(crate) fn car_of(bytes: Bytes) -> Result<CarBlockStore, Failure> {
     car.map_err(|error| not_a_car(&start, error))
 }
 
-/// How much of a file is looked at to tell what it is.
+/// How much of a file is read to recognise its type.
 const START_LEN: usize = 64;
 
-/// What is wrong with a file that begins with `start` and cannot be opened as a CAR.
+/// Explains why a file that begins with `start` cannot be opened as a CAR.
 fn not_a_car(start: &[u8], error: CarError) -> Failure {
     let what = match start.trim_ascii_start() {
         _ if start.starts_with(database::MAGIC) => "an SQLite database, where only a CAR will do",
@@ -194,7 +194,7 @@ fn not_a_car(start: &[u8], error: CarError) -> Failure {
     Failure::Invalid(what.to_owned())
 }
 
-/// Points out what helps where a CAR was cut off.
+/// Adds a hint about what to do if a CAR was cut off.
 fn cut_off(error: CarError) -> Failure {
     match error {
         CarError::Invalid {
@@ -213,8 +213,8 @@ pub(crate) fn car_options() -> CarOptions {
     options
 }
 
-/// How the nodes of a stranger's tree are read, each once, where only paths are asked for: a few bytes
-/// can stand for long keys, and no path is longer than this.
+/// How to read the nodes of an untrusted tree, each once, if only paths are asked for: a few bytes
+/// can expand to long keys, and no path is longer than this.
 pub(crate) fn nodes_of_paths() -> NodeStoreOptions {
     let mut options = NodeStoreOptions::uncached();
     options.limits.key_len = MAX_PATH_LEN;
@@ -227,8 +227,8 @@ pub(crate) fn open_at<S: BlockStore>(
     root: &Cid,
 ) -> Result<atproto_mst::Repository<S>, mst_repo::Error> {
     let mut options = NodeStoreOptions::default();
-    // Every command goes through the tree once, or once and again. But where a stranger's tree
-    // has one large node below many others, each out of its place, it is decoded once.
+    // Every command goes through the tree once or twice. But if an untrusted tree has one large
+    // node below many others, each time out of place, the cache makes it be decoded only once.
     options.cache_bytes = 16 << 20;
     atproto_mst::Repository::open_with(blocks, root, options)
 }

@@ -7,22 +7,22 @@ use crate::quote::{is_ascii_printable, is_harmless, write_quoted};
 /// How JSON is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Two spaces a level, all but ASCII escaped: as Python's `json.dumps(indent="  ")`.
+    /// Two spaces per level, everything but ASCII escaped: as Python's `json.dumps(indent="  ")`.
     Indented,
-    /// No white space, text as it is but for what a terminal would act on.
+    /// No white space, text unchanged except for what a terminal would act on.
     Line,
 }
 
-/// How many levels are indented; what is deeper stands below the last of them.
+/// How many levels are indented; anything deeper is indented like the last of them.
 const MAX_INDENTED: usize = 32;
 
-/// Writes one JSON value. It keeps no more than which lists and objects are open.
+/// Writes one JSON value. The only state that it keeps is which lists and objects are open.
 pub(crate) struct JsonWriter<W> {
     out: W,
     layout: Layout,
-    /// For each list or object that is open, whether it has an item already.
+    /// For each open list or object, whether it has an item already.
     open: Vec<bool>,
-    /// Whether a key was written last.
+    /// Whether the last thing written was a key.
     after_key: bool,
 }
 
@@ -69,7 +69,7 @@ impl<W: Write> JsonWriter<W> {
         self.quoted(text)
     }
 
-    /// Writes what is JSON already: a number, `true`, `false` or `null`.
+    /// Writes what is already JSON: a number, `true`, `false` or `null`.
     pub(crate) fn literal(&mut self, literal: impl std::fmt::Display) -> io::Result<()> {
         self.place()?;
         write!(self.out, "{literal}")
@@ -83,7 +83,7 @@ impl<W: Write> JsonWriter<W> {
         self.close("}")
     }
 
-    /// Goes to where the next item belongs.
+    /// Moves to where the next item belongs.
     fn place(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.after_key) {
             return Ok(());
@@ -103,7 +103,7 @@ impl<W: Write> JsonWriter<W> {
             return Ok(());
         }
         self.out.write_all(b"\n")?;
-        // A stranger's few bytes may nest deep, and must not become many.
+        // A few untrusted bytes may be nested deeply, and must not expand to a lot of output.
         let mut left = 2 * self.open.len().min(MAX_INDENTED);
         while let Some(spaces) = SPACES
             .get(..left.min(SPACES.len()))

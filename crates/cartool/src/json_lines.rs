@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
-/// Reads values, one a line or otherwise apart, and makes of each what `convert` says. What is
-/// wrong is told with its line.
+/// Reads values, one per line or otherwise separated, and converts each with `convert`. Errors name
+/// the line.
 pub(crate) fn parse<J: DeserializeOwned, T>(
     text: &[u8],
     convert: impl Fn(J) -> Result<T, String>,
@@ -27,12 +27,12 @@ pub(crate) fn parse<J: DeserializeOwned, T>(
     Ok(values)
 }
 
-/// The text without the byte order mark with which some editors begin a file.
+/// The text without the byte order mark that some editors put at the beginning of a file.
 pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
 }
 
-/// A value that is given as an object: by itself, serde takes an array of its fields as well.
+/// A value that must be an object: by default, serde also accepts an array of its fields.
 struct Object<J>(J);
 
 impl<'de, J: Deserialize<'de>> Deserialize<'de> for Object<J> {

@@ -1,6 +1,6 @@
 //! Private keys, each in a file of its own.
 //!
-//! The file holds one line: the key as a multikey, as other tools of atproto write it too.
+//! The file holds one line: the key as a multikey, as other tools of atproto write it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use crate::report::Report;
 /// Reads the key in the file at `path`, or on standard input if that is `-`.
 pub(crate) fn read(path: &Path, report: &Report) -> Result<SigningKey, Failure> {
     let input = |error: io::Error| Failure::Input(error.into()).of(path);
-    // All that it may grow to at once, so that no copy stays behind.
+    // Allocated in full, so that growing it leaves no copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_LEN));
     let most = MAX_LEN as u64 + 1;
     if path == Path::new("-") {
@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path, report: &Report) -> Result<SigningKey, Failure> 
     parse(&bytes).map_err(|why| Failure::Invalid(format!("not a private key: {why}")).of(path))
 }
 
-/// Makes the file at `path`, which must not be there, with `key` in it.
+/// Creates the file at `path`, which must not exist, with `key` in it.
 pub(crate) fn create(path: &Path, key: &SigningKey) -> Result<(), Failure> {
     let output = |error: io::Error| {
         let error = match error.kind() {
@@ -57,7 +57,7 @@ pub(crate) fn create(path: &Path, key: &SigningKey) -> Result<(), Failure> {
         .write_all(line.as_bytes())
         .and_then(|()| file.sync_all());
     if written.is_err() {
-        // It is this one's own, and half a key is of no use.
+        // We created it, and half a key is of no use.
         let _ = fs::remove_file(path);
     }
     written.map_err(output)?;
@@ -67,14 +67,14 @@ pub(crate) fn create(path: &Path, key: &SigningKey) -> Result<(), Failure> {
 
 fn line_of(key: &SigningKey) -> Zeroizing<String> {
     let multikey = Zeroizing::new(key.to_multikey());
-    // All that it grows to at once, so that no copy stays behind.
+    // Allocated in full, so that growing it leaves no copy behind.
     let mut line = Zeroizing::new(String::with_capacity(MAX_LEN));
     line.push_str(&multikey);
     line.push('\n');
     line
 }
 
-/// Reads the line of a key. What is wrong is told without any of it.
+/// Parses the line of a key. Errors reveal none of it.
 fn parse(bytes: &[u8]) -> Result<SigningKey, String> {
     if bytes.len() > MAX_LEN {
         return Err(format!("more than {MAX_LEN} bytes"));
@@ -83,7 +83,7 @@ fn parse(bytes: &[u8]) -> Result<SigningKey, String> {
     SigningKey::from_multikey(text.trim_end()).map_err(|error| chain(&error))
 }
 
-/// Whether a file, if it is none of the things that only look like one, can be read by others.
+/// Whether others can read a file, unless it is something that only looks like a file.
 fn is_open_to_others(file: &File) -> io::Result<bool> {
     let metadata = file.metadata()?;
     #[cfg(unix)]
@@ -98,7 +98,7 @@ fn is_open_to_others(file: &File) -> io::Result<bool> {
     }
 }
 
-/// The most bytes that a file with a key has; a key has some 50.
+/// The maximum length of a file with a key; a key has some 50 bytes.
 const MAX_LEN: usize = 128;
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::fault::Fault;
 use crate::input::Repository;
 use crate::quote::Quoted;
 
-/// Returns the block of the record at `path`. Any key that a tree can hold is looked for, also
-/// one that is no repository path: whoever asks for it has a reason to.
+/// Returns the block of the record at `path`. This may be any key that a tree can hold, even if it
+/// is not a repository path: whoever asks for it has a reason to.
 pub(crate) fn block(repository: &Repository, path: &str) -> Result<Bytes, Failure> {
     let cid = cid(repository, path)?.ok_or_else(|| not_found(path))?;
     let block = record(repository, path.as_bytes(), &cid)?;
@@ -29,7 +29,7 @@ pub(crate) fn record(
     Fault::of_record(key, *cid, error).map(Err)
 }
 
-/// Returns the CID of the record at `path`, if there is one, whether its block is there or not.
+/// Returns the CID of the record at `path`, if there is one. Its block need not be present.
 pub(crate) fn cid(repository: &Repository, path: &str) -> Result<Option<Cid>, Failure> {
     let mut walker = match repository.walker() {
         Ok(walker) => walker,
@@ -41,7 +41,7 @@ pub(crate) fn cid(repository: &Repository, path: &str) -> Result<Option<Cid>, Fa
     }
 }
 
-/// The failure of not finding the record at `path`.
+/// The failure for a record that was not found at `path`.
 pub(crate) fn not_found(path: &str) -> Failure {
     let key = path.as_bytes();
     let mut what = format!("no record at {}", Quoted(key));
@@ -52,7 +52,7 @@ pub(crate) fn not_found(path: &str) -> Failure {
     Failure::NotFound(what)
 }
 
-/// Why there can be no record at `path`, if it is not a path.
+/// Why there can be no record at `path`, if it is not a repository path.
 pub(crate) fn no_path(path: &[u8]) -> Option<String> {
     let error = RepoPath::parse(path).err()?;
     Some(format!("not a repository path: {}", chain(&error)))

@@ -1,4 +1,4 @@
-//! Looks into atproto repository CARs, and changes them. See the README, or `cartool --help`.
+//! Inspects and changes atproto repository CARs. See the README, or `cartool --help`.
 
 #![allow(
     clippy::doc_markdown,
@@ -90,12 +90,12 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(args, &mut report),
         Command::Export(args) => export::run(args, &mut out, &mut report),
     };
-    // What was found before a failure is data all the same.
+    // Output from before a failure is still valid.
     let flushed = out.flush();
     report.finish(result.and(flushed))
 }
 
-/// Prints what the parser of the arguments has to say: help, the version, or a usage error.
+/// Prints a message of the argument parser: help, the version, or a usage error.
 fn print_message(message: &clap::Error) -> ExitCode {
     let printed = message.print().map_err(Failure::Output);
     match printed {

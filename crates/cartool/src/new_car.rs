@@ -1,4 +1,4 @@
-//! Writing a CAR.
+//! Writes a CAR.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,9 +10,8 @@ use crate::failure::{Failure, chain};
 use crate::new_file::NewFile;
 use crate::output::{Output, is_standard_output};
 
-/// Writes `blocks` as a CAR of the one root `root`: to standard output if `target` is `-`, or in
-/// place of the file there, which stays as it was if anything goes wrong. Returns its size in
-/// bytes.
+/// Writes `blocks` as a CAR with the root `root`: to standard output if `target` is `-`, or over
+/// the file there, which stays unchanged if anything goes wrong. Returns its size in bytes.
 pub(crate) fn write(
     root: &Cid,
     blocks: impl IntoIterator<Item = Result<(Cid, Bytes), Failure>>,
@@ -64,7 +63,7 @@ fn not_written(error: CarError) -> Failure {
     }
 }
 
-/// A writer that counts.
+/// A writer that counts bytes.
 struct Counting<W> {
     to: W,
     bytes: u64,

@@ -1,4 +1,4 @@
-//! A file that is there whole or not at all.
+//! A file that is written atomically.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -6,39 +6,39 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// What is to become the file at a path. What was there stays as it is until
-/// [`finish`](Self::finish) puts this in its place, in one step.
+/// The new content for a path. An existing file there is unchanged until [`finish`](Self::finish)
+/// replaces it in one step.
 ///
-/// On Linux it has no name until then, where the file system can do that, so that nothing is
-/// left of it even if the process is killed. Elsewhere a file of this name lies beside the
-/// path meanwhile: `.cartool-` and the number of the process.
+/// On Linux the new file has no name until then, if the file system supports that, so nothing is
+/// left of it even if the process is killed. Elsewhere it is beside the path in the meantime, named
+/// `.cartool-` and the number of the process.
 ///
-/// What is no file, such as a pipe or a terminal, cannot be replaced and is written to.
+/// Anything that is not a file, such as a pipe or a terminal, cannot be replaced and is written to.
 pub(crate) struct NewFile {
     to: BufWriter<File>,
     place: Place,
 }
 
 enum Place {
-    /// Nowhere yet, of which file system there is the folder.
+    /// It has no name yet, and is on the same file system as the directory of the target.
     #[cfg(target_os = "linux")]
     Nameless { target: PathBuf },
-    /// Under a name of its own, beside the target.
+    /// It has a temporary name beside the target.
     Beside {
         temporary: Temporary,
         target: PathBuf,
     },
-    /// What it is written to is the target.
+    /// The target itself is being written to.
     Target,
 }
 
 impl NewFile {
-    /// Begins what is to become the file at `path`.
+    /// Starts the new content for `path`.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let old = match fs::metadata(path) {
             Ok(old) => Some(old),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A link stays one, also if it leads nowhere.
+                // A link stays a link, even if it is dangling.
                 if path.is_symlink() {
                     return Err(io::Error::other("a link that leads to nothing"));
                 }
@@ -48,13 +48,13 @@ impl NewFile {
         };
         let mut target = path.to_owned();
         if let Some(old) = &old {
-            // Who may not write to a file may not replace it either.
+            // Without permission to write to a file, it may not be replaced either.
             let opened = File::options().write(true).open(path)?;
             if !old.is_file() {
                 let place = Place::Target;
                 return Ok(Self::new(opened, place));
             }
-            // A link stays one.
+            // A link stays a link.
             target = fs::canonicalize(path)?;
         }
         let (file, place) = create_near(target)?;
@@ -64,8 +64,8 @@ impl NewFile {
         Ok(Self::new(file, place))
     }
 
-    /// Sees to it that the disk has all that was written so far, so that hardly anything can keep
-    /// [`finish`](Self::finish) from putting it in its place.
+    /// Flushes all that was written so far to disk, so that hardly anything can make
+    /// [`finish`](Self::finish) fail.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.to.flush()?;
         match self.place {
@@ -74,7 +74,7 @@ impl NewFile {
         }
     }
 
-    /// Puts the file where it belongs, once the disk has all of it.
+    /// Puts the file in its place, once all of it is on disk.
     pub(crate) fn finish(self) -> io::Result<()> {
         let file = self
             .to
@@ -113,13 +113,13 @@ impl Write for NewFile {
     }
 }
 
-/// Gives `file` the owner and the group of the one that it replaces, where one may, and returns the
-/// permissions for it: where the group is another, not those of the group.
+/// Gives `file` the owner and the group of the one that it replaces, if permitted, and returns the
+/// permissions for it: without those of the group if the group is another.
 fn kept_permissions(file: &File, old: &fs::Metadata) -> fs::Permissions {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-        // The owner takes a privilege that the group may not take.
+        // Changing the owner takes a privilege that changing the group may not take.
         let group = fchown(file, None, Some(old.gid()));
         let _ = fchown(file, Some(old.uid()), None);
         if group.is_err() {
@@ -130,7 +130,7 @@ fn kept_permissions(file: &File, old: &fs::Metadata) -> fs::Permissions {
     old.permissions()
 }
 
-/// Refuses to write `output` in the place of `kept`, which is `what`.
+/// Refuses to write `output` over `kept`, which is `what`.
 pub(crate) fn check_kept(output: &Path, kept: &Path, what: &str) -> Result<(), Failure> {
     if output != Path::new("-") && is_same_file(output, kept) {
         let why = format!("the output would take the place of {what}");
@@ -139,12 +139,12 @@ pub(crate) fn check_kept(output: &Path, kept: &Path, what: &str) -> Result<(), F
     Ok(())
 }
 
-/// Whether both paths lead to one file, or to where one is to be.
+/// Whether both paths lead to the same file, or to where it is to be created.
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other || canonical(one).is_some_and(|one| Some(one) == canonical(other))
 }
 
-/// The one path, of many, to a file, or to where one is to be.
+/// The canonical path of a file, or of where it is to be created.
 fn canonical(path: &Path) -> Option<PathBuf> {
     match fs::canonicalize(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -155,7 +155,7 @@ fn canonical(path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Creates a file in the folder of `target`.
+/// Creates a file in the directory of `target`.
 fn create_near(target: PathBuf) -> io::Result<(File, Place)> {
     #[cfg(target_os = "linux")]
     if let Some(file) = nameless::create(folder_of(&target)) {
@@ -177,12 +177,12 @@ fn folder_of(target: &Path) -> &Path {
     }
 }
 
-/// The name of a file that is not yet what it is to be; when this is dropped the file goes. `None` once
-/// it has become that.
+/// The name of a file that is not in its place yet; dropping this deletes the file. `None` once it
+/// is in its place.
 struct Temporary(Option<PathBuf>);
 
 impl Temporary {
-    /// Gives a file a name beside `target` that no file has.
+    /// Gives a file an unused name beside `target`.
     fn name(target: &Path, give: impl FnMut(&Path) -> io::Result<()>) -> io::Result<Self> {
         const ATTEMPTS: u32 = 1_000;
         let mut give = give;
@@ -203,7 +203,7 @@ impl Temporary {
             return Ok(());
         };
         fs::rename(name, target)?;
-        // Another may have a file of this name from now on.
+        // From now on another process may have a file of this name.
         self.0 = None;
         sync_folder_of(target);
         Ok(())
@@ -218,9 +218,9 @@ impl Drop for Temporary {
     }
 }
 
-/// Sees to it that the disk has the name of a file that is in its place.
+/// Flushes the name of a file that is in its place to disk.
 pub(crate) fn sync_folder_of(file: &Path) {
-    // Not every system lets a folder be opened, and the file is there.
+    // Not every system lets a directory be opened, and the file is already there.
     if let Ok(folder) = File::open(folder_of(file)) {
         let _ = folder.sync_all();
     }
@@ -236,8 +236,8 @@ mod nameless {
 
     use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 
-    /// Creates a file without a name in `folder`, if the file system can and there is a way
-    /// to give it a name later.
+    /// Creates a file without a name in `folder`, if the file system supports it and there is a way
+    /// to name it later.
     pub(super) fn create(folder: &Path) -> Option<File> {
         let flags = i32::try_from(OFlags::TMPFILE.bits()).ok()?;
         let file = File::options()
@@ -254,7 +254,7 @@ mod nameless {
         Ok(linkat(CWD, path_of(file), CWD, name, follow)?)
     }
 
-    /// Where the system lists the file among those that this process has open.
+    /// Where the system lists this open file of the process.
     fn path_of(file: &File) -> std::path::PathBuf {
         Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())
     }
@@ -264,7 +264,7 @@ mod nameless {
 mod tests {
     use super::*;
 
-    /// A folder of its own that is gone in the end.
+    /// A directory of its own that is deleted in the end.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// The file under a name of its own, as on systems that know no other way.
+    /// Writes the file under a temporary name, as on systems without files that have no name.
     fn beside(target: &Path) -> NewFile {
         let mut file = None;
         let temporary = Temporary::name(target, |name| {

@@ -48,8 +48,7 @@ fn block_of(given: Vec<u8>, form: Form) -> Result<Vec<u8>, String> {
     Ok(block)
 }
 
-/// What in a record is not as it is in all records, if there is such a thing. The tool puts
-/// it all the same; a server would not.
+/// What is unusual about a record, if anything. The tool puts it all the same; a server would not.
 pub(crate) fn oddity(block: &[u8], collection: &str) -> Option<Oddity> {
     if block.len() > MAX_RECORD_LEN {
         let len = block.len();
@@ -65,7 +64,7 @@ pub(crate) fn oddity(block: &[u8], collection: &str) -> Option<Oddity> {
     }
 }
 
-/// The field `$type` of a record that can be read.
+/// The field `$type` of a valid record.
 fn type_of(block: &[u8]) -> Result<&str, Oddity> {
     let mut reader = Reader::new(block);
     let Ok(Some(Token::Map)) = reader.next_token() else {
@@ -85,7 +84,7 @@ fn type_of(block: &[u8]) -> Result<&str, Oddity> {
     Err(Oddity::NoType)
 }
 
-/// What is not as it is in all records.
+/// What is unusual about a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Oddity {
     NoObject,
@@ -133,7 +132,7 @@ mod tests {
         for text in ["{}", r#"{"a": {"$type": "a.b.c"}}"#] {
             assert_eq!(oddity_of(text), Some(Oddity::NoType), "{text}");
         }
-        // What JSON is not read as.
+        // Values that reading JSON cannot produce.
         for block in [
             b"\xa2\x65$type\x01\x67aaaaaaa\x65a.b.c".as_slice(),
             b"\xa1\x65$type\x81\x65a.b.c",

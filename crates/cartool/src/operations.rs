@@ -52,7 +52,7 @@ pub(crate) fn write_node_json(side: &str, cid: &Cid, mut out: &mut impl Write) -
     writeln!(out)
 }
 
-/// Reads operations as [`write_json`] writes them. Nodes between them are passed over.
+/// Reads operations as [`write_json`] writes them. Nodes between them are skipped.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<Operation>, String> {
     let lines = json_lines::parse(text, |fields: Fields| match fields {
         Fields {

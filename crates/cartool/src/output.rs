@@ -1,4 +1,4 @@
-//! Standard output: data, in large pieces.
+//! Standard output: data, in large writes.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Takes standard output until the end.
+    /// Locks standard output until the end.
     pub(crate) fn stdout() -> Self {
         Self {
             inner: BufWriter::with_capacity(BUFFER_LEN, io::stdout().lock()),
@@ -30,20 +30,19 @@ impl Output {
         self.inner.write_all(bytes).map_err(Failure::Output)
     }
 
-    /// Hands what is buffered to the system. Dropping would do so too, but would keep quiet
-    /// about a disk that is full.
+    /// Flushes the buffer. Dropping would do so too, but would hide that a disk is full.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.inner.flush().map_err(Failure::Output)
     }
 
-    /// Returns the writer beneath.
+    /// Returns the underlying writer.
     pub(crate) fn writer(&mut self) -> &mut impl Write {
         &mut self.inner
     }
 }
 
-/// Whether `target` is a name of standard output. A file that this goes to is written on, and not
-/// replaced.
+/// Whether `target` is a name of standard output. If that goes to a file, the file is written to
+/// and not replaced.
 pub(crate) fn is_standard_output(target: &Path) -> bool {
     ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
         .map(Path::new)

@@ -1,4 +1,4 @@
-//! A progress bar, where somebody sees it and has to wait.
+//! A progress bar, for when somebody sees it and has to wait.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -27,23 +27,23 @@ impl Progress {
     /// A bar for work on `total` blocks, if it is known how many there are.
     pub(crate) fn of(total: Option<usize>) -> Self {
         let mut progress = Self::none();
-        // Where lines run down the same terminal they are progress enough.
+        // Lines that scroll by on the same terminal are progress enough.
         if std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() {
             progress.bar = Some(bar(total));
         }
         progress
     }
 
-    /// A bar for work on `total` blocks that prints only at its end.
+    /// A bar for work on `total` blocks that prints only at the end.
     pub(crate) fn of_silent_work(total: Option<usize>) -> Self {
         let mut progress = Self::none();
         progress.bar = std::io::stderr().is_terminal().then(|| bar(total));
         progress
     }
 
-    /// Counts one block more.
+    /// Counts one more block.
     pub(crate) fn tick(&self) {
-        /// How many blocks pass between looks at the clock.
+        /// How many blocks pass between checks of the time.
         const STRIDE: u64 = 1_024;
         self.count.set(self.count.get() + 1);
         let Some(bar) = &self.bar else {
@@ -57,7 +57,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away for as long as `print` prints.
+    /// Hides the bar while `print` prints.
     pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -65,12 +65,12 @@ impl Progress {
         }
     }
 
-    /// Returns whether there is a bar, or may be later.
+    /// Returns whether there is a bar, or may be one later.
     pub(crate) fn is_shown(&self) -> bool {
         self.bar.is_some()
     }
 
-    /// Takes the bar away for good.
+    /// Removes the bar for good.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

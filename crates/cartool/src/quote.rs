@@ -1,8 +1,8 @@
-//! Text from strangers, made fit for a terminal; and numbers, for a reader.
+//! Makes untrusted text safe for a terminal, and numbers readable.
 
 use std::fmt::{self, Write};
 
-/// A key in JSON's quotes, all but ASCII escaped; what is not UTF-8 is replaced.
+/// A key as a JSON string, with everything but ASCII escaped; invalid UTF-8 is replaced.
 pub(crate) struct Quoted<'k>(pub(crate) &'k [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -11,7 +11,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A message in which nothing moves the cursor, changes colours or turns the text around.
+/// A message in which nothing moves the cursor, changes colours or the direction of the text.
 pub(crate) struct Harmless<'m>(pub(crate) &'m str);
 
 impl fmt::Display for Harmless<'_> {
@@ -37,7 +37,7 @@ impl fmt::Display for Counted {
     }
 }
 
-/// Writes `text` as a JSON string, with those characters escaped that are not `plain`.
+/// Writes `text` as a JSON string, escaping characters that are not `plain`.
 pub(crate) fn write_quoted(
     out: &mut impl Write,
     text: &str,
@@ -69,8 +69,8 @@ pub(crate) fn is_ascii_printable(c: char) -> bool {
     matches!(c, ' '..='~')
 }
 
-/// Whether a terminal shows `c` and does nothing else: no control character, no separator
-/// of lines, nothing that changes the direction of the text around it.
+/// Whether a terminal just shows `c`: no control character, no line separator, nothing that changes
+/// the direction of the text around it.
 pub(crate) fn is_harmless(c: char) -> bool {
     let separates = matches!(c, '\u{2028}' | '\u{2029}');
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

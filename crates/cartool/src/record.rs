@@ -10,13 +10,12 @@ use data_encoding::BASE64_NOPAD;
 use crate::json::JsonWriter;
 use atproto_mst::mst_repo::dag_cbor::{InvalidDagCbor, Reader, Token};
 
-/// A record that was read through once and found to be good, so that writing it can stop at
-/// no half.
+/// A record that was checked as a whole, so that writing it cannot fail half way.
 pub(crate) struct ReadableRecord<'b>(&'b [u8]);
 
 impl<'b> ReadableRecord<'b> {
-    /// Reads `block` through. Its lists and maps may lie [`Reader::MAX_DEPTH`] deep in each other:
-    /// indented output grows with the square of that, and so much is 32 MB of spaces.
+    /// Checks `block`. Its lists and maps may be nested [`Reader::MAX_DEPTH`] deep: the length of
+    /// indented output is quadratic in that, and at this depth it is 32 MB of spaces.
     pub(crate) fn new(block: &'b [u8]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(block);
         loop {
@@ -26,7 +25,7 @@ impl<'b> ReadableRecord<'b> {
             };
             let why = match token {
                 Token::Float(_) => "a floating-point number, which the data model does not have",
-                // They are what links and bytes are in JSON.
+                // JSON uses these for links and bytes.
                 Token::Key("$link" | "$bytes") => "a key that is reserved for JSON",
                 _ => continue,
             };

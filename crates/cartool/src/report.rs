@@ -1,4 +1,4 @@
-//! Standard error: what went wrong, one line each, and the exit code in the end.
+//! Standard error: faults and failures, one line each, and finally the exit code.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use crate::failure::{self, Failure, chain};
 use crate::progress::Progress;
 use crate::quote::Harmless;
 
-/// Where a command tells what is wrong without stopping.
+/// Where a command reports what is wrong without stopping.
 pub(crate) struct Report {
     file: String,
     quiet: bool,
@@ -37,14 +37,14 @@ impl Report {
         &self.file
     }
 
-    /// Begins to show progress, unless that is unwanted.
+    /// Starts to show progress, unless it is to be quiet.
     pub(crate) fn show(&mut self, progress: Progress) {
         if !self.quiet {
             self.progress = Rc::new(progress);
         }
     }
 
-    /// Counts one block more.
+    /// Counts one more block.
     pub(crate) fn tick(&self) {
         self.progress.tick();
     }
@@ -62,17 +62,17 @@ impl Report {
         self.progress.aside(|| print(&line));
     }
 
-    /// Counts something wrong that is told elsewhere.
+    /// Counts a fault that is reported elsewhere.
     pub(crate) fn count_fault(&mut self) {
         self.faults += 1;
     }
 
-    /// Sets the exit code for when nothing fails and nothing is wrong.
+    /// Sets the exit code for when nothing fails and there are no faults.
     pub(crate) fn answer(&mut self, code: u8) {
         self.answer = code;
     }
 
-    /// Returns the progress, for who counts blocks where the report is not.
+    /// Returns the progress, for counting blocks where the report is not available.
     pub(crate) fn progress(&self) -> Rc<Progress> {
         Rc::clone(&self.progress)
     }
@@ -89,20 +89,20 @@ impl Report {
                 print(&line);
                 code
             }
-            // Also if the reader had seen enough: what was found is found.
+            // Even if the reader has closed the pipe: the faults were found.
             None if self.faults > 0 => failure::INVALID,
             None => self.answer,
         };
         code.into()
     }
 
-    /// What to say of a failure of `file`, or else of the one that the report is about, and its
-    /// exit code; nothing if it is none.
+    /// The message and exit code for a failure of `file`, or else of the file that the report is
+    /// about; `None` if it is not a failure.
     fn tell(&self, file: Option<&str>, failure: Failure) -> Option<(String, u8)> {
         let input = file.unwrap_or(&self.file);
         Some(match failure {
             Failure::Of(file, failure) => return self.tell(Some(&file), *failure),
-            // Whoever reads has seen enough.
+            // The reader has closed the pipe.
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return None,
             Failure::Output(error) => {
                 let output = file.unwrap_or("standard output");
@@ -115,7 +115,7 @@ impl Report {
             }
             Failure::Invalid(what) => (format!("{input}: {what}"), failure::INVALID),
             Failure::NotFound(what) => (format!("{input}: {what}"), failure::NOT_FOUND),
-            // About the arguments, or about one file of those that they name.
+            // It is about the arguments, or about one of the files that they name.
             Failure::Usage(what) => {
                 let what = file.map_or(what.clone(), |file| format!("{file}: {what}"));
                 (what, failure::USAGE)
@@ -124,7 +124,7 @@ impl Report {
     }
 }
 
-/// Prints a line. That standard error is closed must not change the outcome, so unlike
+/// Prints a line. If standard error is closed, that must not change the outcome, so unlike
 /// `eprintln` this does not panic.
 fn print(line: &str) {
     use io::Write;

@@ -1,4 +1,4 @@
-//! Whether a key has signed a commit.
+//! Checks whether a key has signed a commit.
 
 use atproto_mst::{Commit, PublicKey};
 

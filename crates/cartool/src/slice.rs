@@ -52,7 +52,8 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
     out.line(format_args!(""))?;
     let looked_into = blocks::write(car, out, report);
     match looked_into {
-        // What is wrong with the blocks is what is wrong with the message, and said better below.
+        // What is wrong with the blocks is wrong with the message too, and is reported better
+        // below.
         Err(Failure::Invalid(_)) if checked.is_err() => {}
         looked_into => drop(looked_into?),
     }
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
                 EventError::Invalid(fault) => {
                     out.line(format_args!("invalid: {}", chain(fault)))?;
                 }
-                // More of it could not be checked than its commit.
+                // Only its commit could be checked.
                 error => out.line(format_args!("{}", chain(error)))?,
             }
         }
@@ -85,8 +86,8 @@ fn tell_unchecked(
     Ok(())
 }
 
-/// Whether it is a message rather than a CAR: a map of one or two fields, of which the first is
-/// `t` or `op`. A CAR begins with the length of its header, and then a map with `roots`.
+/// Whether it is a message rather than a CAR: a map of one or two fields, of which the first is `t`
+/// or `op`. A CAR begins with the length of its header, followed by a map with `roots`.
 pub(crate) fn is_frame(given: &[u8]) -> bool {
     matches!(
         given,

@@ -42,7 +42,8 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> R
     Ok(())
 }
 
-/// Checks each repository of a database. What is wrong with one keeps none from being checked.
+/// Checks each repository of a database. A fault in one does not stop the others from being
+/// checked.
 fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
     let file = &args.source.file;
     if !database::is_at(file)? {
@@ -77,7 +78,7 @@ fn verify_all(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Resul
     Ok(())
 }
 
-/// Checks the repository at `head`, which should be that of `did`, and returns what was found.
+/// Checks the repository at `head`, which should be that of `did`, and returns the counts.
 fn verify_head(
     blocks: &SqliteBlockStore,
     did: &str,
@@ -99,7 +100,7 @@ fn verify_head(
     Ok(format!("invalid: it is the repository of {name}; {counts}"))
 }
 
-/// Prints the faults of a repository, each behind `start`.
+/// Prints the faults of a repository, each after `start`.
 fn print_faults<S: BlockStore>(
     repository: &Repository<Watched<S>>,
     start: &str,
@@ -118,7 +119,7 @@ fn print_faults<S: BlockStore>(
         if !partial || !fault.is_missing() {
             report.count_fault();
         } else if !fault.is_node() {
-            // A part has most keys only for the sake of others, and no records for them.
+            // A part has most keys only along with others, without records for them.
             continue;
         }
         print_aside(&format_args!("{start}{fault}"), out, &report.progress())?;
@@ -136,7 +137,8 @@ fn print_aside(
 ) -> Result<(), Failure> {
     progress.aside(|| {
         out.line(format_args!("{line}"))?;
-        // Both may be the same terminal, where the line must not wait behind the bar.
+        // Both may be the same terminal, where the line must not be held back while the bar is
+        // shown.
         if progress.is_shown() {
             out.flush()
         } else {
@@ -145,10 +147,10 @@ fn print_aside(
     })
 }
 
-/// What was found, in numbers.
+/// The numbers of what was found.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Whether what is missing need not be there.
+    /// Whether missing parts are accepted.
     partial: bool,
     nodes: u64,
     records: u64,

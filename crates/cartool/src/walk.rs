@@ -6,10 +6,10 @@ use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::input::{Blocks, Repository};
 
-/// What a walk comes across.
+/// What a walk finds.
 pub(crate) enum Step {
     Entry(EntryRef),
-    /// A subtree that cannot be read. The walk goes on beside it.
+    /// A subtree that cannot be read. The walk continues past it.
     Fault(Box<Fault>),
 }
 
@@ -17,13 +17,13 @@ pub(crate) enum Step {
 pub(crate) struct Walk<'r> {
     entries: Option<Entries<'r, Blocks>>,
     backward: bool,
-    /// The top node cannot be read, so there is nothing to walk over.
+    /// Set if the top node cannot be read, so that there is nothing to walk through.
     no_top: Option<Fault>,
 }
 
 impl<'r> Walk<'r> {
-    /// Stands before the first entry, or behind the last if `backward`, of `collection` or
-    /// of all.
+    /// Starts before the first entry, or after the last if `backward`, of `collection` or of
+    /// everything.
     pub(crate) fn new(
         repository: &'r Repository,
         collection: Option<&str>,
@@ -36,7 +36,7 @@ impl<'r> Walk<'r> {
         })
     }
 
-    /// Stands before the first entry whose key begins with `prefix`.
+    /// Starts before the first entry whose key begins with `prefix`.
     pub(crate) fn below(repository: &'r Repository, prefix: &[u8]) -> Result<Self, Failure> {
         let (entries, no_top) = match repository.walker() {
             Ok(walker) if prefix.is_empty() => (Some(walker.entries()), None),

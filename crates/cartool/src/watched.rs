@@ -1,4 +1,4 @@
-//! A block store that tells how far the reading of it has come.
+//! A block store that reports how much of it has been read.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! Whole repositories: that they are, and writing them.
+//! Checks and writes whole repositories.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use crate::report::Report;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys {
     Paths,
-    /// Whoever changes or copies a repository finds them in it and cannot help it.
+    /// A repository that is changed or copied may have any keys, and that cannot be helped.
     Any,
 }
 
-/// Reads all of a repository and counts it. What is missing or wrong is reported, and then it
-/// is refused.
+/// Reads a whole repository and counts its contents. Anything missing or wrong is reported, and
+/// then the repository is refused.
 pub(crate) fn check<S: BlockStore>(
     repository: &Repository<S>,
     keys: Keys,
@@ -41,9 +41,9 @@ pub(crate) fn check<S: BlockStore>(
     Err(Failure::Invalid(what.to_owned()))
 }
 
-/// Writes a repository as a CAR in streamable order: to standard output if `target` is `-`,
-/// or in place of the file there, which stays as it was if anything goes wrong. Returns its
-/// size in bytes. `each` learns of each section, of which several may be one block.
+/// Writes a repository as a CAR in streamable order: to standard output if `target` is `-`, or over
+/// the file there, which stays unchanged if anything goes wrong. Returns its size in bytes. `each`
+/// is called for each section, of which several may have the same block.
 pub(crate) fn write<S: BlockStore>(
     repository: &Repository<S>,
     target: &Path,

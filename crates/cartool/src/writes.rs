@@ -1,4 +1,4 @@
-//! Writes to be made in one commit, as JSON lines.
+//! Writes for one commit, as JSON lines.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::failure::Failure;
 use crate::from_json::block_of;
 use crate::{input, json_lines, look_up};
 
-/// Reads the writes in the file at `path`, or on standard input if that is `-`. There is at least
-/// one.
+/// Reads the writes in the file at `path`, or on standard input if that is `-`. There must be at
+/// least one.
 pub(crate) fn read(path: &Path) -> Result<Vec<Write>, Failure> {
     let given = input::read_whole(path);
     let given = given.map_err(|error| Failure::Input(error.into()).of(path))?;

@@ -39,8 +39,8 @@ pub(super) fn collection(
     Ok(())
 }
 
-/// Reads a collection and counts its records. What is missing or wrong is reported, and then it
-/// is refused.
+/// Reads a collection and counts its records. Anything missing or wrong is reported, and then the
+/// collection is refused.
 fn check_collection(
     repository: &Repository,
     collection: &str,
@@ -84,7 +84,7 @@ pub(super) fn since(
     check_kept(target, old, "the old repository")?;
     let of_old = |failure: Failure| failure.of(old);
     let commit = old.to_str().and_then(|old| parse_cid(old).ok());
-    // Before the other is opened, which may be the same.
+    // Checked before the other is opened, which may be the same file.
     let is_database = commit.is_none() && database::is_at(old).map_err(of_old)?;
     let repository = input::open(source)?;
     let other;
@@ -139,7 +139,8 @@ pub(super) fn since(
     Ok(())
 }
 
-/// Opens the older repository at `old`: if that is a database, the one of the same choice.
+/// Opens the older repository at `old`. If that is a database, `source` chooses the repository in
+/// it too.
 fn open_old(source: &Source, old: &Path, is_database: bool) -> Result<Repository, Failure> {
     let source = Source {
         file: old.to_owned(),
@@ -148,7 +149,7 @@ fn open_old(source: &Source, old: &Path, is_database: bool) -> Result<Repository
     input::open_of(&source, is_database)
 }
 
-/// The root of the tree that `cid` stands for: that of a commit, or itself.
+/// The root of the tree that `cid` refers to: that of a commit, or `cid` itself.
 fn tree_of(repository: &Repository, cid: &Cid) -> Result<Cid, Failure> {
     let Some(block) = repository.blocks().get(cid)? else {
         let what = format!("block {cid}, to begin from, is missing; OLD may be a file as well");

@@ -1,4 +1,4 @@
-//! What `info` tells, for programs.
+//! The output of `info` for programs.
 
 use std::io::{self, Write};
 

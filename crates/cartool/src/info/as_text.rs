@@ -1,4 +1,4 @@
-//! What `info` tells, for people.
+//! The output of `info` for people.
 
 use std::fmt::Display;
 use std::io::{self, Write};

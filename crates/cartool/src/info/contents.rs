@@ -1,4 +1,4 @@
-//! What is in a repository, counted.
+//! Counts what is in a repository.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +10,27 @@ use crate::fault::Fault;
 use crate::input::Repository;
 use crate::report::Report;
 
-/// What is in a repository, as far as its CAR holds it.
+/// What is in a repository, as far as the file holds it.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// The height of the tree, unless its top node is missing.
     pub(super) height: Option<u8>,
-    /// Nodes that are there.
+    /// Nodes that are present.
     pub(super) nodes: u64,
-    /// Paths whose records are there.
+    /// Paths whose records are present.
     pub(super) records: u64,
-    /// For each collection, the number of paths in it; also of those whose record is missing.
+    /// For each collection, the number of paths in it, including those whose record is missing.
     pub(super) collections: BTreeMap<String, u64>,
     /// Keys that are not repository paths, and so are in no collection.
     pub(super) bad_keys: u64,
-    /// Blocks that cannot be reached from the commit; of a CAR, for in a database they may
-    /// be another repository's.
+    /// Blocks that cannot be reached from the commit; only for a CAR, as in a database they may
+    /// belong to another repository.
     pub(super) unreferenced: Option<usize>,
-    /// Links to nodes that are not there.
+    /// Links to nodes that are missing.
     pub(super) missing_nodes: u64,
-    /// Paths whose records are not there.
+    /// Paths whose records are missing.
     pub(super) missing_records: u64,
-    /// Nodes that are there and cannot be read.
+    /// Nodes that are present but invalid.
     pub(super) bad_nodes: u64,
 }
 
@@ -46,7 +46,7 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Counts the nodes and their entries, and adds to `reached` what is there of them.
+    /// Counts the nodes and their entries, and adds those that are present to `reached`.
     fn count_tree(
         &mut self,
         repository: &Repository,
@@ -113,8 +113,8 @@ impl Contents {
         }
     }
 
-    /// Counts a node that cannot be read. That it is missing is part of what was asked;
-    /// that it is bad is reported.
+    /// Counts a node that cannot be read. If it is missing, that is part of the answer; if it is
+    /// bad, that is reported.
     fn count_fault(
         &mut self,
         fault: &Fault,

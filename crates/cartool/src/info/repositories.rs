@@ -1,4 +1,4 @@
-//! What `info` tells of a database that holds several repositories: which they are.
+//! The output of `info` for a database that holds several repositories: a list of them.
 
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ use crate::report::Report;
 struct Listed<'h> {
     did: &'h str,
     commit: &'h Cid,
-    /// Unless the commit cannot be read.
+    /// `None` if the commit cannot be read.
     rev: Option<String>,
 }
 

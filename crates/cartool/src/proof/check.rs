@@ -69,7 +69,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The blocks, the root of the tree that the commit names, and what there is to say of it.
+/// The blocks, the root of the tree that the commit names, and a description of the commit.
 fn of_commit(
     opened: input::Opened,
     expected: Option<&Cid>,
@@ -86,7 +86,7 @@ fn of_commit(
         Some(expected) => *expected,
         None => named?,
     };
-    // The commit is found as in a repository, and then asked nothing but for its tree.
+    // The commit is read as that of a repository, but only its tree is used.
     let repository = input::open_at(&opened.blocks, &commit)?;
     let (root, did, rev) = {
         let commit = repository.commit();
@@ -112,9 +112,9 @@ struct Check<'c> {
     root: Cid,
     out: &'c mut Output,
     report: &'c mut Report,
-    /// Whether anything asked for is neither proven to be there nor not to be.
+    /// Whether anything that was asked for is proven neither present nor absent.
     unproven: bool,
-    /// Whether a path is proven not to be there.
+    /// Whether a path is proven absent.
     absent: bool,
 }
 
@@ -168,8 +168,8 @@ impl Check<'_> {
         self.out.line(format_args!("{what} {prefix} {found}"))
     }
 
-    /// What is wrong with the nodes that an answer rests on, beyond what finding it comes past:
-    /// it has to stand as a proof of its own.
+    /// Returns what is wrong with the nodes that an answer depends on, beyond those that finding it
+    /// passes: it has to be a proof by itself.
     fn refuse(
         &self,
         ask: impl FnOnce(&mut Prover<'_, Blocks>) -> Result<(), mst_ops::Error>,
@@ -183,7 +183,7 @@ impl Check<'_> {
         }
     }
 
-    /// A key that is there. Its record, if the proof has it, must be what the CID names.
+    /// A key that is present. Its record, if the proof has it, must match the CID.
     fn present(&mut self, key: &[u8], cid: &Cid) -> Result<(), Failure> {
         self.out
             .line(format_args!("present {} {cid}", Quoted(key)))?;

@@ -33,7 +33,7 @@ pub(crate) fn run(
             prover.key(key)
         };
         proven.map_err(|error| {
-            // Where in the tree it is, the way to the key tells, if it lies on that.
+            // Looking up the key tells where in the tree it is, if it is on that path.
             look_up::cid(&repository, path)
                 .err()
                 .unwrap_or_else(|| of_fault(Fault::of_node(error)))
@@ -50,7 +50,7 @@ pub(crate) fn run(
     let proof = prover.finish();
     let mut records = HashSet::new();
     let (mut present, mut absent) = (0, 0);
-    // In the order of the claims, so that the same question gives the same bytes.
+    // In the order of the claims, so that the output is deterministic.
     let mut values = Vec::new();
     let mut want = |key: &[u8], value| {
         if records.insert(value) {
@@ -104,7 +104,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// What cannot be read of the keys that begin with `prefix`.
+/// Why the keys that begin with `prefix` cannot be read.
 fn fault_below(repository: &Repository, prefix: &str) -> Result<Option<Fault>, Failure> {
     for step in Walk::below(repository, prefix.as_bytes())? {
         if let Step::Fault(fault) = step? {

@@ -1,4 +1,4 @@
-//! The blocks of a slice, and what they are.
+//! Lists the blocks of a slice, and what they are.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ pub(super) fn write(car: &Bytes, out: &mut Output, report: &mut Report) -> Resul
 
     let found = Found::in_tree(&repository)?;
     let mut options = input::car_options();
-    // Each is checked here, and one that is bad ends nothing.
+    // Each is checked here, and a bad one does not end the list.
     options.verify = Some(Verify::Never);
     for block in CarReader::with_options(&**car, options)? {
         write_block(&block?, &root, &found, out, report)?;
@@ -75,7 +75,7 @@ fn write_block(
     out.line(format_args!("other {cid} {len}"))
 }
 
-/// What of a tree is there.
+/// What is present of a tree.
 #[derive(Default)]
 struct Found {
     /// The nodes, with their heights.
@@ -84,7 +84,7 @@ struct Found {
     records: HashMap<Cid, Vec<u8>>,
     /// The nodes that are missing or bad.
     faults: Vec<Fault>,
-    /// Keys whose records are not there.
+    /// Keys whose records are missing.
     missing_records: u64,
 }
 

@@ -57,8 +57,7 @@ fn write_sync(event: &SyncEvent, out: &mut impl Write) -> io::Result<()> {
     line(out, "Rev", Harmless(&event.rev))
 }
 
-/// Writes an operation as `diff` does. What a message says that it should not, or does not say that
-/// it should, is shown too.
+/// Writes an operation as `diff` does. Fields that should be absent or are missing are shown too.
 fn write_operation(op: &RepoOp, out: &mut impl Write) -> io::Result<()> {
     let path = Quoted(op.path.as_bytes());
     let (old, new) = (or_none(op.prev), or_none(op.cid));

@@ -59,7 +59,8 @@ fn write_shape(place: usize, shape: &Shape, out: &mut impl Write) -> io::Result<
     )
 }
 
-/// A record: above, the node's name; below it, its keys and the slots between.
+/// A record node of Graphviz: at the top the node's name; below, its keys and the slots between
+/// them.
 fn fields(shape: &Shape) -> String {
     let mut fields = String::new();
     for (slot, item) in shape.items.iter().enumerate() {
@@ -78,7 +79,7 @@ fn fields(shape: &Shape) -> String {
     format!("{{{}|{{{fields}}}}}", escaped(&shape.name()))
 }
 
-/// The end of the collection and the end of the record key, one above the other.
+/// The end of the collection above the end of the record key.
 fn label(key: &Key) -> String {
     let missing = if key.is_there { "" } else { "\\n(missing)" };
     let collection = match key.collection() {
@@ -92,7 +93,7 @@ fn label(key: &Key) -> String {
     format!("{collection}{}{missing}", escaped(&key.label(16)))
 }
 
-/// Nodes of one height beside each other.
+/// Puts nodes of the same height side by side.
 fn write_layers(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
     let mut heights: Vec<u8> = picture.shapes.iter().map(|shape| shape.height).collect();
     heights.sort_unstable();
@@ -109,15 +110,15 @@ fn write_layers(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Text as it stands for itself in a label within quotes.
+/// Escapes text for a quoted label.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in Harmless(text).to_string().chars() {
         match c {
-            // Of which, in quotes, the first is taken off again.
+            // In quotes, the first of them is removed again.
             '\\' => escaped.push_str("\\\\"),
             '"' | '{' | '}' | '|' | '<' | '>' => escaped.extend(['\\', c]),
-            // What looks like an entity is taken for one.
+            // What looks like an entity is parsed as one.
             '&' => escaped.push_str("&amp;"),
             c => escaped.push(c),
         }

@@ -1,4 +1,4 @@
-//! A walk through a tree, layer by layer down, in the order in which it is shown.
+//! A walk through a tree from the top down, in the order in which it is shown.
 
 use atproto_mst::{BlockStore, Cid, NodeWalker};
 
@@ -11,11 +11,11 @@ use crate::input::{Blocks, Repository};
 pub(super) struct Scope<'p> {
     /// How many layers below the top.
     pub(super) depth: usize,
-    /// Only subtrees in which keys may begin so are looked into.
+    /// Only subtrees that may hold keys with this prefix are visited.
     pub(super) prefix: &'p [u8],
 }
 
-/// What a walk comes upon.
+/// What a walk finds.
 pub(super) enum Part {
     /// A node. Its parts follow, and then `End`.
     Node { cid: Cid, height: u8 },
@@ -25,7 +25,7 @@ pub(super) enum Part {
         /// Whether the store has the record.
         is_there: bool,
     },
-    /// A subtree that is not looked into.
+    /// A subtree that is not visited.
     Closed { cid: Cid },
     /// A subtree that is missing or wrong.
     Fault { cid: Option<Cid>, fault: Box<Fault> },
@@ -33,7 +33,7 @@ pub(super) enum Part {
     End,
 }
 
-/// An iterator over the parts of a tree: nodes before what is in them, and that from left to
+/// An iterator over the parts of a tree: each node before its contents, and these from left to
 /// right.
 pub(super) struct Outline<'r> {
     blocks: &'r Blocks,
@@ -49,7 +49,7 @@ enum Next {
     Node,
     /// The subtree in the walker's slot.
     Subtree,
-    /// The entry on the right of it.
+    /// The entry on the right of that.
     Entry,
     Done,
 }
@@ -139,7 +139,7 @@ impl Iterator for Outline<'_> {
     }
 }
 
-/// Whether the subtree that `walker` stands before may hold keys that begin with `prefix`.
+/// Whether the subtree before which `walker` stands may hold keys that begin with `prefix`.
 fn may_hold(walker: &NodeWalker<'_, Blocks>, prefix: &[u8]) -> bool {
     let left = walker.left_key();
     let right = walker.right_key();

@@ -1,4 +1,4 @@
-//! A tree as it is drawn: small enough to be looked at, and whole in memory.
+//! A tree for drawing: small enough to look at, and in memory as a whole.
 
 use std::collections::BTreeMap;
 
@@ -19,40 +19,40 @@ pub(super) struct Picture {
     pub(super) collections: Vec<String>,
 }
 
-/// A node, or what stands in the place of one.
+/// A node, or what is drawn in place of one.
 pub(super) struct Shape {
     pub(super) kind: Kind,
     pub(super) cid: Option<Cid>,
     pub(super) height: u8,
-    /// From left to right; none unless it is a node.
+    /// From left to right; empty unless it is a node.
     pub(super) items: Vec<Item>,
 }
 
 pub(super) enum Kind {
     Node,
-    /// Not looked into.
+    /// Not visited.
     Closed,
-    /// Missing, and what there is to say about it.
+    /// Missing, with an explanation.
     Missing(String),
-    /// Wrong, and why.
+    /// Wrong, with the reason.
     Bad(String),
 }
 
 pub(super) enum Item {
     Key(Key),
-    /// The shape of that number, below.
+    /// The shape with this index, below.
     Below(usize),
 }
 
 pub(super) struct Key {
-    /// What is not UTF-8 is replaced.
+    /// Invalid UTF-8 is replaced.
     pub(super) text: String,
     pub(super) value: Cid,
     pub(super) is_there: bool,
 }
 
 impl Picture {
-    /// Takes in a tree, unless it is too large for a picture.
+    /// Reads a tree, unless it is too large for a picture.
     pub(super) fn new(
         title: String,
         outline: Outline<'_>,
@@ -65,7 +65,7 @@ impl Picture {
             collections: Vec::new(),
         };
         let mut counts = BTreeMap::new();
-        // The nodes from the top to the one that the parts are of.
+        // The nodes from the top down to the one that the parts belong to.
         let mut way = Vec::new();
         for part in outline {
             let height = way.last().map(|parent| picture.height_below(*parent));
@@ -150,7 +150,7 @@ impl Shape {
         self.items.iter().any(|item| matches!(item, Item::Below(_)))
     }
 
-    /// What it is called in a picture.
+    /// Its name in a picture.
     pub(super) fn name(&self) -> String {
         let what = match self.kind {
             Kind::Node | Kind::Closed => "",
@@ -168,23 +168,23 @@ impl Key {
         self.text.split_once('/').map(|(collection, _)| collection)
     }
 
-    /// The part behind the slash, or all, of which no more than the last `most` characters.
+    /// The part after the slash, or everything, cut down to the last `most` characters.
     pub(super) fn label(&self, most: usize) -> String {
         let label = match self.text.split_once('/') {
             Some((_, record_key)) => record_key,
             None => &self.text,
         };
-        // First what is shown in the place of each character, for that is what takes room.
+        // Replace characters first, as the replacements are what takes up space.
         tail(&Harmless(label).to_string(), most)
     }
 }
 
-/// A CID by its end; all begin alike.
+/// A CID by its end, as all begin alike.
 pub(super) fn short(cid: &Cid) -> String {
     tail(&cid.to_string(), 8)
 }
 
-/// The end of a text, of no more than `most` characters with the mark of what is left out.
+/// The end of a text, of at most `most` characters, including the ellipsis.
 pub(super) fn tail(text: &str, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {
@@ -194,6 +194,6 @@ pub(super) fn tail(text: &str, most: usize) -> String {
     std::iter::once('…').chain(end).collect()
 }
 
-/// More than this nobody looks at.
+/// Nobody looks at more than this.
 const MAX_SHAPES: usize = 2_000;
 const MAX_KEYS: u64 = 10_000;

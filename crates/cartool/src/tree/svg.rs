@@ -1,8 +1,8 @@
 //! A tree as a picture for a browser.
 //!
-//! Heights are rows, the top above. A node without subtrees is a box with its keys below each
-//! other; one with subtrees is a bar with its keys between them, so that all keys stand in
-//! their order from left to right. What there is no room for is told under the mouse.
+//! Heights are rows, with the top above. A node without subtrees is a box with its keys below each
+//! other; one with subtrees is a bar with its keys between them, so that all keys are in order from
+//! left to right. Details for which there is no room are shown on hover.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ pub(super) fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "</svg>")
 }
 
-/// Where everything stands, in pixels.
+/// The positions of everything, in pixels.
 struct Layout {
     width: i64,
     height: i64,
@@ -44,33 +44,33 @@ struct Layout {
     chip_width: i64,
     /// One for each shape.
     places: Vec<Place>,
-    /// Where each row begins and how high it is, the top first.
+    /// Where each row begins and how high it is, from the top.
     rows: BTreeMap<std::cmp::Reverse<u8>, (i64, i64)>,
 }
 
-/// The box of a shape, and what stands around it.
+/// The box of a shape, and the positions around it.
 #[derive(Clone, Default)]
 struct Place {
-    /// Where what belongs to the shape, with all below it, begins and how wide it is.
+    /// The left end and the width of the shape together with everything below it.
     left: i64,
     span: i64,
-    /// The box; `x` is counted from `left`.
+    /// The box; `x` is relative to `left`.
     x: i64,
     y: i64,
     width: i64,
     height: i64,
-    /// Where its items are, counted from `left`: the left ends of keys, and of what belongs to
+    /// The positions of its items, relative to `left`: the left ends of keys, and of the areas of
     /// the shapes below.
     items: Vec<i64>,
 }
 
 impl Place {
-    /// Where the box begins.
+    /// The left end of the box.
     fn start(&self) -> i64 {
         self.left + self.x
     }
 
-    /// The middle of the box, counted from `left`.
+    /// The middle of the box, relative to `left`.
     fn axis(&self) -> i64 {
         self.x + self.width / 2
     }
@@ -82,7 +82,7 @@ impl Place {
 
 impl Layout {
     fn new(picture: &Picture) -> Self {
-        // Whole record keys, which are 13 characters as a rule, while there is room for them.
+        // Whole record keys, which usually have 13 characters, as long as there is room for them.
         let label_chars = if picture.shapes.len() > 80 { 8 } else { 13 };
         let mut layout = Self {
             width: 0,
@@ -92,7 +92,7 @@ impl Layout {
             places: vec![Place::default(); picture.shapes.len()],
             rows: BTreeMap::new(),
         };
-        // Those below come later, so from the end they come first.
+        // Shapes below come later, so in reverse order they come first.
         for (index, shape) in picture.shapes.iter().enumerate().rev() {
             let measured = if shape.has_below() {
                 layout.bar(shape)
@@ -126,14 +126,14 @@ impl Layout {
         }
     }
 
-    /// A bar with keys and the shapes below between them, as near to each other as they can be:
-    /// a link runs straight down from the bar to the middle of the box below.
+    /// A bar with keys and the shapes below between them, as close together as possible: a link
+    /// runs straight down from the bar to the middle of the box below.
     fn bar(&self, shape: &Shape) -> Place {
-        // How far it is taken, in the bar and below it.
+        // How far the space is used, in the bar and below it.
         let (mut bar, mut below) = (BOX_PAD - ITEM_GAP, -ITEM_GAP);
         let mut start = i64::MAX;
         let mut items: Vec<i64> = Vec::new();
-        // The keys since the last link, which are yet to be moved to the middle between two.
+        // The keys since the last link, which are still to be centred between two links.
         let mut loose = 0;
         for item in &shape.items {
             match item {
@@ -192,7 +192,7 @@ impl Layout {
         self.height = y + MARGIN;
     }
 
-    /// Gives each shape its place in the whole, from the top down.
+    /// Gives each shape its absolute position, from the top down.
     fn spread(&mut self, picture: &Picture) {
         if let Some(top) = self.places.first_mut() {
             top.left = LEFT;
@@ -218,7 +218,7 @@ impl Layout {
         }
     }
 
-    /// Where a link from above arrives at the shape of that number.
+    /// Where a link from above ends at the shape with this index.
     fn port(&self, index: usize) -> (i64, i64) {
         let place = self.places.get(index);
         place.map_or((0, 0), |place| (place.middle(), place.y))
@@ -396,7 +396,7 @@ fn text(x: i64, y: i64, class: &str, text: &str, out: &mut impl Write) -> io::Re
     )
 }
 
-/// Text as it stands for itself in XML. Line ends are those of tips, of one's own making.
+/// Escapes text for XML. Line ends in it are our own, in tips.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for line in text.split_inclusive('\n') {
@@ -410,7 +410,7 @@ fn escaped(text: &str) -> String {
                 '<' => escaped.push_str("&lt;"),
                 '>' => escaped.push_str("&gt;"),
                 '"' => escaped.push_str("&quot;"),
-                // Which XML cannot have.
+                // Not allowed in XML.
                 '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
                 c => escaped.push(c),
             }
@@ -425,12 +425,12 @@ fn to_px(count: usize) -> i64 {
 }
 
 const MARGIN: i64 = 20;
-/// Where the tree begins, right of the names of the rows.
+/// The left end of the tree, right of the names of the rows.
 const LEFT: i64 = 96;
-/// Where the legend begins, below the title.
+/// The top of the legend, below the title.
 const TOP: i64 = 76;
 const MIN_WIDTH: i64 = 760;
-/// Tenths of a pixel, of the font that is 11 pixels high.
+/// In tenths of a pixel, for the font that is 11 pixels high.
 const CHAR_WIDTH: i64 = 67;
 const CHIP_PAD: i64 = 6;
 const CHIP_HEIGHT: i64 = 18;
@@ -438,14 +438,14 @@ const CHIP_GAP: i64 = 2;
 const BOX_PAD: i64 = 5;
 /// The line with the name of a node.
 const HEAD: i64 = 14;
-/// The least that a box is wide, for its name; and one with a word before the name.
+/// The minimum width of a box, for its name; and with a word before the name.
 const NAME_WIDTH: i64 = 64;
 const FAULT_WIDTH: i64 = 108;
-/// Between what stands beside each other.
+/// Between things side by side.
 const ITEM_GAP: i64 = 10;
 /// Between the rows, half of it above and half below.
 const ROW_GAP: i64 = 36;
-/// Around the place where a link leaves a bar.
+/// The space around the place where a link leaves a bar.
 const PORT_ROOM: i64 = 8;
 const PORT_UP: i64 = 6;
 const LEGEND_COLUMNS: i64 = 3;

@@ -1,4 +1,4 @@
-//! Whether operations are all that lies between a tree and the one before it.
+//! Checks whether operations are the only difference between a tree and the one before it.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn read(file: &Path, source: &Source) -> Result<Vec<Operation>, Failu
     operations::parse(&bytes).map_err(|wrong| Failure::Invalid(wrong).of(file))
 }
 
-/// Takes operations back, and says which tree was before them. If that is not `expected`, or
+/// Inverts operations, and prints the root of the tree before them. If that is not `expected`, or
 /// if they cannot have led here, it is a fault; if a node is missing for it, it is unproven.
 pub(super) fn check<S: BlockStore>(
     repository: &Repository<S>,
@@ -48,7 +48,7 @@ pub(super) fn check<S: BlockStore>(
             out.line(format_args!("unproven operations: missing node {cid}"))
         }
         Err(error) => {
-            // That a file cannot be read is no fault of the operations.
+            // An unreadable file is not a fault of the operations.
             if let InvertError::Tree(mst_ops::Error::Store(error)) = error {
                 return Err(error.into());
             }
@@ -66,8 +66,7 @@ fn invert<S: BlockStore>(
     let nodes = NodeStore::with_options(repository.blocks(), input::nodes_of_paths());
     let tree = Tree::open(&nodes, &repository.commit().data)?;
     let root = tree.invert(operations)?;
-    // Only with the neighbours of each key there is it certain that no key is out of order
-    // between them.
+    // Only with the neighbours of each key is it certain that no key is out of order between them.
     let keys = operations.iter().map(|operation| operation.key.as_slice());
     match tree.cover(keys) {
         Ok(_) => {}
