@@ -22,7 +22,7 @@ impl<'s> SqliteSnapshot<'s> {
         Self { database, verify }
     }
 
-    /// Returns the CID that was kept as `name`, or `None` if there is none.
+    /// Returns the CID that was kept under `name`, or `None` if there is none.
     ///
     /// # Errors
     ///
