@@ -186,7 +186,7 @@ pub enum WriteError {
         len: usize,
     },
     /// A record is not valid; see [`is_record`](crate::is_record).
-    #[error("the record for {path:?} is none")]
+    #[error("the record for {path:?} is not valid")]
     InvalidRecord {
         /// The path.
         path: String,

@@ -164,7 +164,7 @@ pub enum InvalidSigningKey {
     #[error("it is a public one")]
     Public,
     /// It is the multikey of something other than a key of one of the two curves.
-    #[error("neither of the curve k256 nor of p256")]
+    #[error("not of the curve k256 or p256")]
     Codec,
     /// A key of another length than 32 bytes.
     #[error("{len} bytes, not 32")]
