@@ -7,7 +7,7 @@ use std::ops::Range;
 use cid::Cid;
 
 use crate::link::{cid_from_bytes, cid_of_block, node_cid};
-use crate::span::{Row, Span, head, position, rows_len};
+use crate::span::{Row, Span, head, position, row_head, rows_len};
 use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 
 /// One node of a Merkle Search Tree, immutable.
@@ -219,35 +219,49 @@ impl Node {
             Ordering::Greater => return Err(self.len()),
         }
         let head = head(rest);
-        // The last few keys are compared in a linear scan. The processor predicts its branches, and
-        // reads ahead what going down from there takes; at each step of a binary search it has to
-        // wait.
-        let (mut low, mut high) = (0, self.len());
-        while high - low > FEW {
-            let middle = usize::midpoint(low, high);
-            match self.compare_key(middle, head, key) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal => return Ok(middle),
-                Ordering::Greater => high = middle,
-            }
+        let rows = self.rows();
+        if rows.len() > FEW {
+            return self.find_among_many(head, key);
         }
-        for index in low..high {
-            match self.compare_key(index, head, key) {
+        // The processor predicts the branches of a linear scan, and reads ahead what going down
+        // from here takes; at each step of a binary search it would have to wait.
+        for (index, row) in rows.iter().enumerate() {
+            let found = row_head(row);
+            if found < head {
+                continue;
+            }
+            if found > head {
+                return Err(index);
+            }
+            match self.cmp_key(index, key) {
                 Ordering::Less => {}
                 Ordering::Equal => return Ok(index),
                 Ordering::Greater => return Err(index),
             }
         }
-        Err(high)
+        Err(rows.len())
     }
 
-    /// Compares the key of entry `index` with `key`, which begins with the prefix common to all
-    /// keys here, followed by `head`.
+    /// Looks for `key`, which begins with the prefix common to all keys here, followed by `head`,
+    /// with a binary search.
+    fn find_among_many(&self, head: u32, key: &[u8]) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let found = self.rows().get(middle).map_or(0, row_head);
+            let by_head = found.cmp(&head);
+            match by_head.then_with(|| self.cmp_key(middle, key)) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
     #[inline]
-    fn compare_key(&self, index: usize, head: u32, key: &[u8]) -> Ordering {
-        let found = self.span(index).map_or(0, |span| span.head);
-        let in_full = || self.key(index).unwrap_or_default().cmp(key);
-        found.cmp(&head).then_with(in_full)
+    fn cmp_key(&self, index: usize, key: &[u8]) -> Ordering {
+        self.key(index).unwrap_or_default().cmp(key)
     }
 
     /// Returns the height that all keys of this node have, or `None` if it has no keys.

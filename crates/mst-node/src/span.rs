@@ -62,8 +62,16 @@ fn numbers(row: &Row) -> [u32; 4] {
     [0, 32, 64, 96].map(|shift| (row >> shift & 0xffff_ffff) as u32)
 }
 
+/// [`Span::head`] of the span in `row`.
+#[inline]
+pub(crate) fn row_head(row: &Row) -> u32 {
+    let [.., a, b, c, d] = *row;
+    u32::from_le_bytes([a, b, c, d])
+}
+
 /// The first four bytes of `rest` as a number, padded with zeros. If it is less than that of other
 /// bytes, `rest` is less than they are.
+#[inline]
 pub(crate) fn head(rest: &[u8]) -> u32 {
     if let Some(bytes) = rest.first_chunk() {
         return u32::from_be_bytes(*bytes);

@@ -334,7 +334,7 @@ proptest! {
     #[test]
     fn a_key_is_found_where_a_search_of_all_keys_finds_it(
         prefix in prop::collection::vec(0..3_u8, 0..12),
-        rests in prop::collection::btree_set(prop::collection::vec(0..3_u8, 0..7), 1..40),
+        rests in prop::collection::btree_set(prop::collection::vec(0..3_u8, 0..7), 1..70),
         asked in prop::collection::vec(prop::collection::vec(0..3_u8, 0..20), 20),
     ) {
         let keys: BTreeSet<Vec<u8>> = rests

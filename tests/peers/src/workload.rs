@@ -23,6 +23,11 @@ pub(crate) enum Job {
     /// Not timed: the same as for [`Job::Walk`], and then loading the tree as suits the engine
     /// best. Timed: the gets.
     Get,
+    /// The same from a tree of which nothing was read: each node is decoded by the first get that
+    /// takes it, as for a request that opens a repository.
+    ///
+    /// Not timed: the same as for [`Job::Walk`]. Timed: the gets.
+    GetCold,
     /// Inserts all keys and values into an empty tree, in an order that has nothing to do with
     /// theirs, and asks for its root CID.
     ///
@@ -151,6 +156,15 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "get",
         job: Job::Get,
+        car: "preorder.car",
+        expect: Fields::of_tree("checksum_gets"),
+        operations: Some(GETS),
+        memory: false,
+        rate: false,
+    },
+    Workload {
+        name: "get-cold",
+        job: Job::GetCold,
         car: "preorder.car",
         expect: Fields::of_tree("checksum_gets"),
         operations: Some(GETS),

@@ -30,6 +30,7 @@ pub(super) fn run(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Read => read(input),
         Job::Walk => walk(input),
         Job::Get => get(input),
+        Job::GetCold => return Ok(None),
         Job::Insert => write::insert(input),
         Job::Commit => write::commit(input),
         Job::Bulk => write::bulk(input),

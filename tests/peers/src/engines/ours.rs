@@ -27,7 +27,8 @@ pub(super) fn run_memory(job: Job, input: &Input) -> Result<Option<Outcome>> {
             read(start, CarBlockStore::from_bytes(input.read_car()?)?)
         }
         Job::Walk => walk(input, read_once()),
-        Job::Get => get(input, NodeStoreOptions::default()),
+        Job::Get => get(input, NodeStoreOptions::default(), true),
+        Job::GetCold => get(input, NodeStoreOptions::default(), false),
         Job::Insert => write::insert(input),
         Job::Commit => write::commit(input),
         Job::Bulk => write::bulk(input),
@@ -48,7 +49,8 @@ pub(super) fn run_trusted(job: Job, input: &Input) -> Result<Option<Outcome>> {
         Job::Diff => sync::diff(input, trusting(NodeStoreOptions::default()), false).map(Some),
         Job::Export => write::export(input, trusting(read_once())).map(Some),
         Job::Walk => walk(input, trusting(read_once())).map(Some),
-        Job::Get => get(input, trusting(NodeStoreOptions::default())).map(Some),
+        Job::Get => get(input, trusting(NodeStoreOptions::default()), true).map(Some),
+        Job::GetCold => get(input, trusting(NodeStoreOptions::default()), false).map(Some),
         _ => Ok(None),
     }
 }
@@ -56,7 +58,8 @@ pub(super) fn run_trusted(job: Job, input: &Input) -> Result<Option<Outcome>> {
 /// Instead of a cache, a tree in memory, as a server would keep it for an account.
 pub(super) fn run_tree(job: Job, input: &Input) -> Result<Option<Outcome>> {
     match job {
-        Job::Get => write::get(input).map(Some),
+        Job::Get => write::get(input, true).map(Some),
+        Job::GetCold => write::get(input, false).map(Some),
         Job::Prove => sync::prove_in_tree(input).map(Some),
         _ => Ok(None),
     }
@@ -134,11 +137,13 @@ fn walk(input: &Input, options: NodeStoreOptions) -> Result<Outcome> {
 }
 
 /// Warmed by a walk in single steps, which leaves all nodes in the cache.
-fn get(input: &Input, options: NodeStoreOptions) -> Result<Outcome> {
+fn get(input: &Input, options: NodeStoreOptions, warm: bool) -> Result<Outcome> {
     let wanted = input.read_wanted()?;
     let (car, root) = open(input)?;
     let nodes = NodeStore::with_options(&car, options);
-    fill_cache(&nodes, &root)?;
+    if warm {
+        fill_cache(&nodes, &root)?;
+    }
     let mut walker = NodeWalker::new(&nodes, &root)?;
 
     let start = Instant::now();
