@@ -122,6 +122,7 @@ mod tests {
     use mst_testkit::Rng;
 
     use super::*;
+    use crate::fault::Fault;
 
     #[test]
     fn a_database_that_others_write_to_is_busy_and_not_unreadable() {
@@ -139,7 +140,9 @@ mod tests {
             let refused = other.put(&dag_cbor_cid(b"\xa0"), b"\xa0".as_slice().into());
             Ok::<_, StoreError>(refused)
         });
-        let failure = Failure::from(refused.unwrap().unwrap_err());
+        let error = atproto_mst::Error::from(refused.unwrap().unwrap_err());
+        // Also not a fault of the repository.
+        let failure = Fault::of_top(error).unwrap_err();
         assert!(matches!(failure, Failure::Busy), "{failure:?}");
         drop((one, other));
         std::fs::remove_file(&path).unwrap();

@@ -77,11 +77,8 @@ impl Fault {
         let is_damage = |error: &(dyn std::error::Error + 'static)| {
             matches!(SqliteError::find(error), Some(SqliteError::Corrupt(_)))
         };
-        match error {
-            Error::Store(StoreError::Backend(error)) if !is_damage(&*error) => {
-                return Err(Failure::Input(error));
-            }
-            _ => {}
+        if matches!(&error, Error::Store(StoreError::Backend(cause)) if !is_damage(&**cause)) {
+            return Err(error.into());
         }
         Ok(Self {
             cid: match place {
