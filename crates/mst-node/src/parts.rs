@@ -75,7 +75,7 @@ impl<'n> NodeParts<'n> {
     }
 
     /// Appends entries of `node` with the subtrees between them, and with an empty slot on the
-    /// right of the last.
+    /// right of the last. Does nothing for an empty range.
     ///
     /// # Panics
     ///

@@ -75,10 +75,11 @@ impl BadNodes {
 
     fn insert(&self, digest: &[u8; DIGEST_LEN], bad: Bad, keys_len: usize) {
         let mut known = lock(self.0.get_or_init(Mutex::default));
-        known.bytes += 2 * size_of::<(DigestKey, Bad)>() + keys_len;
-        if known.bytes > Self::MAX_BYTES {
+        let bytes = 2 * size_of::<(DigestKey, Bad)>() + keys_len;
+        if known.bytes + bytes > Self::MAX_BYTES {
             *known = Known::default();
         }
+        known.bytes += bytes;
         known.nodes.insert(DigestKey(*digest), bad);
     }
 }
