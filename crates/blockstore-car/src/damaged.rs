@@ -70,7 +70,7 @@ impl<'c> Sections<'c> {
         }
         let fault = if section.verifiable {
             let cid = Cid::try_from(section.cid(rest));
-            CarFault::HashMismatch(cid.expect("the section was split behind a CID"))
+            CarFault::HashMismatch(cid.expect("the section was split after a CID"))
         } else {
             let next = certain as u64;
             CarFault::Overlap { next }

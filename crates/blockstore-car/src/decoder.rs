@@ -415,7 +415,7 @@ mod tests {
         assert!(decoder.buffer.bytes.is_empty());
         let more = decoder.read_from(&mut [0x0a].as_slice());
         more.expect("a slice can be read");
-        let fault = decoder.roots().expect_err("that is no header");
+        let fault = decoder.roots().expect_err("that is not a header");
         let CarError::Invalid { fault, .. } = fault else {
             panic!("{fault}");
         };

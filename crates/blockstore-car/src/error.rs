@@ -23,7 +23,7 @@ pub enum CarError {
     #[error("the CAR names no root")]
     NoRoot,
     /// Reading or writing went on after an error, which is not possible.
-    #[error("there was an error before, and nothing follows it")]
+    #[error("nothing can be read after an earlier error")]
     AfterError,
 }
 
@@ -73,13 +73,13 @@ pub enum CarFault {
     #[error("a length of zero")]
     LengthZero,
     /// The header is for another version of the format.
-    #[error("CAR version {found}, where only version 1 is read")]
+    #[error("CAR version {found}; only version 1 is supported")]
     Version {
         /// The version.
         found: u64,
     },
     /// The header is not a map of `roots` and `version` in canonical DAG-CBOR.
-    #[error("the header is not that of a CAR: {wanted} should stand here")]
+    #[error("the header is not that of a CAR: expected {wanted}")]
     Header {
         /// What should stand there.
         wanted: &'static str,

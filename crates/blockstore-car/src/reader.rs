@@ -107,7 +107,7 @@ impl<'r> BlockRef<'r> {
 
     /// Returns the block's CID.
     pub fn cid(&self) -> Cid {
-        Cid::try_from(self.cid).expect("the section was split behind a whole CID")
+        Cid::try_from(self.cid).expect("the section was split after a whole CID")
     }
 
     /// Returns the binary form of the block's CID.

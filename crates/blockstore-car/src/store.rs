@@ -197,7 +197,7 @@ impl CarBlockStore {
             places: Places::default(),
         });
         let store = Self::finish(source, roots, sections, Verify::OnRead, options);
-        (store.expect("what is in memory stays as it is"), faults)
+        (store.expect("bytes in memory do not change"), faults)
     }
 
     /// Opens a CAR file.
@@ -599,7 +599,7 @@ impl SharedPlace {
 
     fn store(&self, place: Place) {
         let next = usize::try_from(place.next);
-        let next = next.expect("what is in memory has a place there");
+        let next = next.expect("a place in memory fits a usize");
         self.next.store(next, Ordering::Relaxed);
         self.in_order.store(place.in_order, Ordering::Relaxed);
     }
@@ -641,7 +641,7 @@ fn add(
         return Err(CarError::at(offset, CarFault::CarTooLong));
     }
     if verify == Verify::OnOpen && section.verifiable && !cid.ends_with(&sha2_256(block)) {
-        let cid = Cid::try_from(cid).expect("the section was split behind a whole CID");
+        let cid = Cid::try_from(cid).expect("the section was split after a whole CID");
         return Err(CarError::at(offset, CarFault::HashMismatch(cid)));
     }
     sections.push(cid, offset);

@@ -42,7 +42,7 @@ pub fn raw_cid(block: &[u8]) -> Cid {
 /// Returns the CID of `block` as bytes of multicodec `codec`: CIDv1, `codec`, sha2-256.
 pub fn cid_of(codec: u64, block: &[u8]) -> Cid {
     let hash = Code::Sha2_256.wrap(&sha2_256(block));
-    Cid::new_v1(codec, hash.expect("SHA-256 gives 32 bytes"))
+    Cid::new_v1(codec, hash.expect("SHA-256 returns 32 bytes"))
 }
 
 /// Returns the SHA-256 of `block`: the digest in each of the CIDs above.

@@ -116,7 +116,7 @@ pub enum SqliteError {
         table: String,
     },
     /// A transaction was begun inside another one, on the same thread.
-    #[error("a transaction cannot be begun inside another one")]
+    #[error("a transaction cannot be started inside another one")]
     NestedTransaction,
     /// Something was written inside a snapshot, on the same thread.
     #[error("nothing can be written inside a snapshot")]

@@ -35,7 +35,11 @@ impl Shared {
             return work(&database);
         }
         let database = self.lock();
-        work(database.as_ref().expect("a database not held is here"))
+        work(
+            database
+                .as_ref()
+                .expect("a database that is not held is in its slot"),
+        )
     }
 
     /// Runs `work` once it is this thread's turn. Calls of `with` and `hold` from inside get the
@@ -52,7 +56,7 @@ impl Shared {
     pub(crate) fn into_inner(self) -> Database {
         let database = self.database.into_inner();
         let database = database.unwrap_or_else(PoisonError::into_inner);
-        database.expect("nobody holds what is owned")
+        database.expect("nobody can hold a database that is owned")
     }
 
     fn held(&self) -> Option<Rc<Database>> {
@@ -83,7 +87,9 @@ struct Hold<'s> {
 impl<'s> Hold<'s> {
     fn new(shared: &'s Shared) -> Self {
         let mut place = shared.lock();
-        let database = place.take().expect("a database not held is here");
+        let database = place
+            .take()
+            .expect("a database that is not held is in its slot");
         let held = (shared.address(), Rc::new(database));
         HELD.with_borrow_mut(|all| all.push(held));
         Self { shared, place }

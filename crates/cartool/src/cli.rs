@@ -35,18 +35,18 @@ pub(crate) struct Cli {
 
 const MORE: &str = "\
 FILE is the path of a CAR file, which is read in place, or `-` for standard input, which is \
-read into memory whole; or the path of an SQLite database that `import` has filled. Where that \
-holds several repositories, --repo DID says which, and `info` lists them. Whoever would write to \
-one that another process writes to waits for up to a minute.
+read into memory as a whole; or the path of an SQLite database that `import` has filled. If that \
+holds several repositories, --repo DID says which, and `info` lists them. A command that writes \
+to a database to which another process writes waits for up to a minute.
 
 OUT is the path of a file, or `-` for standard output. A file is replaced in one step when all \
-of it is on the disk; until then, and if anything goes wrong, the old one stays as it is. So \
-OUT may be FILE itself, if that is a CAR and OUT the whole repository; nothing is written over \
-anything else that it is made from.
+of it is on the disk; until then, and if anything goes wrong, the old file stays as it is. So \
+OUT may be FILE itself, if that is a CAR and OUT is the whole repository; nothing else that OUT \
+is made from is ever overwritten.
 
-Standard output is data and nothing else; progress and errors go to standard error. Every \
-block is checked against its CID when it is read. A damaged or missing block does not hide \
-the rest: it is reported with the keys that it concerns, and the work goes on beside it.
+Standard output has data only; progress and errors go to standard error. Every block is checked \
+against its CID when it is read. A damaged or missing block does not hide the rest: it is \
+reported with the keys affected, and the work continues after it.
 
 Examples:
   cartool info repo.car
@@ -66,16 +66,15 @@ Examples:
   curl -s \"https://$PDS/xrpc/com.atproto.sync.getRepo?did=$DID\" | cartool verify -
 
 Exit codes:
-  0  all is well; that a pipe is closed, as with `| head`, changes no exit code
-  1  the CAR, or the repository or record in it or for it, is damaged, invalid or incomplete
+  0  success; a closed pipe, as with `| head`, changes no exit code
+  1  the CAR, the repository, or a record in it or for it, is damaged, invalid or incomplete
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output
-  4  there is no such record, or no such repository in the database; commit: none to update or
-     delete
+  4  there is no such record, or no such repository in the database; commit: no record to update
+     or delete
   5  diff: the two differ
-  6  proof check, verify --ops: a block is missing, so that something is neither proven nor
-     refuted
-  7  another process writes to the database, and did so for a minute: try again";
+  6  proof check, verify --ops: a block is missing, so something is neither proven nor refuted
+  7  another process has written to the database for a minute: try again";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

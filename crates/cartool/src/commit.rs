@@ -29,7 +29,7 @@ pub(crate) fn run(args: &CommitArgs, out: &mut Output, report: &mut Report) -> R
     tell(&new, &writes, &key, report);
     let finished = slice.finish(out);
     if finished.is_err() {
-        report.note(&"the commit is made, and its slice is lost");
+        report.note(&"the commit is made, but its slice is lost");
     }
     finished
 }
@@ -40,7 +40,7 @@ fn check_files(args: &CommitArgs) -> Result<(), Failure> {
     let inputs = [&*args.source.file, &args.writes, &args.key_file];
     input::check_one_dash(&inputs, "the repository, the writes and the key")?;
     if args.output.is_none() && !database::is_at(&args.source.file)? {
-        return usage("a CAR is not changed in its place: say with -o where the copy goes");
+        return usage("a CAR is not changed in place: use -o to say where the copy goes");
     }
     if let (Some(slice), Some(output)) = (&args.slice, &args.output)
         && (is_same_file(slice, output) || is_standard_output(slice) && is_standard_output(output))

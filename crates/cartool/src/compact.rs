@@ -30,11 +30,11 @@ pub(crate) fn run(
         return compact_database(&args.file, args.drop.as_deref(), report);
     }
     if args.drop.is_some() {
-        let what = "--drop is for databases, and this is none";
+        let what = "--drop is for a database, and this is not one";
         return Err(Failure::Usage(what.to_owned()));
     }
     let Some(target) = &args.output else {
-        let what = "to compact a CAR takes --output; it may be the CAR itself";
+        let what = "compacting a CAR requires --output, which may be the CAR itself";
         return Err(Failure::Usage(what.to_owned()));
     };
     let opened = input::open_blocks(&Source::of(&args.file))?;

@@ -45,7 +45,7 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
     for fault in faults {
         // For a bad block, it is reported later what it was.
         if !is_bad_block(&fault) {
-            report.fault(&format_args!("{fault}; what can be read beside it is used"));
+            report.fault(&format_args!("{fault}; the rest that can be read is used"));
         }
     }
     let root = car.roots().first().copied();

@@ -86,7 +86,7 @@ pub(crate) fn open_or_create(path: &Path) -> Result<SqliteBlockStore, Failure> {
     // Unless another process has created our tables in the meantime.
     open_as(path, Access::ReadWrite).map_err(|error| match error {
         SqliteError::MissingTable { table } if table == SqliteOptions::default().table => {
-            let what = "the database is something else's: none of its tables are ours";
+            let what = "the database belongs to another program: none of its tables are cartool's";
             Failure::Invalid(what.to_owned())
         }
         error => failure(error),
@@ -139,7 +139,7 @@ fn may_write(path: &Path) -> bool {
 pub(crate) fn check_none_at(output: &Path) -> Result<(), Failure> {
     check_not_beside(output)?;
     if is_one_at(output) {
-        let what = "the output would take the place of a database";
+        let what = "the output would replace a database";
         return Err(Failure::Usage(what.to_owned()));
     }
     Ok(())
@@ -165,7 +165,7 @@ pub(crate) fn check_not_beside(output: &Path) -> Result<(), Failure> {
             .ends_with(end.as_bytes()),
     });
     if of_database {
-        let what = "the output would take the place of a file that belongs to a database";
+        let what = "the output would replace a file that belongs to a database";
         return Err(Failure::Usage(what.to_owned()));
     }
     Ok(())
@@ -262,7 +262,7 @@ pub(crate) fn set_head<'c>(
     if is_there {
         return Ok(());
     }
-    let what = "the database does not keep what it is given; it is damaged, or has triggers";
+    let what = "the database does not keep what is written to it; it is damaged, or has triggers";
     Err(Failure::Input(what.into()))
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Res
     let is_database = |file: &Path| database::is_at(file).map_err(|failure| failure.of(file));
     let is_database = [is_database(&args.old)?, is_database(&args.new)?];
     if args.repo.is_some() && is_database == [false, false] {
-        let what = "--repo chooses from a database, and these are CARs, of one repository each";
+        let what = "--repo chooses from a database, but these are CARs, with one repository each";
         return Err(Failure::Usage(what.to_owned()));
     }
     report.show(Progress::of(None));
@@ -53,7 +53,9 @@ pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Res
     out.flush()?;
     if old.commit().did != new.commit().did {
         let (old, new) = (&old.commit().did, &new.commit().did);
-        report.note(&format_args!("note: of two repositories, {old} and {new}"));
+        report.note(&format_args!(
+            "note: these are two repositories, {old} and {new}"
+        ));
     }
     if counts.is_empty() {
         if old.commit_cid() != new.commit_cid() {

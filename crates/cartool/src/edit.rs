@@ -76,7 +76,7 @@ pub(crate) fn rev_after(old: &str) -> Result<String, Failure> {
     let now = Tid::now(Tid::random_clock());
     let new = old.parse().ok().and_then(|old| now.after(old));
     new.map(|new| new.to_string()).ok_or_else(|| {
-        let what = format!("no revision can follow {old}, which is of the last there can be");
+        let what = format!("no revision can follow {old}: a TID cannot name a later time");
         Failure::Invalid(what)
     })
 }

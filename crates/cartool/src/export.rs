@@ -25,7 +25,7 @@ pub(crate) fn run(args: &ExportArgs, out: &mut Output, report: &mut Report) -> R
         (None, None) => {}
     }
     if !database::is_at(&source.file)? {
-        let what = "not an SQLite database; to put a CAR in order there is `cartool compact`";
+        let what = "not an SQLite database; to put a CAR in order, use `cartool compact`";
         return Err(Failure::Usage(what.to_owned()));
     }
     let opened = input::open_blocks(&source)?;

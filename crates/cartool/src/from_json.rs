@@ -11,7 +11,7 @@ pub(crate) fn block_of_json(text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
 
 /// Returns the DAG-CBOR of a value that was read from JSON.
 pub(crate) fn block_of(value: &Ipld) -> Vec<u8> {
-    serde_ipld_dagcbor::to_vec(value).expect("all that JSON can be read as can be encoded")
+    serde_ipld_dagcbor::to_vec(value).expect("every value read from JSON can be encoded")
 }
 
 #[cfg(test)]

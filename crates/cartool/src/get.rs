@@ -18,7 +18,7 @@ pub(crate) fn run(args: &GetArgs, out: &mut Output, _: &mut Report) -> Result<()
     }
     let record = ReadableRecord::new(&block).map_err(|unreadable| {
         Failure::Invalid(format!(
-            "bad record (key {}): {unreadable}; --raw gives its bytes",
+            "bad record (key {}): {unreadable}; --raw prints its bytes",
             Quoted(args.path.as_bytes())
         ))
     })?;

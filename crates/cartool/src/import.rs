@@ -17,7 +17,7 @@ use crate::{database, input};
 
 pub(crate) fn run(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     if args.database == Path::new("-") {
-        let what = "a database is a file, and `-` is standard input";
+        let what = "a database must be a file, and `-` is standard input";
         return Err(Failure::Usage(what.to_owned()));
     }
     database::check_not_beside(&args.database)?;
@@ -45,7 +45,7 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
     let found =
         whole::check(&repository, Keys::Paths, report).map_err(|failure| match failure {
             Failure::Invalid(what) => Failure::Invalid(format!(
-                "{what}; if it is only what is new since the revision in a database: --update"
+                "{what}; if this is only what is new since the revision in a database, use --update"
             )),
             failure => failure,
         })?;
@@ -97,7 +97,7 @@ fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
             Before::Same => commit.data,
             Before::Other(old) => old.data,
             Before::Nothing | Before::Damaged => {
-                let what = format!("has no revision of {} to go on from", commit.did);
+                let what = format!("has no revision of {} to continue from", commit.did);
                 return Err(Failure::Invalid(what));
             }
         };
@@ -172,7 +172,7 @@ impl Before {
         };
         let (did, rev) = (&old.did, &old.rev);
         Err(Failure::Invalid(format!(
-            "has {relation} revision of {did}, {rev}; --force takes {} all the same",
+            "has {relation} revision of {did}, {rev}; --force imports {} anyway",
             new.rev
         )))
     }

@@ -13,7 +13,7 @@ use crate::whole;
 pub(crate) fn run(args: &InitArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
     check_kept(&args.output, &args.key_file, "the key")?;
     if !is_standard_output(&args.output) && args.output.is_file() {
-        let what = "the output would take the place of a file, which might be a repository";
+        let what = "the output would replace a file, which might be a repository";
         return Err(Failure::Usage(what.to_owned()).of(&args.output));
     }
     let key = key_file::read(&args.key_file, report)?;

@@ -130,7 +130,7 @@ pub(crate) fn check_one_dash(files: &[&Path], what: &str) -> Result<(), Failure>
 
 pub(crate) fn refuse_choice(source: &Source) -> Result<(), Failure> {
     if source.repo.is_some() {
-        let what = "--repo chooses from a database, and this is a CAR, of one repository";
+        let what = "--repo chooses from a database, but this is a CAR, with one repository";
         return Err(Failure::Usage(what.to_owned()));
     }
     Ok(())
@@ -148,7 +148,7 @@ fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
         return read_car(file);
     }
     if output::goes_to(&file) {
-        let what = "standard output goes to the file that is read, which would be written over";
+        let what = "standard output is the file that is read, which would be overwritten";
         return Err(Failure::Usage(what.to_owned()));
     }
     let mut start = Vec::new();
@@ -184,10 +184,10 @@ const START_LEN: usize = 64;
 /// Explains why a file that begins with `start` cannot be opened as a CAR.
 fn not_a_car(start: &[u8], error: CarError) -> Failure {
     let what = match start.trim_ascii_start() {
-        _ if start.starts_with(database::MAGIC) => "an SQLite database, where only a CAR will do",
-        [b'{' | b'<', ..] => "text such as a server's reply that something went wrong, not a CAR",
-        [0x1f, 0x8b, ..] => "compressed by gzip; what is in it may be a CAR",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed by zstd; what is in it may be a CAR",
+        _ if start.starts_with(database::MAGIC) => "an SQLite database, not a CAR",
+        [b'{' | b'<', ..] => "text, such as a server's error message, not a CAR",
+        [0x1f, 0x8b, ..] => "compressed with gzip; its contents may be a CAR",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed with zstd; its contents may be a CAR",
         _ if slice::is_frame(start) => "a message of the firehose, for `cartool slice`, not a CAR",
         _ => return cut_off(error),
     };
@@ -200,7 +200,7 @@ fn cut_off(error: CarError) -> Failure {
         CarError::Invalid {
             fault: CarFault::CutOff { .. } | CarFault::LengthCutOff,
             ..
-        } => Failure::Invalid(format!("{error}; `cartool salvage` takes what is there")),
+        } => Failure::Invalid(format!("{error}; `cartool salvage` saves what is left")),
         error => error.into(),
     }
 }

@@ -25,7 +25,9 @@ pub(crate) fn read(path: &Path, report: &Report) -> Result<SigningKey, Failure> 
         let file = File::open(path).map_err(input)?;
         if is_open_to_others(&file).map_err(input)? {
             let name = path.display();
-            report.note(&format_args!("note: others than its owner may read {name}"));
+            report.note(&format_args!(
+                "note: users other than its owner may read {name}"
+            ));
         }
         file.take(most).read_to_end(&mut bytes)
     }
@@ -38,7 +40,7 @@ pub(crate) fn create(path: &Path, key: &SigningKey) -> Result<(), Failure> {
     let output = |error: io::Error| {
         let error = match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                io::Error::other("the file is there, and a key is never written over")
+                io::Error::other("the file exists, and a key is never overwritten")
             }
             _ => error,
         };

@@ -40,7 +40,7 @@ impl NewFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // A link stays a link, even if it is dangling.
                 if path.is_symlink() {
-                    return Err(io::Error::other("a link that leads to nothing"));
+                    return Err(io::Error::other("a symbolic link to nothing"));
                 }
                 None
             }
@@ -133,7 +133,7 @@ fn kept_permissions(file: &File, old: &fs::Metadata) -> fs::Permissions {
 /// Refuses to write `output` over `kept`, which is `what`.
 pub(crate) fn check_kept(output: &Path, kept: &Path, what: &str) -> Result<(), Failure> {
     if output != Path::new("-") && is_same_file(output, kept) {
-        let why = format!("the output would take the place of {what}");
+        let why = format!("the output would replace {what}");
         return Err(Failure::Usage(why));
     }
     Ok(())

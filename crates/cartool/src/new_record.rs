@@ -31,7 +31,7 @@ fn block_of(given: Vec<u8>, form: Form) -> Result<Vec<u8>, String> {
         Form::Json => {
             let block = block_of_json(&given).map_err(|error| error.to_string())?;
             if type_of(&block) == Err(Oddity::NoObject) {
-                return Err("a record is an object".to_owned());
+                return Err("a record must be an object".to_owned());
             }
             block
         }
@@ -100,7 +100,7 @@ impl fmt::Display for Oddity {
             Self::NoType => f.write_str("the record has no `$type` that is text"),
             Self::TooLarge { len } => write!(
                 f,
-                "the record has {len} bytes, where the network takes {MAX_RECORD_LEN}"
+                "the record has {len} bytes, but the network accepts {MAX_RECORD_LEN}"
             ),
             Self::OtherType { kind, collection } => {
                 write!(

@@ -70,7 +70,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Operation>, String> {
             side: Some(_),
             ..
         } => Ok(None),
-        _ => Err("an operation has path, old and new".to_owned()),
+        _ => Err("an operation needs path, old and new".to_owned()),
     })?;
     Ok(lines.into_iter().flatten().collect())
 }
@@ -142,9 +142,9 @@ mod tests {
             ),
             (
                 r#"{"path":"a","old":null}"#,
-                "an operation has path, old and new",
+                "an operation needs path, old and new",
             ),
-            (r#"{"node":"a"}"#, "an operation has path, old and new"),
+            (r#"{"node":"a"}"#, "an operation needs path, old and new"),
             (r#"{"path":"a","old":"b","new":null}"#, "not a CID"),
             (
                 r#"{"path":"a","old":1,"new":null}"#,

@@ -110,7 +110,7 @@ impl Report {
             }
             Failure::Input(error) => (format!("{input}: {}", chain(&*error)), failure::IO),
             Failure::Busy => {
-                let what = "another process uses the database, and did so for a minute; try again";
+                let what = "another process has used the database for a minute; try again";
                 (format!("{input}: {what}"), failure::BUSY)
             }
             Failure::Invalid(what) => (format!("{input}: {what}"), failure::INVALID),

@@ -53,8 +53,8 @@ pub(crate) fn run(
 
     let lost = match (faults, is_named) {
         (0, true) => "nothing was lost",
-        (0, false) => "of this commit nothing was lost",
-        _ => "those that the faults concern are lost",
+        (0, false) => "nothing of this commit was lost",
+        _ => "those affected by the faults are lost",
     };
     report.note(&format_args!("saved {records}; {lost}"));
     report.note(&outcome);

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut Output, report: &mut Report) -> Res
 
     let (old, rev, key) = (repository.commit(), &commit.rev, key.public_key());
     let was = if old.sig == commit.sig {
-        "was so already".to_owned()
+        "was already".to_owned()
     } else if old.sig.is_empty() {
         format!("was {}, not signed", repository.commit_cid())
     } else {

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
     }
     let frame = Frame::decode(&given);
     let frame =
-        frame.map_err(|error| Failure::Invalid(format!("no message: {}", chain(&error))))?;
+        frame.map_err(|error| Failure::Invalid(format!("not a message: {}", chain(&error))))?;
     message::write(&frame, out.writer()).map_err(Failure::Output)?;
     let mut check = EventCheck::default();
     check.key = key;

@@ -54,7 +54,7 @@ impl Fields {
         }
         let record = match value {
             Some(Json(value @ Ipld::Map(_))) => Some(block_of(&value).into()),
-            Some(_) => return Err("a record is an object".to_owned()),
+            Some(_) => return Err("a record must be an object".to_owned()),
             None => None,
         };
         match (action, record) {
@@ -112,7 +112,7 @@ mod tests {
             ),
             (
                 r#"{"action":"create","path":"a.b.c/1","value":[1]}"#,
-                "a record is an object",
+                "a record must be an object",
             ),
             (
                 r#"{"action":"create","path":"a.b.c/1"}"#,
@@ -128,11 +128,11 @@ mod tests {
             ),
             (
                 r#"{"path":"a.b.c/1","value":{"ü":0,"ü":1},"action":"create"}"#,
-                "a key for the second time",
+                "a duplicate key",
             ),
             (
                 r#"{"path":"a.b.c/1","value":{"a":1.5},"action":"create"}"#,
-                "the data model has no numbers but integers",
+                "a number must be an integer",
             ),
             (
                 r#"{"path":"a.b.c/1","value":{"a":"#,

@@ -345,7 +345,7 @@ impl Room<'_> {
 }
 
 /// Why there is room.
-const ROOM: &str = "the room was measured for the longest of all spellings";
+const ROOM: &str = "the buffer has room for the longest encoding";
 
 /// How many bytes the head of a CBOR item takes.
 fn head_len(value: usize) -> usize {

@@ -50,7 +50,7 @@ pub enum DecodeFault {
         initial: u8,
     },
     /// An item is not of the type that the format requires here.
-    #[error("{wanted} should stand here, not {found}")]
+    #[error("expected {wanted}, found {found}")]
     WrongType {
         /// What should stand there.
         wanted: &'static str,
@@ -59,7 +59,7 @@ pub enum DecodeFault {
     },
     /// A map has too many or too few fields: a node has 2 (`e`, `l`), an entry 4 (`k`, `p`, `t`,
     /// `v`).
-    #[error("a map of {found} fields, where {wanted} make it up")]
+    #[error("a map of {found} fields, not {wanted}")]
     FieldCount {
         /// How many there should be.
         wanted: u64,
@@ -67,7 +67,7 @@ pub enum DecodeFault {
         found: u64,
     },
     /// A field is missing, unknown or out of order.
-    #[error("the field `{wanted}` should stand here")]
+    #[error("expected the field `{wanted}`")]
     FieldName {
         /// The name that should stand there.
         wanted: char,
@@ -125,7 +125,7 @@ pub enum DecodeFault {
         index: usize,
     },
     /// A tag that is not 42, the tag of a link.
-    #[error("tag {found}, where only a link (tag 42) may stand")]
+    #[error("tag {found}, where only a link (tag 42) is allowed")]
     NotALink {
         /// The tag.
         found: u64,

@@ -105,12 +105,12 @@ pub enum TreeFault {
     #[error("a subtree below height 0")]
     BelowBottom,
     /// A key does not come after the key on the left of the subtree it is in.
-    #[error("its first key is not greater than the key on the left of it")]
+    #[error("its first key is not greater than the key to its left")]
     KeyNotGreater,
     /// A key does not come before the key on the right of the subtree it is in.
-    #[error("its last key is not less than the key on the right of it")]
+    #[error("its last key is not less than the key to its right")]
     KeyNotLess,
     /// A node is linked to twice, so that its keys are in the wrong place at least once.
-    #[error("it stands in the tree twice")]
+    #[error("it occurs in the tree twice")]
     Repeated,
 }

@@ -75,7 +75,10 @@ impl<N: OpenNode> Levels<N> {
         }
         let below = self.close_below(height, close)?;
         self.lowest = height;
-        let node = self.open.get_mut(height).expect("it is there by now");
+        let node = self
+            .open
+            .get_mut(height)
+            .expect("it was added if it was missing");
         if let Some(below) = below {
             node.set_subtree(below);
         }

@@ -87,7 +87,7 @@ pub enum ProofError {
         found: Box<Cid>,
     },
     /// A block does not match its CID.
-    #[error("a block of the proof is not what it says it is")]
+    #[error("a block of the proof is not what its CID names")]
     Block(#[source] StoreError),
     /// A node that a claim depends on is not among the blocks. That does not say whether the claim
     /// is true.
@@ -99,7 +99,7 @@ pub enum ProofError {
         missing: Box<Cid>,
     },
     /// The nodes that a claim depends on are not part of a well-formed tree.
-    #[error("claim {claim} rests on an invalid tree")]
+    #[error("claim {claim} depends on an invalid tree")]
     Tree {
         /// The claim, counted from 0.
         claim: usize,

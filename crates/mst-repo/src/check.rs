@@ -234,7 +234,7 @@ impl<S: BlockStore> Faults<'_, S> {
     /// read, and checks everything up to there. `None` if there is no more.
     fn go_on(&mut self) -> Option<()> {
         let position = self.position.take()?;
-        let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
+        let mut walker = NodeWalker::at(&self.nodes, position).expect("it is from this store");
         let mut entries = Vec::with_capacity(self.batch.len());
         let mut failed = None;
         let mut is_over = false;

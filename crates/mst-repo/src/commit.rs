@@ -233,7 +233,7 @@ pub enum InvalidCommit {
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
     /// The block holds far more than a commit does.
-    #[error("more than {limit} items, where a commit has some 13")]
+    #[error("more than {limit} items, where a commit has about 13")]
     TooManyItems {
         /// The maximum number of items that are decoded.
         limit: usize,
@@ -256,7 +256,7 @@ pub enum InvalidCommit {
         wanted: &'static str,
     },
     /// A version of the format that cannot be read.
-    #[error("repository format version {found}, where only version 3 is read")]
+    #[error("repository format version {found}; only version 3 is supported")]
     Version {
         /// The version.
         found: u64,

@@ -196,7 +196,7 @@ impl<'b> Reader<'b> {
         let rank = |key: &'b str| (key.len(), key);
         if let Some(previous) = previous {
             if rank(key) == rank(previous) {
-                return wrong("a key for the second time");
+                return wrong("a duplicate key");
             }
             if rank(key) < rank(previous) {
                 return wrong("a key that is out of order");
@@ -232,7 +232,7 @@ impl<'b> Reader<'b> {
                 self.enter(start, items, Kind::Map { previous: None })?;
                 Token::Map
             }
-            _ if number != LINK_TAG => return wrong("a tag that is not 42, that of a link"),
+            _ if number != LINK_TAG => return wrong("a tag other than 42, the tag of a link"),
             _ => Token::Link(self.link()?),
         })
     }
@@ -269,7 +269,7 @@ impl<'b> Reader<'b> {
 
     fn enter(&mut self, offset: usize, left: u64, kind: Kind<'b>) -> Result<(), InvalidDagCbor> {
         if self.open.len() == self.max_depth {
-            let why = "too many lists and maps inside each other";
+            let why = "lists and maps that are nested too deeply";
             return Err(InvalidDagCbor { offset, why });
         }
         self.open.push(Open { left, kind });
@@ -479,8 +479,8 @@ mod tests {
             (b"\x62a\xff", 2, "text that is not UTF-8"),
             (b"\xa1\x01\x01", 1, "a key that is not text"),
             (b"\xa2\x61b\x01\x61a\x02", 4, "a key that is out of order"),
-            (b"\xa2\x61a\x01\x61a\x02", 4, "a key for the second time"),
-            (b"\xc1\x01", 0, "a tag that is not 42, that of a link"),
+            (b"\xa2\x61a\x01\x61a\x02", 4, "a duplicate key"),
+            (b"\xc1\x01", 0, "a tag other than 42, the tag of a link"),
             (b"\xd8\x2a\x61a", 2, "a link that is not bytes"),
             (
                 b"\xd8\x2a\x41\x01",

@@ -25,7 +25,7 @@ const KINDS: [&str; 8] = [
     "a number",
     "a negative number",
     "bytes",
-    "a text",
+    "text",
     "a list",
     "a map",
     "a link",
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_words_and_not_too_many() {
         let error = serde_ipld_dagcbor::from_slice::<u8>(b"\x61a").unwrap_err();
-        assert!(decode_fault(&error).starts_with("a text where "), "{error}");
+        assert!(decode_fault(&error).starts_with("text where "), "{error}");
 
         let text = serde_ipld_dagcbor::to_vec(&"x".repeat(10_000)).unwrap();
         let error = serde_ipld_dagcbor::from_slice::<Nothing>(&text).unwrap_err();

@@ -160,14 +160,14 @@ pub enum InvalidRecord {
         limit: usize,
     },
     /// A number is not a signed 64-bit integer.
-    #[error("a number that is not an integer of 64 bits with a sign")]
+    #[error("a number that is not a signed 64-bit integer")]
     Number,
     /// It is not a map.
     #[error("not a map")]
     NotAMap,
     /// A map in it has the key `$link` or `$bytes`: the value to be encoded is the JSON form of a
     /// record and not the record itself.
-    #[error("a map with the key `$link` or `$bytes`, which is JSON's for links and bytes")]
+    #[error("a map with the key `$link` or `$bytes`, which JSON reserves for links and bytes")]
     ReservedKey,
 }
 
@@ -183,5 +183,5 @@ pub(crate) fn holds_float(value: &Ipld) -> bool {
 
 /// Encodes `value` as canonical DAG-CBOR. Its only numbers must be 64-bit integers.
 pub(crate) fn encode(value: &Ipld) -> Vec<u8> {
-    serde_ipld_dagcbor::to_vec(value).expect("the data model has DAG-CBOR for all its values")
+    serde_ipld_dagcbor::to_vec(value).expect("every value of the data model can be encoded")
 }

@@ -353,7 +353,7 @@ impl RepositoryDecoder {
             None => self.start()?,
         };
         self.given = kind;
-        let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
+        let mut walker = NodeWalker::at(&self.nodes, position).expect("it is from this store");
         let visit = loop {
             let turn = self.turn;
             match self.turn.take(&mut walker) {

@@ -173,7 +173,7 @@ pub enum OutOfSync {
     TooBig,
     /// The sender does not name the tree that the operations start from, as servers without Sync
     /// 1.1 do not; only the commit was checked.
-    #[error("the message does not name the tree before")]
+    #[error("the message does not name the previous tree")]
     NoPrevData,
     /// It follows another revision than the known one.
     #[error("it follows {}, not revision {known}", named("revision", since.as_ref()))]
@@ -210,13 +210,13 @@ fn named(what: &str, name: Option<&impl fmt::Display>) -> String {
 #[non_exhaustive]
 pub enum EventFault {
     /// More operations than a commit may have.
-    #[error("{found} operations, where a commit may have {MAX_OPERATIONS}")]
+    #[error("{found} operations, more than the limit of {MAX_OPERATIONS}")]
     TooManyOperations {
         /// How many there are.
         found: usize,
     },
     /// More bytes of blocks than a message may have.
-    #[error("{len} bytes of blocks, where {limit} are allowed")]
+    #[error("{len} bytes of blocks, more than the limit of {limit}")]
     BlocksTooLarge {
         /// How many there are.
         len: usize,
@@ -304,7 +304,7 @@ pub enum EventFault {
         path: String,
     },
     /// A record is larger than a record may be.
-    #[error("the record at {path:?} has {len} bytes, where {MAX_RECORD_LEN} are allowed")]
+    #[error("the record at {path:?} has {len} bytes, more than the limit of {MAX_RECORD_LEN}")]
     RecordTooLarge {
         /// The path.
         path: String,

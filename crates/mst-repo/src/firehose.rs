@@ -469,7 +469,7 @@ impl Fields {
             Ipld::Integer(number) => i64::try_from(number).ok(),
             _ => None,
         };
-        number.ok_or_else(|| wrong_type(field, "an integer of 64 bits"))
+        number.ok_or_else(|| wrong_type(field, "a 64-bit integer"))
     }
 
     fn boolean(&mut self, field: &'static str) -> Result<bool, InvalidFrame> {
@@ -528,7 +528,7 @@ fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidFrame {
 #[non_exhaustive]
 pub enum InvalidFrame {
     /// It is longer than a message may be.
-    #[error("a frame of {len} bytes, where {MAX_FRAME_LEN} are allowed")]
+    #[error("a frame of {len} bytes, more than the limit of {MAX_FRAME_LEN}")]
     TooLong {
         /// Its length.
         len: usize,
@@ -538,7 +538,7 @@ pub enum InvalidFrame {
     #[error("not DAG-CBOR: {0}")]
     NotDagCbor(String),
     /// The header or the message has far more items than any has.
-    #[error("more than {limit} items, where the largest message has some 2,000")]
+    #[error("more than {limit} items, where the largest message has about 2,000")]
     TooManyItems {
         /// The maximum number of items that are decoded.
         limit: usize,

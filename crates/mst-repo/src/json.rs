@@ -214,7 +214,7 @@ impl<'de> de::Visitor<'de> for Visitor<'_> {
                 return self.visit_f64(number.unwrap_or(f64::NAN));
             }
             if fields.contains_key(&key) {
-                return Err(de::Error::custom("a key for the second time"));
+                return Err(de::Error::custom("a duplicate key"));
             }
             let Json(value) = object.next_value_seed(self.inner())?;
             fields.insert(key, value);
@@ -227,7 +227,7 @@ impl<'de> de::Visitor<'de> for Visitor<'_> {
 /// crate in the program enables its feature `arbitrary_precision`.
 const NUMBER: &str = "$serde_json::private::Number";
 
-const NO_INTEGER: &str = "the data model has no numbers but integers, from -2^63 to 2^63 - 1";
+const NO_INTEGER: &str = "a number must be an integer from -2^63 to 2^63 - 1";
 
 /// Converts an object to the value that it represents.
 fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
@@ -276,7 +276,7 @@ fn check_type(fields: &BTreeMap<String, Ipld>) -> Result<(), &'static str> {
     let is_blob = match fields.get("$type") {
         None => false,
         Some(Ipld::String(kind)) if !kind.is_empty() => kind == "blob",
-        Some(_) => return Err("a `$type` that is empty or no text"),
+        Some(_) => return Err("a `$type` that is empty or not text"),
     };
     if is_blob && !is_whole_blob(fields) {
         return Err(

@@ -145,7 +145,7 @@ pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
 #[non_exhaustive]
 pub enum InvalidPath {
     /// A path has two segments, separated by a slash.
-    #[error("segments: {found}, where a path has two, `collection/record-key`")]
+    #[error("segments: {found}, but a path has two, `collection/record-key`")]
     Segments {
         /// How many segments it has.
         found: usize,
@@ -175,7 +175,7 @@ pub enum InvalidNsid {
         found: usize,
     },
     /// A segment is empty or has more than 63 characters.
-    #[error("segment {index} has {len} characters, where 1 to 63 make it up")]
+    #[error("segment {index} has {len} characters, not 1 to 63")]
     SegmentLen {
         /// The segment.
         index: usize,
@@ -201,7 +201,7 @@ pub enum InvalidNsid {
 #[non_exhaustive]
 pub enum InvalidRecordKey {
     /// It is empty or has more than 512 characters.
-    #[error("{len} characters, where 1 to 512 make it up")]
+    #[error("{len} characters, not 1 to 512")]
     Len {
         /// How many it has.
         len: usize,

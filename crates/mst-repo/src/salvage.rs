@@ -101,7 +101,7 @@ impl<S: BlockStore> Iterator for Salvage<'_, S> {
             }));
         }
         let position = self.position.take()?;
-        let mut walker = NodeWalker::at(&self.nodes, position).expect("there is one store");
+        let mut walker = NodeWalker::at(&self.nodes, position).expect("it is from this store");
         let item = match walker.next_entry() {
             Ok(entry) => self.record(entry?),
             Err(error) => {

@@ -226,7 +226,7 @@ pub enum SignError {
     #[error("the signer failed")]
     Signer(#[source] Box<dyn Error + Send + Sync>),
     /// What the signer returned is not a signature, or not one by its key.
-    #[error("the signer gave a signature that is not valid")]
+    #[error("the signer returned a signature that is not valid")]
     Invalid(#[source] SignatureError),
 }
 

@@ -18,11 +18,11 @@ pub enum StreamError {
     /// A block is neither in the rest of the CAR nor among the most recent records: it is missing,
     /// or was returned too long ago
     /// ([`StreamOptions::memory_bytes`](crate::StreamOptions::memory_bytes)).
-    #[error("block {0} is neither in the rest of the CAR nor among the records read last")]
+    #[error("block {0} is neither in the rest of the CAR nor among the last records read")]
     NotAhead(Cid),
     /// Too many blocks came before they were wanted: the CAR is in another order.
     #[error(
-        "blocks that came before they were wanted take more than {limit} bytes: the CAR is not in \
+        "blocks that came before they were needed take more than {limit} bytes: the CAR is not in \
          streamable order, and must be read with more `StreamOptions::memory_bytes`, or as a \
          `CarBlockStore` from a file or memory"
     )]
@@ -35,10 +35,10 @@ pub enum StreamError {
     Repository(#[from] Error),
     /// Blocks were requested after records, or records after blocks, or an import after either:
     /// what has passed does not come again. You can go on with what was read before.
-    #[error("part of the repository was read already, and does not come again")]
+    #[error("part of the repository was read already, and cannot be read again")]
     AlreadyRead,
     /// Reading went on after an error, which is not possible.
-    #[error("there was an error before, and nothing can be read behind it")]
+    #[error("nothing can be read after an earlier error")]
     AfterError,
 }
 

@@ -165,7 +165,7 @@ impl FromStr for Tid {
 
 /// A text is not a TID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a TID: 13 of the characters 2-7 and a-z, the first of them no greater than j")]
+#[error("not a TID, which is 13 of the characters 2-7 and a-z, the first no greater than j")]
 pub struct InvalidTid;
 
 #[cfg(test)]

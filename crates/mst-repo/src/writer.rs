@@ -154,7 +154,7 @@ pub enum WriteError {
     #[error(transparent)]
     Repository(#[from] Error),
     /// More operations than one commit may have.
-    #[error("{found} operations, where a commit may have {MAX_OPERATIONS}")]
+    #[error("{found} operations, more than the limit of {MAX_OPERATIONS}")]
     TooManyOperations {
         /// How many there are.
         found: usize,
@@ -178,7 +178,7 @@ pub enum WriteError {
         path: String,
     },
     /// A record is too long.
-    #[error("the record for {path:?} has {len} bytes, where {MAX_RECORD_LEN} are allowed")]
+    #[error("the record for {path:?} has {len} bytes, more than the limit of {MAX_RECORD_LEN}")]
     RecordTooLarge {
         /// The path.
         path: String,
@@ -207,13 +207,13 @@ pub enum WriteError {
         did: String,
     },
     /// The blocks are too long for the firehose.
-    #[error("the commit's blocks take {len} bytes, where {MAX_SLICE_LEN} are allowed")]
+    #[error("the commit's blocks take {len} bytes, more than the limit of {MAX_SLICE_LEN}")]
     SliceTooLarge {
         /// Their length as a CAR.
         len: usize,
     },
     /// No revision is greater than that of the previous commit.
-    #[error("no revision can follow {previous}, which is of the last there can be")]
+    #[error("no revision can follow {previous}: a TID cannot name a later time")]
     NoRevision {
         /// The revision of the previous commit.
         previous: String,
@@ -226,7 +226,7 @@ pub enum WriteError {
     Store(#[from] StoreError),
     /// The commit does not lead back to the previous tree, so there is a bug in this library. It
     /// was not stored.
-    #[error("the commit does not lead back to where it came from")]
+    #[error("the commit, inverted, does not lead back to the previous tree")]
     Inversion(#[source] Option<Box<InvertError>>),
 }
 

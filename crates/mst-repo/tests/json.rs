@@ -13,7 +13,7 @@ use ipld_core::ipld::Ipld;
 use mst_repo::{Json, ipld};
 use proptest::prelude::*;
 
-const NO_INTEGER: &str = "the data model has no numbers but integers, from -2^63 to 2^63 - 1";
+const NO_INTEGER: &str = "a number must be an integer from -2^63 to 2^63 - 1";
 
 /// The DAG-CBOR of what JSON stands for.
 fn block_of(text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
@@ -107,7 +107,7 @@ fn a_long_link_is_not_decoded_and_items_are_counted_as_they_come() {
 #[test]
 fn a_key_that_comes_twice_is_pointed_at() {
     let text = "{\"a\": 1, \"b\": {\"a\": 1},\n \"\\u0061\": 2}";
-    let twice = "a key for the second time".to_owned();
+    let twice = "a duplicate key".to_owned();
     assert_eq!(refusal(text), (2, 9, twice));
 }
 
@@ -169,7 +169,7 @@ fn what_an_object_says_that_it_is_it_must_be() {
     ] {
         assert!(block_of(right.as_bytes()).is_ok(), "{right}");
     }
-    let no_type = "a `$type` that is empty or no text";
+    let no_type = "a `$type` that is empty or not text";
     let no_blob =
         "a blob without a link `ref` to raw bytes, a text `mimeType` and a `size` above 0";
     let node = dag_cbor_cid(b"").to_string();

@@ -69,9 +69,8 @@ fn a_fault_says_where_and_why_to_the_last_reason() {
     blocks.put(&commit.cid(), commit.encode().into()).unwrap();
     let repository = Repository::open(&blocks, &commit.cid()).unwrap();
     let faults: Vec<String> = repository.faults().map(|fault| fault.to_string()).collect();
-    let expected = format!(
-        "all keys: block {no_node} is not a valid node: byte 0: a map of 0 fields, where 2 make it up"
-    );
+    let expected =
+        format!("all keys: block {no_node} is not a valid node: byte 0: a map of 0 fields, not 2");
     assert_eq!(faults, [expected]);
 }
 

@@ -94,14 +94,16 @@ pub(super) fn since(
         other = open_old(source, old, is_database).map_err(of_old)?;
         let (old, new) = (&other.commit().did, &repository.commit().did);
         if old != new {
-            report.note(&format_args!("note: of two repositories, {old} and {new}"));
+            report.note(&format_args!(
+                "note: these are two repositories, {old} and {new}"
+            ));
         }
         (other.nodes(), other.commit().data)
     };
     let unknown = |error: Error| match Failure::from(error) {
         Failure::Invalid(what) => {
             let old = name_of(old);
-            Failure::Invalid(format!("what {old} does not have cannot be known: {what}"))
+            Failure::Invalid(format!("cannot tell what {old} does not have: {what}"))
         }
         failure => failure,
     };
@@ -126,7 +128,7 @@ pub(super) fn since(
         }
     }
     if !whole {
-        let what = "not all that is new is there, so nothing was written";
+        let what = "some of what is new is missing, so nothing was written";
         return Err(Failure::Invalid(what.to_owned()));
     }
     let (count, bytes) = write(&repository, difference()?, target, out)?;
@@ -152,7 +154,7 @@ fn open_old(source: &Source, old: &Path, is_database: bool) -> Result<Repository
 /// The root of the tree that `cid` refers to: that of a commit, or `cid` itself.
 fn tree_of(repository: &Repository, cid: &Cid) -> Result<Cid, Failure> {
     let Some(block) = repository.blocks().get(cid)? else {
-        let what = format!("block {cid}, to begin from, is missing; OLD may be a file as well");
+        let what = format!("block {cid}, to start from, is missing; OLD may also be a file");
         return Err(Failure::Invalid(what));
     };
     let commit = Commit::decode_version_2(&block);

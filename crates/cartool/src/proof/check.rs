@@ -19,14 +19,14 @@ pub(crate) fn run(
     report: &mut Report,
 ) -> Result<(), Failure> {
     if database::is_at(&args.proof)? {
-        let what = "a proof is a CAR, and this is a database; `cartool get` looks into one";
+        let what = "a proof is a CAR, and this is a database; for a database, use `cartool get`";
         return Err(Failure::Usage(what.to_owned()));
     }
     let opened = input::open_blocks(&Source::of(&args.proof))?;
     let (blocks, root, basis) = match (&args.root, &args.commit) {
         (Some(root), _) => {
             let basis = format!(
-                "about the tree {root}, which is taken to be the account's as you say so; \
+                "about the tree {root}, which is taken to be the account's, as you say; \
                  no commit was looked at, and no signature checked"
             );
             (opened.blocks, *root, basis)
@@ -93,7 +93,7 @@ fn of_commit(
         (commit.data, commit.did.clone(), commit.rev.clone())
     };
     let basis = match expected {
-        Some(_) => "which is taken to be the account's as you say so",
+        Some(_) => "which is taken to be the account's, as you say",
         None => "which the proof names itself",
     };
     let signed = match key {

@@ -71,7 +71,7 @@ fn invert<S: BlockStore>(
     match tree.cover(keys) {
         Ok(_) => {}
         Err(mst_ops::Error::MissingBlock(cid)) => report.note(&format_args!(
-            "note: node {cid} is missing, so that not all neighbours of the changed keys were seen"
+            "note: node {cid} is missing, so not all neighbours of the changed keys were seen"
         )),
         Err(error) => return Err(error.into()),
     }

@@ -262,13 +262,13 @@ fn all_writes_are_made_or_none() {
             1,
             "EOF while parsing an object at line 3 column 0",
         ),
-        (large, 1, "where 1000000 are allowed"),
+        (large, 1, "more than the limit of 1000000"),
         (
             many.join("\n"),
             1,
             "202 operations, where a commit may have 200",
         ),
-        (wide.join("\n"), 1, "where 2000000 are allowed"),
+        (wide.join("\n"), 1, "more than the limit of 2000000"),
     ] {
         place.folder.write("writes", format!("{good}\n{last}\n"));
         for (file, more) in [
@@ -319,7 +319,7 @@ fn a_slice_that_is_lost_hides_no_commit() {
     assert!(lines[4].starts_with("cartool: commit "), "{err}");
     assert_eq!(
         lines[6],
-        "cartool: the commit is made, and its slice is lost"
+        "cartool: the commit is made, but its slice is lost"
     );
     assert!(lines[7].contains("No space left"), "{err}");
     // And so it is with what else is no file.
@@ -327,7 +327,7 @@ fn a_slice_that_is_lost_hides_no_commit() {
     let run = place.commit(&place.car, &["-o", &new, "--slice", "/dev/full"]);
     let lost = run
         .err
-        .contains("the commit is made, and its slice is lost");
+        .contains("the commit is made, but its slice is lost");
     assert!(run.code == 3 && lost, "{}", run.err);
     let after = place.folder.read("new.car");
     assert_eq!(after, place.expected(&after).car());

@@ -237,7 +237,7 @@ fn a_later_revision_takes_the_place_of_the_earlier_and_never_the_other_way_round
     let run = import(&old.car());
     let expected = format!(
         "cartool: database: has a later revision of {DID}, 3zzzzzzzzzzzz; \
-         --force takes {rev} all the same\n"
+         --force imports {rev} anyway\n"
     );
     assert_eq!((run.code, run.err), (1, expected));
     let mut fork = commit_of(&new.car());
@@ -423,7 +423,7 @@ fn what_belongs_to_a_database_is_no_place_for_another() {
         ] {
             let run = folder.run(args, b"");
             assert!(run.code == 2, "{args:?}: {}", run.err);
-            let why = "the output would take the place of a file that belongs to a database";
+            let why = "the output would replace a file that belongs to a database";
             assert!(run.err.contains(why), "{args:?}: {}", run.err);
         }
     }
@@ -487,8 +487,7 @@ fn a_database_of_another_program_is_left_alone() {
     other.execute_batch("CREATE TABLE users (name)").unwrap();
     let before = folder.read("others");
     let run = folder.run(&["import", &car, &database], b"");
-    let expected =
-        "cartool: others: the database is something else's: none of its tables are ours\n";
+    let expected = "cartool: others: the database belongs to another program: none of its tables are cartool's\n";
     assert_eq!((run.code, &*run.err), (1, expected));
     assert_eq!(folder.read("others"), before);
     // One without tables is anybody's.

@@ -205,7 +205,7 @@ fn two_accounts_are_told() {
     );
     assert_eq!(run.code, 5);
     assert!(
-        run.err.contains("note: of two repositories, did:"),
+        run.err.contains("note: these are two repositories, did:"),
         "{}",
         run.err
     );

@@ -207,7 +207,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     let run = folder.run(&["export", &gone, "--since", &a, "-o", &out], b"");
     let expected = format!(
         "cartool: gone.car: missing block {note}\n\
-         cartool: gone.car: not all that is new is there, so nothing was written\n"
+         cartool: gone.car: some of what is new is missing, so nothing was written\n"
     );
     assert_eq!((run.code, run.err), (1, expected));
     let no_top = folder.write("top.car", car_without(&new, &new.tree.root));
@@ -245,7 +245,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     );
     let other = folder.write("other.car", repository_of(&[("a/1", b"\xa0")]).car());
     let run = folder.run(&["export", &b, "--since", &other, "-o", "-"], b"");
-    let note = "cartool: note: of two repositories, did:plc:test and did:plc:";
+    let note = "cartool: note: these are two repositories, did:plc:test and did:plc:";
     assert!(run.code == 0 && run.err.starts_with(note), "{}", run.err);
     // Nothing that the other repository has is of use, so all comes.
     assert_eq!(run.raw_out, new.car());
@@ -280,7 +280,7 @@ fn a_database_with_the_old_repository_takes_what_is_new() {
     assert_eq!(folder.run(&["import", &other, &database], b"").code, 0);
     let run = folder.run(&update, b"");
     let said = format!(
-        "has no revision of {} to go on from",
+        "has no revision of {} to continue from",
         commit_of(&old.car()).did
     );
     assert!(run.code == 1 && run.err.contains(&said), "{}", run.err);

@@ -405,15 +405,15 @@ fn what_is_no_car_at_all_is_told_by_its_start() {
     for (file, what) in [
         (
             b" {\"error\":\"RepoNotFound\"}".as_slice(),
-            "text such as a server's reply that something went wrong, not a CAR",
+            "text, such as a server's error message, not a CAR",
         ),
         (
             b"\x1f\x8b\x08\0",
-            "compressed by gzip; what is in it may be a CAR",
+            "compressed with gzip; its contents may be a CAR",
         ),
         (
             b"\x28\xb5\x2f\xfd\0",
-            "compressed by zstd; what is in it may be a CAR",
+            "compressed with zstd; its contents may be a CAR",
         ),
     ] {
         for run in [cartool(&["info", "FILE"], file), run(&["info", "-"], file)] {

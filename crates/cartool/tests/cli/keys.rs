@@ -134,11 +134,7 @@ fn a_signed_commit_is_the_old_one_but_for_its_signature() {
         assert_eq!((verified.code, verified.lines().pop()), (0, Some(&*last)));
         // The same key signs the same.
         let again = folder.run(&["sign", &out, "-k", &key, "-o", &out], b"");
-        assert!(
-            again.err.ends_with("; it was so already\n"),
-            "{}",
-            again.err
-        );
+        assert!(again.err.ends_with("; it was already\n"), "{}", again.err);
         assert_eq!(commit_of(&folder.read("out.car")), new);
     }
 }
@@ -184,7 +180,7 @@ fn a_key_that_is_none_signs_nothing_and_is_not_repeated() {
     let no = folder.path("no");
     for (file, code, why) in [
         (&half, 1, "not a private key: "),
-        (&public_file, 1, "not a private key: it is a public one"),
+        (&public_file, 1, "not a private key: it is a public key"),
         (&did, 1, "not a private key: not a multikey"),
         (&empty, 1, "not a private key: not a multikey"),
         (&long, 1, "not a private key: more than 128 bytes"),
@@ -219,7 +215,7 @@ fn a_key_that_others_can_read_is_told_of() {
     let (key, public) = new_key(&folder, "key", "k256");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
     let run = folder.run(&["keygen", "--public", &key], b"");
-    let note = "cartool: note: others than its owner may read key\n";
+    let note = "cartool: note: users other than its owner may read key\n";
     assert_eq!(
         (run.code, run.out.trim_end(), &*run.err),
         (0, &*public, note)

@@ -215,7 +215,7 @@ fn what_is_read_is_not_written_over_by_something_else() {
     ] {
         let run = folder.run(args, b"");
         assert_eq!((run.code, &*run.out), (2, ""), "{args:?} {}", run.err);
-        assert!(run.err.contains("would take the place of"), "{}", run.err);
+        assert!(run.err.contains("would replace"), "{}", run.err);
         assert_eq!(names.map(|name| folder.read(name)), before, "{args:?}");
     }
     // Also when nobody has the database open, and they are not there.

@@ -110,7 +110,7 @@ fn an_earlier_commit_is_not_taken_for_all_and_a_record_for_none() {
     let run = folder.run(&["salvage", "-", "-o", "-"], &blocks(Some(new.commit.0)));
     assert!(run.code == 1 && run.raw_out == old.car(), "{}", run.err);
     assert!(
-        run.err.contains("; of this commit nothing was lost\n"),
+        run.err.contains("; nothing of this commit was lost\n"),
         "{}",
         run.err
     );
@@ -169,7 +169,7 @@ fn a_wrong_length_costs_one_record() {
         let mut damaged = car.clone();
         damaged[at - 2] ^= 0x10;
         let run = folder.run(&["salvage", "-", "-o", &out], &damaged);
-        let expected = "cartool: saved 299 records; those that the faults concern are lost\n";
+        let expected = "cartool: saved 299 records; those affected by the faults are lost\n";
         assert!(run.code == 1 && run.err.contains(expected), "{}", run.err);
         assert!(
             run.err.contains(&format!("(key \"{path}\")")),

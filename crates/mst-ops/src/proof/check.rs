@@ -337,7 +337,7 @@ mod tests {
             .iter_mut()
             .find(|claim| matches!(claim, Claim::Key { .. }))
         else {
-            panic!("there are some");
+            panic!("some claims are about keys");
         };
         *value = value.is_none().then_some(tree.root);
         let error = check(&nodes, &tree.root, &claims).unwrap_err();

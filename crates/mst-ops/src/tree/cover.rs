@@ -166,7 +166,7 @@ impl Slots {
         if self.0.last().is_none_or(|(last, _)| *last != slot) {
             self.0.push((slot, Wanted::default()));
         }
-        let (_, wanted) = self.0.last_mut().expect("it was added if it was not there");
+        let (_, wanted) = self.0.last_mut().expect("it was added if it was missing");
         wanted
     }
 }

@@ -34,7 +34,7 @@ pub enum InvertError {
     },
     /// The tree does not have what an operation claims to have left there.
     #[error(
-        "after the operation on {key:?} the tree should have {} there, and has {}",
+        "after the operation on {key:?} the tree should have {} there, but has {}",
         or_nothing(claimed.as_deref()),
         or_nothing(found.as_deref())
     )]

@@ -152,16 +152,16 @@ impl fmt::Debug for SigningKey {
 #[non_exhaustive]
 pub enum InvalidSigningKey {
     /// The number is 0, or not less than the order of the curve.
-    #[error("0, or not less than the order of the curve {curve}")]
+    #[error("it is 0, or not less than the order of the curve {curve}")]
     OutOfRange {
         /// The curve.
         curve: Curve,
     },
     /// It is not a multikey in base58btc.
-    #[error("not a multikey in base58btc, which is z and some 50 digits")]
+    #[error("not a multikey in base58btc, which is z and about 50 digits")]
     NotMultikey,
     /// It is the multikey of a public key.
-    #[error("it is a public one")]
+    #[error("it is a public key")]
     Public,
     /// It is the multikey of something other than a key of one of the two curves.
     #[error("not of the curve k256 or p256")]
