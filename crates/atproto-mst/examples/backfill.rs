@@ -1,7 +1,7 @@
-//! Reads a repository once, as it comes in, and counts its records by collection.
+//! Reads a repository once, as it arrives, and counts its records by collection.
 //!
-//! A CAR in the streamable order takes hardly any memory. One that is not, and needs more than
-//! `StreamOptions::memory_bytes`, is an error that says so; `read_car` reads it from a file.
+//! A CAR in streamable order takes hardly any memory. One in another order that needs more than
+//! `StreamOptions::memory_bytes` is an error that says so; `read_car` reads it from a file.
 //!
 //! ```sh
 //! curl "$PDS/xrpc/com.atproto.sync.getRepo?did=$DID" | cargo run -p atproto-mst --example backfill

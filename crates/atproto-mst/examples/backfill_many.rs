@@ -1,8 +1,8 @@
-//! Reads many repositories at once, as they come in, and counts their records: an asynchronous
+//! Reads many repositories at once, as they arrive, and counts their records: an asynchronous
 //! program with one thread for all.
 //!
-//! The files stand for downloads, which come as streams too. Where the body of a response comes in
-//! pieces instead, they go into a `RepositoryDecoder`.
+//! The files represent downloads, which are streams too. If the body of a response comes in pieces
+//! instead, they go into a `RepositoryDecoder`.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --example backfill_many --features async -- crates/atproto-mst/examples/*.car

@@ -1,4 +1,4 @@
-//! Builds a tree from a million sorted keys in one pass, with memory for one node a level.
+//! Builds a tree from a million sorted keys in one pass, with memory for one node per level.
 //!
 //! ```sh
 //! cargo run --release --example bulk_build
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     });
     for n in 0..1_000_000_u32 {
-        // Keys in order; values as they come, here those of the records 0, 1, 2, ...
+        // Keys in order; any values, here those of the records 0, 1, 2, ...
         let key = format!("com.example.record/{n:07}");
         let record = [&[0x1a], n.to_be_bytes().as_slice()].concat();
         builder.push(key.as_bytes(), &dag_cbor_cid(&record))?;

@@ -1,5 +1,5 @@
-//! Checks what a server answers to `com.atproto.sync.getRecord`: a CAR with a commit and the nodes
-//! that show which record is at a path, or that none is.
+//! Checks a server's answer to `com.atproto.sync.getRecord`: a CAR with a commit and the nodes that
+//! show which record is at a path, or that there is none.
 //!
 //! ```sh
 //! curl "$PDS/xrpc/com.atproto.sync.getRecord?did=$DID&collection=$COLLECTION&rkey=$RKEY" |
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::io::stdin().lock().read_to_end(&mut answer)?;
 
     let key: PublicKey = key.parse()?;
-    // A block that is missing is an error, so that what is found is all there is to it.
+    // A missing block is an error, so what is found is the whole answer.
     match EventCheck::with_key(&key).record(&did, &path, answer)? {
         Some(record) => println!("{path} is {}, {} bytes", record.cid(), record.bytes().len()),
         None => println!("there is no {path}"),

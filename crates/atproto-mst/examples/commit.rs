@@ -1,5 +1,5 @@
 //! Makes signed commits, and writes the messages that announce them into a folder, each as the
-//! frame that goes over the WebSocket.
+//! frame that is sent over the WebSocket.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features k256 --example commit -- /tmp/frames

@@ -9,7 +9,7 @@ use std::error::Error;
 use atproto_mst::{CarBlockStore, Repository};
 use serde::Deserialize;
 
-/// What is wanted of `app.bsky.feed.post`; other fields are passed over.
+/// The fields of `app.bsky.feed.post` that are needed; others are ignored.
 #[derive(Deserialize)]
 struct Post {
     text: String,
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let record = record?;
         match record.decode::<Post>() {
             Ok(post) => println!("[{}] {}", post.langs.join(", "), post.text),
-            // Anybody may put anything into his own repository.
+            // Anybody can put anything into their own repository.
             Err(error) => eprintln!("{} is no post: {error}", record.path()),
         }
     }

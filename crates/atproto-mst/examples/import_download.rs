@@ -1,8 +1,8 @@
-//! Takes in a repository that a stranger sends, in an asynchronous program: into a file, as long as
-//! it is not too long, and from there into SQLite, all of it or nothing.
+//! Imports an untrusted repository in an asynchronous program: into a file, unless it is too long,
+//! and from there into SQLite, all of it or nothing.
 //!
-//! So the order of its blocks does not matter, and the database is not kept waiting by a slow
-//! sender. What waits for a disk is on a thread that may. The download here is a file too.
+//! So the order of its blocks does not matter, and a slow sender does not keep the database
+//! waiting. What waits for a disk is on a thread that may block. The download here is a file too.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features k256,sqlite --example import_download -- \
@@ -27,12 +27,12 @@ async fn main() -> Result<()> {
     let usage = "usage: import_download DATABASE DID KEY CAR";
     let database = PathBuf::from(arguments.next().ok_or(usage)?);
     let did = arguments.next().ok_or(usage)?;
-    // Of the account's DID document.
+    // From the account's DID document.
     let key: PublicKey = arguments.next().ok_or(usage)?.parse()?;
     let download = File::open(arguments.next().ok_or(usage)?).await?;
 
     let file = database.with_extension(format!("{}.download", std::process::id()));
-    // Nobody else's: it must not be there yet.
+    // Used by nobody else: it must not exist yet.
     let new = File::create_new(&file).await?;
     let imported = take_in(download, new, file.clone(), database, (did, key)).await;
     let removed = tokio::fs::remove_file(&file).await;
@@ -65,7 +65,7 @@ fn import(car: &Path, database: &Path, (did, key): &(String, PublicKey)) -> Resu
     let repository = Repository::open(car, &commit)?;
     let blocks = SqliteBlockStore::open(database)?;
     blocks.transaction(|tx| {
-        // What is known of the account; nothing that is older may take its place.
+        // What is known of the account; nothing older may replace it.
         let known = tx.head(did)?;
         let known = known
             .map(|known| Repository::open(tx, &known))

@@ -1,4 +1,4 @@
-//! Lists the collections of a repository, or the records of one, the newest first.
+//! Lists the collections of a repository, or the records of one, newest first.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --example list_collection -- FILE app.bsky.feed.post

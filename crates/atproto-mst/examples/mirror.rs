@@ -1,5 +1,5 @@
-//! Keeps a copy of a repository in SQLite, fed with `#commit` messages; where some of them are missing,
-//! and to begin with, with the whole repository, which here is a file.
+//! Keeps a copy of a repository in SQLite, fed with `#commit` messages; at first, and if some of
+//! them are missing, with the whole repository, which here is a file.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features k256,sqlite --example mirror -- \
@@ -40,7 +40,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Takes in what is new in a message. If what came before it is missing, says so.
+/// Stores what is new in a message. If an earlier one is missing, says so.
 fn follow(
     blocks: &SqliteBlockStore,
     key: &PublicKey,
@@ -54,7 +54,7 @@ fn follow(
     check.state = state.as_ref();
     let checked = match check.commit(event) {
         Ok(checked) => checked,
-        // It came twice, or is from before what is known.
+        // It came twice, or is older than what is known.
         Err(EventError::Stale { .. }) => return Ok(None),
         Err(EventError::OutOfSync(gap)) => return Ok(Some(gap.to_string())),
         Err(error) => return Err(error.into()),
@@ -73,7 +73,7 @@ fn follow(
         .map(|()| None)
 }
 
-/// Takes in the whole repository, as its server gives it.
+/// Stores the whole repository, as its server returns it.
 fn resync(blocks: &SqliteBlockStore, key: &PublicKey, did: &str, car: &str) -> Result<()> {
     let state = known(blocks, did)?;
     let mut check = EventCheck::with_key(key);
@@ -88,7 +88,7 @@ fn resync(blocks: &SqliteBlockStore, key: &PublicKey, did: &str, car: &str) -> R
     })
 }
 
-/// The commit that the database names, of which later messages must follow.
+/// The commit that the database names, which later messages must follow.
 fn known(blocks: &SqliteBlockStore, did: &str) -> Result<Option<RepoState>> {
     let Some(head) = blocks.head(did)? else {
         return Ok(None);

@@ -1,5 +1,4 @@
-//! Proves to someone who knows nothing but the root that a record is, or is not, in a
-//! repository.
+//! Proves to someone who knows only the root that a record is, or is not, in a repository.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --example prove_record -- crates/atproto-mst/examples/sample.car app.bsky.actor.profile/self

@@ -1,6 +1,6 @@
-//! Puts a record into a repository, and says which blocks a store has to gain and lose.
+//! Puts a record into a repository, and prints which blocks a store has to add and remove.
 //!
-//! The CAR stays as it is: what is new lies in memory over it.
+//! The CAR stays as it is: what is new is kept in memory.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --example put_record -- crates/atproto-mst/examples/sample.car

@@ -1,4 +1,4 @@
-//! Reads a repository CAR: who, which revision, and each record with its size.
+//! Reads a repository CAR: the account, the revision, and each record with its size.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --example read_car -- crates/atproto-mst/examples/sample.car

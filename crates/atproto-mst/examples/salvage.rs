@@ -1,4 +1,4 @@
-//! Saves what is left of a damaged CAR: one that was cut off, or has wrong bytes in it somewhere.
+//! Saves what is left of a damaged CAR: one that was cut off, or has wrong bytes somewhere.
 //! Prints each record that can still be reached, and what is lost.
 //!
 //! ```sh

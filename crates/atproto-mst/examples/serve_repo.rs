@@ -1,8 +1,8 @@
 //! Answers `com.atproto.sync.getRepo` in an asynchronous program: the body of a response, which is
-//! made as the client takes it. Of any length, it takes hardly any memory.
+//! made as the client reads it. It takes hardly any memory, whatever its length.
 //!
-//! The store waits for a disk, so the export is on a thread that may; its pieces come out of a
-//! channel. A framework for HTTP makes its body of such a stream.
+//! The store waits for a disk, so the export is on a thread that may block; its pieces come through
+//! a channel. An HTTP framework makes its body from such a stream.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features sqlite --example serve_repo -- \
@@ -30,16 +30,16 @@ async fn main() -> Result<()> {
     while let Some(piece) = body.recv().await {
         client.write_all(&piece?)?;
     }
-    // That no more comes may also mean that it panicked.
+    // The end may also mean that it panicked.
     Ok(export.await?)
 }
 
-/// The pieces of a CAR. An error breaks the response off: what came before is no whole repository.
+/// The pieces of a CAR. An error aborts the response: what came before is not a whole repository.
 fn body(database: String, did: String) -> (mpsc::Receiver<io::Result<Bytes>>, JoinHandle<()>) {
     let (pieces, body) = mpsc::channel(4);
     let export = tokio::task::spawn_blocking(move || {
         if let Err(error) = export(&database, &did, Pieces(pieces.clone())) {
-            // That the client has gone is no matter.
+            // It does not matter if the client has gone.
             let _ = pieces.blocking_send(Err(io::Error::other(error)));
         }
     });
@@ -48,7 +48,7 @@ fn body(database: String, did: String) -> (mpsc::Receiver<io::Result<Bytes>>, Jo
 
 fn export(database: &str, did: &str, output: Pieces) -> Result<()> {
     let blocks = SqliteBlockStore::open_read_only(database)?;
-    // All that is read is of one moment, whatever is written meanwhile.
+    // Everything read is of one moment, whatever is written meanwhile.
     blocks.snapshot(|blocks| {
         let commit = blocks.head(did)?.ok_or("no such repository")?;
         let repository = Repository::open_with(blocks, &commit, NodeStoreOptions::uncached())?;

@@ -1,5 +1,5 @@
-//! Keeps a repository in SQLite: each run adds a record, and every commit is there whole or not
-//! at all.
+//! Keeps a repository in SQLite: each run adds a record, and every commit is stored as a whole or
+//! not at all.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features k256,sqlite --example sqlite_repo -- /tmp/repository.sqlite "Hello"
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = format!("app.bsky.feed.post/{}", Tid::now(0));
 
     // In one transaction, so that no other process makes a commit between the last one and this,
-    // and that the blocks and the note which commit is the last are there both, or neither.
+    // and that either both the blocks and the new head are stored, or neither.
     let commit = blocks.transaction(|tx| {
         let mut writer = match tx.head(DID)? {
             Some(last) => Writer::open(tx, &last)?,
@@ -34,9 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let new = writer.write(&[Write::Create { path, record }], &key)?;
         tx.set_head(DID, &new.cid)?;
-        // What is no longer used can go, as this store holds no other repository.
+        // What is no longer used can be removed, as this store holds no other repository.
         tx.delete_many(&new.removed)?;
-        // And `new.slice` is what goes to the firehose.
+        // And `new.slice` is what is sent to the firehose.
         Ok::<_, Box<dyn Error>>(new.cid)
     })?;
 

@@ -1,4 +1,4 @@
-//! Rids a database of what none of its repositories needs any more: old nodes and commits, and
+//! Removes from a database what none of its repositories needs any more: old nodes and commits, and
 //! records that were deleted or replaced.
 //!
 //! ```sh

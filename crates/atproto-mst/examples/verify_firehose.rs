@@ -1,5 +1,5 @@
 //! Checks `#commit` messages one after the other: signature, blocks, operations, and that each
-//! follows the one before.
+//! follows the previous one.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features k256 --example verify_firehose -- did:key:... /tmp/frames/*.frame
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .ok_or("usage: verify_firehose KEY FRAME...")?
         .parse()?;
-    // Of one account; a relay keeps it, and the key, for each, by `event.repo`.
+    // For one account; a relay keeps this and the key for each, by `event.repo`.
     let mut state: Option<RepoState> = None;
     for path in arguments {
         let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut check = EventCheck::with_key(&key);
         check.state = state.as_ref();
         check.now = Some(Tid::now(0));
-        // Who has no tree to compare with sees only so that new keys are in their place.
+        // Without a tree to compare with, only this shows that new keys are in their place.
         check.cover = true;
         match check.commit(&event) {
             Ok(checked) => {

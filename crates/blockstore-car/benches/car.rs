@@ -28,7 +28,7 @@ static CAR: LazyLock<Car> = LazyLock::new(|| {
     }
 });
 
-/// Opens the CAR and gets all its blocks in the order in which they lie.
+/// Opens the CAR and gets all its blocks in the order of the CAR.
 fn open_and_get(verify: Verify) -> usize {
     let mut options = CarOptions::default();
     options.verify = Some(verify);

@@ -1,5 +1,5 @@
-//! The danger: a download that is waited for with a time limit, or beside something else, loses
-//! what had come in by then; or one that broke off passes for a shorter CAR.
+//! The danger: a download that is awaited with a time limit, or together with something else, loses
+//! what had arrived by then; or one that was interrupted passes for a shorter CAR.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,8 +17,8 @@ use futures_util::FutureExt;
 use mst_testkit::SampleRepository;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Gives bytes only every third time that it is asked, and not many; before, it is interrupted once,
-/// as a `Read` may be. Where they end it fails, if it is to.
+/// Returns bytes only every third time that it is polled, and only a few; just before, it is
+/// interrupted once, as a `Read` may be. At the end of the bytes it fails, if it should.
 struct Slow<'c> {
     bytes: &'c [u8],
     asked: usize,
@@ -116,7 +116,7 @@ fn a_block_that_was_begun_and_not_written_to_its_end_spoils_the_rest() {
     let (cid, block) = (raw_cid(&[7; 100]), [7; 100]);
     let runtime = tokio::runtime::Builder::new_current_thread();
     { runtime }.build().unwrap().block_on(async {
-        // Nobody reads, so there is room for the header and part of a block.
+        // Nobody reads, so there is only room for the header and part of a block.
         let (output, _input) = tokio::io::duplex(80);
         let mut writer = AsyncCarWriter::new(output, &[cid]).await.unwrap();
         assert!(writer.write_block(&cid, &block).now_or_never().is_none());
@@ -126,7 +126,7 @@ fn a_block_that_was_begun_and_not_written_to_its_end_spoils_the_rest() {
     });
 }
 
-/// How often a task gives others their turn before it is done, where it never has to wait.
+/// How often a task yields to others before it is done, if it never has to wait.
 fn turns(task: impl Future<Output = ()>) -> usize {
     let mut task = pin!(task);
     let mut context = Context::from_waker(Waker::noop());

@@ -1,5 +1,5 @@
-//! The danger: a wrong byte in a CAR that costs more than the block it is in, since from there on nobody
-//! knows where a section begins; or that makes a block out of what is none.
+//! The danger: a wrong byte in a CAR that costs more than the block it is in, since from there on
+//! nobody knows where a section begins; or that turns other bytes into a block.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,9 +41,8 @@ impl Car {
         }
     }
 
-    /// Asserts that of `damaged` all blocks are there but those of sections in which `lost` says that
-    /// something is wrong, and that none is there that is not right. Returns whether one is not there,
-    /// though nothing is said to be wrong.
+    /// Asserts that `damaged` has all blocks except those of sections that are wrong according to
+    /// `lost`, and no wrong block. Returns whether one is missing although no fault was reported.
     fn check(&self, damaged: Vec<u8>, lost: impl Fn(usize, usize) -> bool, what: &str) -> bool {
         let (car, faults) = CarBlockStore::from_damaged_bytes(damaged);
         let mut is_lost = false;
@@ -59,7 +58,7 @@ impl Car {
     }
 }
 
-/// Of all lengths that a length can have, with one that looks like sections inside.
+/// Blocks of several lengths, one of them with what looks like sections inside.
 fn small() -> Car {
     let inner = Car::new(&[(raw_cid(b"inside"), Bytes::from_static(b"inside"))]);
     let mut blocks: Vec<(Cid, Bytes)> = [0_usize, 1, 90, 91, 92, 300]
@@ -81,7 +80,7 @@ fn a_wrong_bit_costs_the_section_that_it_is_in_and_no_other() {
             damaged[at] ^= 1 << bit;
             let lost = |start, end| (start..end).contains(&at);
             let silent = car.check(damaged, lost, &format!("bit {bit} of byte {at}"));
-            // Another codec with the same hash, or another hash function, is no fault.
+            // Another codec with the same hash, or another hash function, is not a fault.
             let hit = car.sections.iter().rev().find(|section| section.0 <= at);
             let in_cid = hit.is_some_and(|(start, ..)| (start + 1..start + 6).contains(&at));
             assert!(!silent || in_cid, "bit {bit} of byte {at}");
@@ -129,7 +128,7 @@ fn a_car_that_is_whole_is_opened_whole() {
     for (cid, block) in sample.blocks() {
         assert_eq!(car.get(&cid).unwrap(), Some(block));
     }
-    // Without its header it is the same but for the roots.
+    // Without its header it is the same except for the roots.
     let header_len = small().header_len;
     let (car, faults) = CarBlockStore::from_damaged_bytes(sample.car()[header_len..].to_vec());
     assert_eq!(
@@ -151,8 +150,8 @@ fn of_a_block_that_is_there_twice_the_right_one_counts() {
     assert_eq!((car.get(&cid).unwrap(), faults.len()), (Some(block), 1));
 }
 
-/// Of a block of another hash function nobody can tell whether it is right; that its length is wrong
-/// shows by what it takes in.
+/// A block of another hash function cannot be verified; that its length is wrong shows by what it
+/// includes.
 #[test]
 fn a_wrong_length_is_seen_also_where_no_hash_tells() {
     let sha2_512 = [&[1, 0x55, 0x13, 64][..], &[7; 64]].concat();
@@ -176,7 +175,7 @@ fn a_wrong_length_is_seen_also_where_no_hash_tells() {
     assert_eq!(fault.to_string(), expected);
 }
 
-/// Sections of the greatest length, one in every few bytes, each of which has to be hashed.
+/// Sections of the greatest length, one every few bytes, each of which has to be hashed.
 #[test]
 fn a_car_made_to_be_searched_for_long_is_given_up() {
     let mut car = small().bytes;
@@ -184,13 +183,13 @@ fn a_car_made_to_be_searched_for_long_is_given_up() {
     for _ in 0..60_000 {
         car.extend_from_slice(&trap);
     }
-    // Some megabytes are hashed, where all would take 60 GB.
+    // Some megabytes are hashed; all of them would be 60 GB.
     let (car, faults) = CarBlockStore::from_damaged_bytes(car);
     assert!(car.section_count() < small().sections.len() + 20);
     assert!((1..20).contains(&faults.len()));
 }
 
-/// The same in a block of another hash function, of which nobody can tell whether it is one.
+/// The same in a block of another hash function, which cannot be verified.
 #[test]
 fn a_whole_car_is_read_whole_whatever_it_is_made_of() {
     let trap = [&[0xff, 0xff, 0x3f][..], &raw_cid(b"").to_bytes()].concat();
@@ -211,7 +210,7 @@ fn a_whole_car_is_read_whole_whatever_it_is_made_of() {
     assert!(store.get(&blocks[0].0).is_err());
 }
 
-/// Without the header the first section is at the very beginning.
+/// Without the header, the first section is at the very beginning.
 #[test]
 fn a_cid_that_comes_again_is_one_wherever_the_first_is() {
     let blocks =

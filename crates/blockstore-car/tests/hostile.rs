@@ -1,7 +1,7 @@
 //! The danger: a CAR that is taken for another than it is. One that was cut off reads like a
-//! smaller repository; one whose lengths lie asks for memory that is not there; and if the
-//! ways to read a CAR disagree, what one part of a program has checked is not what another
-//! part uses.
+//! smaller repository; one whose lengths lie asks for memory that does not exist; and if the
+//! ways to read a CAR disagree, one part of a program uses something else than another part has
+//! checked.
 //!
 //! So each fault is shown to all of them, in memory, in a file and as a stream, and all
 //! must name the same fault at the same byte.
@@ -250,7 +250,7 @@ fn header_lengths_that_are_wrong_are_refused() {
     );
 }
 
-/// The answer of a server that has none, saved as one: its first byte is the length of what is not there.
+/// A server's reply that is not a CAR, saved as one: its first byte is read as a length.
 #[test]
 fn what_is_no_car_at_all_is_told_so_whatever_length_it_begins_with() {
     let answers: [&[u8]; 4] = [
@@ -263,7 +263,7 @@ fn what_is_no_car_at_all_is_told_so_whatever_length_it_begins_with() {
         let wanted = "a map of `roots` and `version`";
         assert_fault(answer, 1, &CarFault::Header { wanted });
     }
-    // While it may still be one, it is cut off.
+    // As long as it may still be one, it is cut off.
     let cid = dag_cbor_cid(b"\xa0");
     let header = CarWriter::new(Vec::new(), &[cid])
         .unwrap()
@@ -274,7 +274,7 @@ fn what_is_no_car_at_all_is_told_so_whatever_length_it_begins_with() {
         let missing = (header.len() - there) as u64;
         assert_fault(&header[..there], 0, &CarFault::CutOff { len, missing });
     }
-    // It is no number that is wrong about a link with a byte behind it.
+    // The fault of a link with a byte after it is not a number.
     let start = b"\xa2\x65roots\x81\xd8\x2a\x58\x26\x00";
     let longer = [start, cid.to_bytes().as_slice(), b"\x00\x67version\x01"].concat();
     let wanted = "a link to a root";
@@ -314,7 +314,7 @@ fn a_car_cut_off_anywhere_but_between_sections_is_refused() {
     let blocks = [b"".as_slice(), b"\xa0", &[0x40; 300], b"one more"].map(with_cid);
     let car = car_of(&blocks);
     // Between two sections nothing tells the end of the file from the end of the CAR; that
-    // blocks are missing is then for the reader of the tree to find.
+    // blocks are missing is then found by the reader of the tree.
     let mut whole = vec![header_len()];
     for (cid, block) in &blocks {
         let body = cid.to_bytes().len() + block.len();
@@ -367,7 +367,7 @@ fn section_lengths_that_are_wrong_are_refused() {
         at,
         &CarFault::LengthTooLong,
     );
-    // 2 to the power of 64 and 37, which is 37 to who drops the upper bits.
+    // 2 to the power of 64 plus 37, which is 37 without the upper bits.
     assert_fault(
         &behind(b"\xa5\x80\x80\x80\x80\x80\x80\x80\x80\x02"),
         at,
@@ -458,7 +458,7 @@ fn sections_that_do_not_begin_with_a_cid_are_refused() {
 
 #[test]
 fn lengths_that_lie_ask_for_no_more_than_is_there() {
-    /// Counts how much is asked for, and gives little.
+    /// Counts how much is requested, and returns little.
     struct Counting<'c> {
         bytes: &'c [u8],
         most: &'c Cell<usize>,
@@ -509,11 +509,11 @@ fn lengths_that_lie_ask_for_no_more_than_is_there() {
         assert!(verdict(&[varint(len), vec![1; 1_000]].concat()).is_err());
     }
     if let (Some(before), Some(after)) = (used_before, peak_memory()) {
-        // Other tests run beside this one; the least of the lies is all the same larger.
+        // Other tests run at the same time; still, the smallest of the lies is larger.
         assert!(after - before < 512 << 20, "{before} to {after}");
     }
     if let (Some(before), Some(after)) = (claimed_before, peak_claimed_memory()) {
-        // And each thread may be given some; the longest of the lies that fit a limit is larger.
+        // And each thread may be given some; the longest of the lies within a limit is larger.
         assert!(after - before < 3 << 30, "{before} to {after}");
     }
 }
@@ -546,7 +546,7 @@ fn sections_up_to_the_limit_are_accepted_and_longer_ones_refused() {
     assert_fault(&car_of(&[with_cid(&largest)]), header_len() as u64, &fault);
 }
 
-// ---- Blocks that are not what they are called.
+// ---- Blocks that do not match their CIDs.
 
 #[test]
 fn a_bad_block_is_refused_when_the_options_say() {
@@ -564,7 +564,7 @@ fn a_bad_block_is_refused_when_the_options_say() {
     let on_disk = |verify| CarBlockStore::open_with(&file.0, options(verify));
     let mismatch = Err((at, CarFault::HashMismatch(bad)));
 
-    // On opening: in memory that is the default.
+    // On opening: the default in memory.
     for opened in [
         memory(None),
         memory(Some(Verify::OnOpen)),
@@ -572,7 +572,7 @@ fn a_bad_block_is_refused_when_the_options_say() {
     ] {
         assert_eq!(of(opened.map(|_| 0)), mismatch);
     }
-    // On reading: in a file that is the default. All other blocks are as good as ever.
+    // On reading: the default for a file. All other blocks are unaffected.
     for opened in [
         on_disk(None),
         memory(Some(Verify::OnRead)),
@@ -624,8 +624,8 @@ fn a_bit_flipped_anywhere_is_found_when_blocks_are_checked() {
         for bit in 0..8 {
             let mut changed = car.clone();
             changed[at] ^= 1 << bit;
-            // A codec is no part of what is hashed, and what else the hash function could
-            // be is not known: such a block is under another name, and not verified.
+            // A codec is not part of what is hashed, and another hash function is not known:
+            // such a block has another name, and is not verified.
             let renamed = || {
                 let reader = CarReader::new(changed.as_slice()).unwrap();
                 let found: Vec<_> = reader.map(Result::unwrap).collect();
@@ -657,7 +657,7 @@ fn blocks_of_a_car_in_memory_are_parts_of_it() {
     }
 }
 
-/// A codec of more bytes than one makes no other hash of it.
+/// A codec of more than one byte does not change the hash.
 #[test]
 fn a_bad_block_of_whatever_codec_is_one() {
     // CIDv1, dag-json in two bytes, sha2-256.
@@ -713,7 +713,7 @@ fn blocks_that_cannot_be_verified_are_passed_over_and_never_given() {
     }
 }
 
-// ---- What is odd and right.
+// ---- What is odd but valid.
 
 #[test]
 fn any_number_of_roots_is_accepted() {
@@ -827,7 +827,7 @@ fn the_empty_car_is_a_car() {
 
 #[test]
 fn a_stream_in_single_bytes_with_interruptions_is_the_same_car() {
-    /// Gives one byte at a time, and every other time says that it was interrupted.
+    /// Returns one byte at a time, and every other time that it was interrupted.
     struct Halting<'c> {
         bytes: &'c [u8],
         interrupt: bool,
@@ -957,7 +957,7 @@ fn a_file_changed_after_opening_is_an_error_and_never_a_missing_block() {
 
 #[test]
 fn opening_a_file_of_many_sections_with_one_cid_reads_each_once() {
-    // A large block, and behind it many small ones that claim to be the same.
+    // A large block, and after it many small ones that claim to be the same.
     let large = vec![0x40; 16 << 20];
     let (cid, _) = with_cid(&large);
     let mut blocks = vec![(cid, large)];
@@ -979,11 +979,11 @@ fn asking_whether_a_block_is_there_does_not_read_it() {
     for _ in 0..4_000 {
         assert!(store.has(&blocks[0].0).unwrap());
     }
-    // The other tests of this file read, too, but not that much.
+    // The other tests of this file read too, but not that much.
     assert!(bytes_read() - before < 1 << 30);
 }
 
-/// How much this process has read so far; on systems that do not say, nothing.
+/// How much this process has read so far; nothing on systems that do not say.
 fn bytes_read() -> u64 {
     let counters = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     let rchar = counters
@@ -992,7 +992,7 @@ fn bytes_read() -> u64 {
     rchar.map_or(0, |count| count.parse().unwrap())
 }
 
-/// Only the index knows which is the first, so what lies near must not be taken for it.
+/// Only the index knows which is the first, so one nearby must not be taken for it.
 #[test]
 fn of_a_block_that_is_there_twice_the_first_counts_however_it_is_come_by() {
     let blocks: Vec<_> = (0..1_000_u32)
@@ -1022,11 +1022,11 @@ fn of_a_block_that_is_there_twice_the_first_counts_however_it_is_come_by() {
     }
 }
 
-/// A store looks for a block near the last one first, in its own place for each way of asking.
+/// A store first looks for a block near the last one, with a separate place for each way to ask.
 #[test]
 fn whatever_the_order_they_are_asked_for_the_blocks_are_the_right_ones() {
     let mut rng = Rng::new(23);
-    // Longer than what a store looks through at once, in memory and in a file.
+    // Longer than what a store searches at once, in memory and in a file.
     let blocks: Vec<_> = (0..4_000_usize)
         .map(|n| {
             let len = rng.below(400);
@@ -1048,7 +1048,7 @@ fn whatever_the_order_they_are_asked_for_the_blocks_are_the_right_ones() {
             }
             let mut wanted = Vec::new();
             for _ in 0..=rng.below(1 + 16 * many) {
-                // On, mostly past some, and sometimes back.
+                // Forward, mostly past some, and sometimes back.
                 let at = places[many] + rng.below(12);
                 let at = at.saturating_sub(rng.below(9) / 8 * 30) % blocks.len();
                 wanted.push((rng.below(50) > 0).then_some(&blocks[at]));
@@ -1102,13 +1102,13 @@ fn threads_share_a_store() {
     }
 }
 
-// ---- CARs, and the verdict of all who read them.
+// ---- CARs, and the verdict of all readers.
 
 fn with_cid(block: &[u8]) -> (Cid, Vec<u8>) {
     (dag_cbor_cid(block), block.to_vec())
 }
 
-/// Blocks whose CIDs nobody here can verify.
+/// Blocks whose CIDs cannot be verified here.
 fn odd_blocks() -> Vec<(Cid, Vec<u8>)> {
     let digest = [7; 64];
     [
@@ -1158,7 +1158,7 @@ fn checked() -> CarOptions {
 
 type Verdict = Result<usize, (u64, CarFault)>;
 
-/// What all ways to read `car` say, which must be the same: how many sections it has, or
+/// The result of all ways to read `car`, which must be the same: how many sections it has, or
 /// the fault and its offset.
 fn verdict(car: &[u8]) -> Verdict {
     verdict_with(car, CarOptions::default())
@@ -1219,7 +1219,7 @@ fn assert_fault(car: &[u8], offset: u64, fault: &CarFault) {
     assert_eq!(verdict(car), Err((offset, fault.clone())));
 }
 
-/// A file that is gone when the test is done.
+/// A file that is deleted when the test is done.
 struct TempFile(PathBuf);
 
 impl TempFile {

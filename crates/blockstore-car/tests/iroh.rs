@@ -1,5 +1,5 @@
-//! The danger: CARs that only this crate can read, or that only others can. `iroh-car`,
-//! which most Rust programs of the network read and write CARs with, is the witness.
+//! The danger: CARs that only this crate can read, or that only others can. `iroh-car`, with
+//! which most Rust programs of the network read and write CARs, is the witness.
 
 #![allow(
     clippy::unwrap_used,
@@ -117,7 +117,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     { runtime }.build().unwrap().block_on(future)
 }
 
-/// Blocks under honest CIDs of several codecs, some twice, some that nobody can verify.
+/// Blocks under honest CIDs of several codecs, some twice, some that cannot be verified.
 fn blocks() -> impl Strategy<Value = Vec<(Cid, Vec<u8>)>> {
     let block = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..40),
@@ -150,7 +150,7 @@ fn odd_cid() -> Cid {
     Cid::try_from(b"\x01\x55\x00\x04four".as_slice()).unwrap()
 }
 
-/// So many cases, and no file where one fails: the seed is in the report.
+/// This many cases, and no file for one that fails: the seed is in the report.
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,

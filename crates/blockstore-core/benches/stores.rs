@@ -45,7 +45,7 @@ fn memory_get(bencher: Bencher) {
     });
 }
 
-/// All blocks lie in the lower store.
+/// All blocks are in the lower store.
 #[divan::bench]
 fn overlay_get(bencher: Bencher) {
     let blocks = blocks();

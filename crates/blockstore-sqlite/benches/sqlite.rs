@@ -1,8 +1,8 @@
-//! The store beside SQLite itself doing the same to the same rows, in a database of 20,000
+//! The store compared with SQLite itself doing the same to the same rows, in a database of 20,000
 //! blocks of 400 bytes: `cargo bench -p blockstore-sqlite`.
 //!
-//! The databases are in the folder for temporary files. What a durable commit costs is what the
-//! disk beneath it takes, so set `TMPDIR` to a folder on the disk that is meant.
+//! The databases are in the folder for temporary files. A durable commit takes the time that the
+//! disk takes, so set `TMPDIR` to a folder on the disk to be measured.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,7 +26,7 @@ const GET: &str = "SELECT bytes FROM blocks WHERE cid = ?1";
 const PUT: &str = "INSERT INTO blocks (cid, bytes) VALUES (?1, ?2) ON CONFLICT (cid) DO NOTHING";
 const SET_HEAD: &str = "INSERT OR REPLACE INTO blocks_heads (name, cid) VALUES (?1, ?2)";
 
-/// Blocks that no call before has given.
+/// Blocks that no earlier call has returned.
 fn new_blocks(count: u64) -> Vec<(Cid, Bytes)> {
     static NEXT: AtomicU64 = AtomicU64::new(COUNT);
     let first = NEXT.fetch_add(count, Ordering::Relaxed);
@@ -128,7 +128,7 @@ mod commit_durable {
     }
 }
 
-/// The same without waiting for the disk: what is left is the processor's work.
+/// The same without waiting for the disk: the rest is the processor's work.
 #[divan::bench_group(sample_count = 500)]
 mod commit_normal {
     use super::{Bencher, Databases, Synchronous, new_blocks, plain_commit, store_commit};
@@ -216,7 +216,7 @@ mod get_many_100 {
             .bench_local_values(|cids| databases.unchecked.get_many(&cids));
     }
 
-    /// In one transaction too: without it this takes half as long again.
+    /// In one transaction too: without it, this takes half as long again.
     #[divan::bench]
     fn plain(bencher: Bencher) {
         let databases = Databases::new(Synchronous::Full);

@@ -1,6 +1,6 @@
-//! One node beside the hash of its block: `cargo bench -p mst-node`.
+//! One node compared with the hash of its block: `cargo bench -p mst-node`.
 //!
-//! Decoding a node must cost less than hashing it, which whoever reads it does anyway.
+//! Decoding a node must cost less than hashing it, which every reader does anyway.
 
 use divan::{Bencher, black_box};
 use mst_node::{Node, height_of};
@@ -11,11 +11,11 @@ fn main() {
     divan::main();
 }
 
-/// Nodes of a repository of 5,000 records, each with its block's length: a small one, the
+/// Nodes of a repository of 5,000 records, each with the length of its block: a small one, the
 /// median, a large one.
 const RANKS: [(&str, usize); 3] = [("small", 10), ("median", 50), ("large", 90)];
 
-/// The block of which `percent` of all nodes are shorter.
+/// The block that is longer than those of `percent` of all nodes.
 fn block(percent: usize) -> Vec<u8> {
     let sample = SampleRepository::generate(3, 5_000);
     let mut blocks: Vec<_> = sample.tree.nodes.iter().map(|(_, block)| block).collect();

@@ -1,10 +1,9 @@
-//! The danger: a node with two spellings, or one that costs more than its bytes. If a reader
-//! takes a block that no writer writes, two blocks stand for one node and a root no longer
-//! says what is below it; if a number from the block sizes memory or a slice before it is
+//! The danger: a node with two encodings, or one that costs more than its bytes. If a reader
+//! accepts a block that no writer writes, two blocks represent one node and a root no longer
+//! determines what is below it; if a number from the block sizes memory or a slice before it is
 //! checked, forty bytes stop the process.
 //!
-//! Each test makes one small fault in a valid node and asks for the fault's own name and
-//! place.
+//! Each test makes one small fault in a valid node and expects the name and place of that fault.
 
 #![allow(
     clippy::unwrap_used,
@@ -291,7 +290,7 @@ fn an_extra_field_is_refused() {
             found: 3,
         },
     );
-    // Where it would have to stand in canonical order, in an entry.
+    // Where it would have to be in canonical order, in an entry.
     let mut parts = Parts {
         entry_head: b"\xa5".to_vec(),
         ..Parts::default()
@@ -495,7 +494,7 @@ fn numbers_and_lengths_in_longer_forms_are_refused() {
         let block = [b"\xa2\x61e\x80\x61l", link.as_slice()].concat();
         assert_fault(&block, 6, not_minimal(42));
     }
-    // Each form's largest number that the next shorter form holds too.
+    // Each form's largest number that also fits the next shorter form.
     for (least, form) in [
         (23_u64, b"\x18".as_slice()),
         (255, b"\x19\x00"),
@@ -629,7 +628,7 @@ fn lengths_that_lie_are_refused_before_they_cost_anything() {
         );
         let v = [b"\x61v\xd8\x2a", head(2, len).as_slice()].concat();
         let block = Parts { v, ..parts.clone() }.block();
-        // Behind the length only `l` is left.
+        // After the length only `l` is left.
         assert_fault(
             &block,
             block.len(),
@@ -1007,7 +1006,7 @@ fn deep_nesting_in_place_of_any_field_is_refused() {
                 v: [b"\x61v", deep.as_slice()].concat(),
                 ..parts.clone()
             },
-            // A field more, which a reader that skips what it does not know would go into.
+            // One field more, which a reader that skips unknown fields would read.
             Parts {
                 entry_head: b"\xa5".to_vec(),
                 v: [b"\x61z", deep.as_slice()].concat(),
@@ -1039,7 +1038,7 @@ fn keys_that_prefixes_blow_up_are_refused_at_the_limit() {
     };
     entry(&mut block, 0, &first);
     for n in 1..8_000_u16 {
-        // Each differs from the one before in one of its last two bytes.
+        // Each differs from the previous one in one of its last two bytes.
         let [high, low] = n.to_be_bytes();
         let (prefix_len, suffix) = if low == 0 {
             (500_000, vec![high, low])
@@ -1104,7 +1103,7 @@ fn keys_up_to_the_limit_are_accepted_and_longer_ones_refused() {
     assert_eq!(error.offset, ENTRY + 3);
     let expected = format!("byte {}: entry 0: {source}", error.offset);
     assert_eq!(error.to_string(), expected);
-    // The reason is there already.
+    // There is a reason already.
     assert!(Error::source(&error).is_none() && error.fault.source().is_none());
 }
 
@@ -1140,7 +1139,7 @@ fn entries_up_to_the_limit_are_accepted_and_more_refused() {
             limit: 200
         }
     );
-    // No limit is still none that overflows.
+    // Without a limit, nothing may overflow either.
     limits.entries = usize::MAX;
     limits.key_len = usize::MAX;
     limits.key_bytes = usize::MAX;
@@ -1160,7 +1159,7 @@ fn keys_that_share_hundreds_and_thousands_of_bytes_are_accepted() {
         let node = round_trip(&[&first, &second, &third]);
         assert_eq!(node.key(1), Some(second.as_slice()), "{shared}");
         assert_eq!(node.find(&second), Ok(1));
-        // The spelling is the one that is written by hand here.
+        // The encoding is the one written by hand here.
         let block = pair(&first, shared as u64, b"c");
         assert_eq!(Node::decode(&block).unwrap().encode(), block, "{shared}");
     }
@@ -1197,7 +1196,7 @@ fn keys_are_bytes_and_need_not_be_text() {
         b"\xff",
         b"\xff\xff",
     ]);
-    // Keys of the interoperability vectors, which are no repository paths.
+    // Keys of the interoperability vectors, which are not repository paths.
     round_trip(&[b"2653ae71", b"A0/374913", b"k/00"]);
 }
 
@@ -1327,7 +1326,7 @@ fn pair(first: &[u8], prefix_len: u64, suffix: &[u8]) -> Vec<u8> {
     block
 }
 
-/// Where the second prefix length stands in what [`pair`] gives.
+/// Where the second prefix length is in what [`pair`] returns.
 fn second_p_at(first: &[u8], suffix: &[u8]) -> usize {
     let key = |key: &[u8]| 3 + head(2, key.len() as u64).len() + key.len() + 2;
     let rest = 1 + 3 + 2 + link(&cid().to_bytes()).len();
@@ -1365,7 +1364,7 @@ fn cid() -> Cid {
     node_cid(&[0x5a; 32])
 }
 
-/// CIDs that name no node, in binary.
+/// CIDs that do not name a node, in binary.
 fn foreign_cids() -> Vec<(&'static str, Vec<u8>)> {
     let digest = [0x5a; 64];
     vec![
@@ -1434,8 +1433,8 @@ fn assert_fault_of(name: &str, block: &[u8], offset: usize, fault: DecodeFault) 
     assert_eq!(decode_error(block), DecodeError { offset, fault }, "{name}");
 }
 
-/// More to a block of its length than there can be of any other, so that nothing that is measured by
-/// the length of a block is too short.
+/// As many entries for its length as a block can have, so that nothing that is measured by the
+/// length of a block is too short.
 #[test]
 fn many_entries_of_the_fewest_bytes_are_read_back() {
     // CIDv1, raw, the identity of nothing.

@@ -1,9 +1,9 @@
-//! The danger: a node cut up by counting bytes. All parts of a node lie in one buffer, found by
-//! where they end; one count that is off by an entry gives a node that reads well and holds a
+//! The danger: a node cut up by counting bytes. All parts of a node are in one buffer, found by
+//! where they end; one count that is off by an entry makes a node that looks valid but has a
 //! neighbour's value, or a link in the slot beside its own, and is then hashed into a root.
 //!
-//! So each node that is joined, changed or encoded part by part is held against one that is
-//! built from the same parts by [`NodeBuilder`], for all places to cut.
+//! So each node that is joined, changed or encoded part by part is compared with one that
+//! [`NodeBuilder`] builds from the same parts, for all places to cut.
 
 #![allow(
     clippy::unwrap_used,
@@ -169,7 +169,7 @@ proptest! {
         let node = parts.build();
         let mut expected = parts.clone();
         for (slot, link) in links.iter().enumerate() {
-            // Where there is a subtree, another may take its place; where there is none, none.
+            // An existing subtree can be replaced; an empty slot stays empty.
             if link.is_some() && node.subtree_digest(slot).is_some() {
                 expected.set_subtree(slot, *link);
             }
@@ -186,7 +186,7 @@ proptest! {
         node.encode_linking(&mut same, |_, own| own);
         prop_assert_eq!(same, node.encode());
 
-        // And so it is where the node itself gets them.
+        // And so it is if the node itself gets them.
         let mut changed = node.clone();
         for (slot, link) in links.iter().enumerate() {
             if let Some(link) = link {
@@ -201,7 +201,7 @@ proptest! {
         nodes in prop::collection::vec(parts(), 1..5),
         twice in any::<bool>(),
     ) {
-        // One after the other by the same encoder, which must keep nothing of the one before.
+        // One after the other by the same encoder, which must keep nothing of the previous one.
         let mut encoder = NodeEncoder::default();
         for parts in nodes {
             prop_assert!(encoder.is_vacant() && encoder.is_empty());
@@ -317,7 +317,7 @@ fn a_joint_with_a_key_that_no_node_can_have_is_refused() {
         let source = InvalidKey::Empty;
         assert_eq!(refused, Err(BuildError::InvalidKey { index, source }));
     }
-    // How long it may be is for the caller to say.
+    // The caller decides how long it may be.
     let long = vec![b'z'; 4 << 20];
     let joint = Joint::entry(None, &long, &value, None);
     let node = Node::join(&one, 1, joint, &none, 0).unwrap();
@@ -334,7 +334,7 @@ fn nothing_joined_to_nothing_is_empty() {
     let digest = [7; DIGEST_LEN];
     let joined = Node::join(&none, 0, Joint::subtree(Some(&digest)), &none, 0).unwrap();
     assert_eq!((joined.len(), joined.subtree_digest(0)), (0, Some(&digest)));
-    // The slot of a node without entries is at the cut on either side, so it stays behind.
+    // The slot of a node without entries is at the cut on either side, so it is left out.
     let again = Node::join(&joined, 0, Joint::subtree(None), &joined, 0).unwrap();
     assert_eq!(again, none);
 }
@@ -360,7 +360,7 @@ fn entries_that_share_long_prefixes_are_encoded_with_them() {
     assert_eq!(Node::decode(&block).unwrap(), parts.build());
 }
 
-/// Who keeps a block keeps all of its buffer.
+/// Keeping a block keeps its whole buffer.
 #[test]
 fn a_block_takes_no_more_memory_than_it_has_bytes() {
     let value = Node::empty().cid();
@@ -374,14 +374,14 @@ fn a_block_takes_no_more_memory_than_it_has_bytes() {
     }
     let node = builder.finish();
     for block in [node.encode(), encoder.finish()] {
-        // A page more, for how an allocator counts.
+        // One page more, for how an allocator counts.
         assert!(
             block.capacity() < block.len() + 4_096,
             "{}",
             block.capacity()
         );
     }
-    // Nor is room made for the nodes before.
+    // Nor is there room for the previous nodes.
     let mut parts = NodeParts::default();
     parts.push_entries(&node, 0..node.len());
     parts.finish_into(&mut Vec::new());

@@ -1,7 +1,7 @@
 //! The danger: a hand-written codec that agrees with itself and with nobody else.
 //!
-//! `serde_ipld_dagcbor`, which is written by others and knows nothing of this crate, is the
-//! oracle: what is accepted here it decodes to the same parts, and what it encodes is
+//! `serde_ipld_dagcbor`, which others wrote and which knows nothing of this crate, is the
+//! oracle: it decodes what is accepted here to the same parts, and what it encodes is
 //! accepted here.
 
 #![allow(
@@ -153,7 +153,7 @@ struct PlainEntry {
     v: Cid,
 }
 
-/// A byte string, which serde would take for a list of numbers.
+/// A byte string, which serde would treat as a list of numbers.
 #[derive(Debug, PartialEq)]
 struct PlainBytes(Vec<u8>);
 
@@ -318,7 +318,7 @@ fn changes() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// So many cases, and no file where one fails: the seed is in the report.
+/// This many cases, and no file for one that fails: the seed is in the report.
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,
@@ -330,7 +330,7 @@ fn cases(cases: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(cases(256))]
 
-    /// Keys that share much, that are the start of each other, that end in zeros.
+    /// Keys that share much, that are prefixes of each other, that end in zeros.
     #[test]
     fn a_key_is_found_where_a_search_of_all_keys_finds_it(
         prefix in prop::collection::vec(0..3_u8, 0..12),

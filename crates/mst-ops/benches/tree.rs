@@ -164,7 +164,8 @@ fn insert(bencher: Bencher) {
     });
 }
 
-/// 2,000 keys out of a loaded tree and in again, with a flush each time: two commits a key.
+/// 2,000 keys removed from a loaded tree and inserted again, with a flush each time: two commits
+/// per key.
 #[divan::bench]
 fn commit(bencher: Bencher) {
     let input = &*TREE;
@@ -230,7 +231,7 @@ fn diff(bencher: Bencher) {
     });
 }
 
-/// The same, and no node in a cache.
+/// The same, with no node in a cache.
 #[divan::bench]
 fn diff_cold(bencher: Bencher) {
     let input = &*TREE;
@@ -327,7 +328,7 @@ fn prove_commits(bencher: Bencher) {
         });
 }
 
-/// 200 commits checked by inversion: from blocks, each hashed, to the root before.
+/// 200 commits checked by inversion: from blocks, each hashed, to the previous root.
 #[divan::bench]
 fn invert_commits(bencher: Bencher) {
     let commits = &*COMMITS;

@@ -1,7 +1,7 @@
 //! The danger: a second way to the same root. A tree that is streamed out level by level is
-//! never seen as a whole, so nobody notices a subtree that hangs in the wrong slot, a level
-//! without keys that is missing between two that have some, a block that is handed out twice or
-//! not at all, or a key that went into the next node because one before it was refused.
+//! never seen as a whole, so nobody notices a subtree in the wrong slot, a missing level without
+//! keys between two that have some, a block that is returned twice or not at all, or a key that
+//! went into the next node because an earlier one was refused.
 
 #![allow(
     clippy::unwrap_used,
@@ -48,7 +48,7 @@ proptest! {
     fn an_entry_that_is_refused_leaves_no_trace(
         pairs in prop::collection::vec(any::<(Index, u8)>(), 1..50),
     ) {
-        // In the order in which they come, those out of order refused.
+        // In the given order; those out of order are refused.
         let mut map = Map::new();
         let mut blocks = Vec::new();
         let mut builder = TreeBuilder::new(collect_into(&mut blocks));
@@ -188,7 +188,7 @@ fn a_node_does_not_grow_past_the_limit_of_entries() {
             "{error:?}"
         );
     }
-    // A key of another level goes, and then the next node has room.
+    // A key of another level is accepted, and then the next node has room.
     let above = key_of_height(&next, 1);
     let behind = key_of_height(&format!("{next}~"), 0);
     for key in [above, behind] {
@@ -255,7 +255,7 @@ fn a_node_does_not_grow_past_the_limit_of_key_bytes() {
         }
     }
     assert!(refused > 0);
-    // Behind a key of another level comes another node, which has room.
+    // After a key of another level comes another node, which has room.
     for key in [key_of_height("y", 1), key_of_height(&format!("z{long}"), 0)] {
         builder.push(key.as_bytes(), &value_of(1)).unwrap();
     }
@@ -309,7 +309,7 @@ fn a_builder_whose_sink_has_failed_gives_no_root() {
             }
             Ok(())
         });
-        // Whoever does not look at what `push` returns, or tries again, still gets no root.
+        // Ignoring what `push` returns, or trying again, still gives no root.
         let failures = map
             .iter()
             .filter(|(key, value)| builder.push(key.as_bytes(), value).is_err())
@@ -323,7 +323,7 @@ fn a_builder_whose_sink_has_failed_gives_no_root() {
 
 // ---- What the tests share.
 
-/// Keys of many heights, in no order; some share more than 255 bytes.
+/// Keys of many heights, in random order; some share more than 255 bytes.
 static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let heights = [0, 1, 0, 2, 0, 3, 1, 0, 6, 0, 1, 2, 0, 1, 0, 4];
     let long = "l".repeat(300);

@@ -1,7 +1,7 @@
-//! The danger: an answer about two trees, or about one that is only partly there, that nobody
-//! can check by looking. A diff that reports a node both trees have; a proof that proves
-//! something else, or still does with a block taken out; operations that are taken for complete
-//! since their order happened to suit.
+//! The danger: an answer about two trees, or about a partial one, that nobody can check by looking.
+//! A diff that reports a node both trees have; a proof that proves something else, or still holds
+//! without one of its blocks; operations that pass for complete because their order happened to
+//! suit.
 //!
 //! So all 128 trees over seven keys of several heights are compared with each other, in both
 //! directions, the obvious way; and larger random trees with random changes too.
@@ -40,7 +40,7 @@ fn value(n: usize) -> Cid {
     dag_cbor_cid(&[0x19, 0, u8::try_from(n).unwrap()])
 }
 
-/// A tree, its entries, and a store that has it and notes which blocks are asked for.
+/// A tree, its entries, and a store that has it and records which blocks are requested.
 struct Input {
     map: Map,
     tree: SampleTree,
@@ -107,7 +107,7 @@ fn check_diff(old: &Input, new: &Input) {
     assert!(diff.eq(operations(&old.map, &new.map)));
 }
 
-/// The blocks of what is new and of what covers the operations: what a commit brings along.
+/// The blocks of what is new and of what covers the operations: what a commit contains.
 fn slice(old: &Input, new: &Input, operations: &[Operation]) -> Vec<(Cid, Bytes)> {
     let mut prover = Prover::new(&new.nodes, &new.tree.root).unwrap();
     for operation in operations {
@@ -142,7 +142,7 @@ fn invert(
 }
 
 /// The trees of all subsets of seven keys, of heights that the test suite of
-/// `DavidBuchanan314/mst-test-suite` has too: 0, 1 and 2, so that levels are left out between.
+/// `DavidBuchanan314/mst-test-suite` has too: 0, 1 and 2, so that there are levels without keys.
 static EXHAUSTIVE: LazyLock<Vec<Input>> = LazyLock::new(|| {
     let heights = [0, 1, 0, 2, 0, 1, 0];
     let keys: Vec<String> = (0..7)
@@ -180,7 +180,7 @@ fn every_change_between_128_trees_is_taken_back_with_what_covers_it() {
 
 // ---- Larger trees.
 
-/// Keys of many heights, in an order that has nothing to do with them.
+/// Keys of many heights, in an order that is independent of them.
 static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut keys: Vec<String> = (0..600)
         .map(|n| format!("c/{:04}", n * 7919 % 10_007))
@@ -216,7 +216,7 @@ fn trees_of_thousands_and_thousands_of_changes_are_compared_and_taken_back() {
         rng.shuffle(&mut operations);
         let root = invert(&blocks, &new.tree.root, &operations).unwrap();
         assert_eq!(root, old.tree.root);
-        // One that is left out leads elsewhere, or needs what the others do not.
+        // Leaving one out leads elsewhere, or needs what the others do not.
         operations.pop();
         let root = invert(&blocks, &new.tree.root, &operations);
         assert!(root.is_err() || root.is_ok_and(|root| root != old.tree.root));
@@ -354,7 +354,7 @@ proptest! {
         }
     }
 
-    /// Every block is needed, or taking it away changes nothing; none can be altered.
+    /// Every block is needed, or removing it changes nothing; none can be altered.
     #[test]
     fn a_proof_without_a_block_is_incomplete_or_still_true(
         (map, _) in pairs(),
@@ -432,8 +432,8 @@ fn distortions(claim: &Claim) -> Vec<Claim> {
     }
 }
 
-/// A range is proven again from the blocks that prove it, and from no others: whoever has the one
-/// can be asked for the other.
+/// A range is proven again from the blocks that prove it, and from no others: who has the proof can
+/// prove it to others.
 #[test]
 fn what_proves_a_range_is_all_that_proving_it_takes() {
     let input = Input::new(
@@ -462,7 +462,7 @@ fn what_proves_a_range_is_all_that_proving_it_takes() {
             assert!(matches!(error, ProofError::Incomplete { missing, .. } if *missing == *gone));
         }
     }
-    // For what is in none it takes nothing.
+    // An empty range needs nothing else.
     let mut prover = Prover::new(&input.nodes, root).unwrap();
     assert_eq!(prover.range("d".."c").unwrap(), 0);
     assert_eq!(prover.finish().blocks.len(), 1);
@@ -473,7 +473,7 @@ fn what_cannot_be_a_node_is_passed_over_in_a_proof() {
     let one = &EXHAUSTIVE[0b111_1111];
     let mut proof = Prover::new(&one.nodes, &one.tree.root).unwrap().finish();
     let record = (raw_cid(b"a record"), Bytes::from_static(b"a record"));
-    // One whose hash nobody can compute: "hello world", itself in place of a hash.
+    // One whose hash cannot be computed: "hello world" itself instead of a hash.
     let identity: Cid = "bafkqaddimvwgy3zao5xxe3debi".parse().unwrap();
     proof
         .blocks
@@ -489,8 +489,8 @@ fn a_proof_about_another_tree_is_refused() {
     assert!(matches!(error, ProofError::Root { .. }));
 }
 
-/// An inclusion proof through a node whose keys lie outside its parent's range: every peer that
-/// was tried takes it.
+/// An inclusion proof through a node whose keys are outside its parent's range: every peer that
+/// was tried accepts it.
 #[test]
 fn a_key_out_of_range_is_not_proven() {
     let blocks = MemoryBlockStore::new();
@@ -505,7 +505,7 @@ fn a_key_out_of_range_is_not_proven() {
     let top = mst_node::Node::join(&none, 0, joint, &none, 0).unwrap();
     blocks.put_many(&leaf.new).unwrap();
     blocks.put(&top.cid(), top.encode().into()).unwrap();
-    // The way to this key leads through the leaf, whose key is greater than its parent's.
+    // The path to this key leads through the leaf, whose key is greater than its parent's.
     let proof = Proof {
         root: top.cid(),
         claims: vec![Claim::Key {

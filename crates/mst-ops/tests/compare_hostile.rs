@@ -1,7 +1,7 @@
-//! The danger: an answer about trees that are none. Nodes whose hashes are honest, but which
-//! stand in the wrong place, twice, or so that there are more ways through them than anybody has
-//! time for. A diff, a proof or an inversion that believes them gives a wrong answer, or none at all
-//! in a lifetime.
+//! The danger: an answer about something that is not a tree. Nodes whose hashes are honest, but
+//! which are in the wrong place, occur twice, or have more paths through them than anybody has time
+//! for. A diff, a proof or an inversion that believes them gives a wrong answer, or none at all in
+//! a lifetime.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use mst_ops::{
 };
 use mst_testkit::key_of_height;
 
-// ---- A diff of what is no tree.
+// ---- A diff of what is not a tree.
 
 /// The ways in which a node can be out of place: the node, the fault, and the root above it.
 fn misfits(blocks: &MemoryBlockStore) -> Vec<(Cid, TreeFault, Cid)> {
@@ -94,7 +94,7 @@ fn a_node_out_of_place_in_either_tree_is_named() {
     }
 }
 
-/// With the empty tree on the other side every node is read, so that none can be out of place.
+/// With the empty tree on the other side every node is read, so none can be out of place.
 #[test]
 fn a_node_out_of_place_is_named_also_beside_the_empty_tree() {
     let blocks = MemoryBlockStore::new();
@@ -111,7 +111,7 @@ fn a_node_out_of_place_is_named_also_beside_the_empty_tree() {
     }
 }
 
-/// The empty tree's one node must not stand in another tree, and is in both here.
+/// The empty tree's one node must not be in another tree, and is in both here.
 #[test]
 fn an_empty_node_below_another_is_named_also_beside_the_empty_tree() {
     let blocks = MemoryBlockStore::new();
@@ -140,8 +140,8 @@ fn a_top_without_keys_is_refused_in_either_tree() {
     }
 }
 
-/// A store that takes trees for well-formed has not computed the heights of all keys, and those of
-/// one tree say nothing about the other then.
+/// A store that assumes trees to be well-formed has not computed the heights of all keys, and then
+/// those of one tree say nothing about the other.
 #[test]
 fn heights_that_were_not_looked_at_are_not_passed_on() {
     let blocks = MemoryBlockStore::new();
@@ -166,7 +166,7 @@ fn heights_that_were_not_looked_at_are_not_passed_on() {
     }
 }
 
-/// A tree that links to a node twice is none; what differs from the other tree is named once.
+/// A tree that links to a node twice is not valid; what differs from the other tree is named once.
 #[test]
 fn a_subtree_that_stands_twice_is_left_out_or_refused() {
     let blocks = MemoryBlockStore::new();
@@ -184,7 +184,7 @@ fn a_subtree_that_stands_twice_is_left_out_or_refused() {
         );
         assert_eq!(diff.count(), 0);
     }
-    // Without the subtree, but with what is below.
+    // Without the subtree, but with what is below it.
     let beside = put(&blocks, None, &[(&key("x", 1), None)]);
     let low = put(&blocks, Some(leaf), &[(&key("p", 1), None)]);
     let other = put(&blocks, Some(beside), &[(&b, Some(low)), (&y, None)]);
@@ -218,10 +218,10 @@ fn a_node_without_keys_that_stands_twice_is_refused() {
     }
 }
 
-// ---- More ways than nodes.
+// ---- More paths than nodes.
 
-/// Nodes each of which has all its nine slots lead to the one below: 9 to the power of `height`
-/// ways down, over nodes of which each is fine.
+/// Nodes whose nine slots all lead to the one below: 9 to the power of `height` paths down, over
+/// nodes each of which is fine.
 fn bomb(blocks: &MemoryBlockStore, height: u8) -> Cid {
     let mut below = None;
     for height in 0..=height {
@@ -260,8 +260,8 @@ fn many_ways_to_the_same_nodes_are_not_all_gone() {
     assert!(watched.reads() < 200, "{}", watched.reads());
 }
 
-/// Nodes without keys break no order, however many ways lead to them. What is below them is
-/// missing, so that nothing ends the walk; but there are never more steps than links and levels.
+/// Nodes without keys break no order, however many paths lead to them. What is below them is
+/// missing, so nothing ends the walk; but there are never more steps than links and levels.
 #[test]
 fn many_ways_to_a_missing_node_take_no_more_than_links_times_levels() {
     let blocks = MemoryBlockStore::new();
@@ -309,7 +309,7 @@ fn a_node_of_very_many_entries_is_compared_and_inverted() {
     let nodes = uncached(&blocks);
     let tree = Tree::open(&nodes, &wide).unwrap();
     assert_eq!(tree.invert(&operations).unwrap(), narrow);
-    // It must not become wider than the limits allow to be read: taking it back may.
+    // It must not become wider than the limits allow to be read; inverting may.
     let tree = Tree::open(&nodes, &narrow).unwrap();
     let back: Vec<_> = operations.into_iter().map(Operation::inverse).collect();
     assert_eq!(tree.invert(&back).unwrap(), wide);
@@ -317,7 +317,7 @@ fn a_node_of_very_many_entries_is_compared_and_inverted() {
 
 // ---- A proof that costs more than it weighs.
 
-/// A small block that stands for long keys, and a claim after another that needs it.
+/// A small block that represents long keys, and a claim after another that needs it.
 #[test]
 fn a_node_is_decoded_once_however_many_claims_rest_on_it() {
     let long = "x".repeat(100_000);
@@ -381,7 +381,7 @@ fn ranges_of_every_shape_are_proven_and_no_entry_can_be_left_out() {
                 .filter(holds)
                 .map(|key| (key.as_bytes().to_vec(), value()))
                 .collect();
-            // The prover may have stood anywhere before.
+            // The prover may have been anywhere before.
             let mut prover = Prover::new(&nodes, &tree.root).unwrap();
             prover.key(keys[4].as_bytes()).unwrap();
             let len = prover
@@ -407,7 +407,7 @@ fn ranges_of_every_shape_are_proven_and_no_entry_can_be_left_out() {
     }
 }
 
-/// What a proof brings along beside the tree is neither needed nor believed.
+/// What a proof contains besides the tree is neither needed nor believed.
 #[test]
 fn blocks_that_are_no_nodes_of_the_tree_do_no_harm_and_no_good() {
     let blocks = MemoryBlockStore::new();
@@ -463,7 +463,7 @@ fn a_range_through_a_misplaced_node_is_not_proven() {
             }],
             blocks: all(&blocks),
         };
-        // Whatever is claimed: what can be read of it, too.
+        // Whatever is claimed, even what can be read of it.
         let nodes = NodeStore::new(&blocks);
         let readable: Vec<_> = nodes.entries(&root).unwrap().flatten().collect();
         for count in 0..=readable.len() {
@@ -488,7 +488,7 @@ fn a_range_through_a_misplaced_node_is_not_proven() {
     }
 }
 
-/// Whether or not the way to the answer leads into it.
+/// Whether or not the path to the answer leads into it.
 #[test]
 fn a_node_of_the_bottom_with_a_subtree_proves_nothing() {
     let blocks = MemoryBlockStore::new();
@@ -553,7 +553,7 @@ fn a_misplaced_node_is_named_whatever_the_operations_are() {
     }
 }
 
-/// A tree may be changed before it is asked what it was: its nodes have no CIDs yet.
+/// A tree may be changed before it is inverted: its nodes have no CIDs yet.
 #[test]
 fn operations_are_taken_back_from_a_tree_that_was_changed_and_not_flushed() {
     let keys: Vec<String> = (0..9)
@@ -584,7 +584,7 @@ fn operations_are_taken_back_from_a_tree_that_was_changed_and_not_flushed() {
                 only_second.remove(other.as_bytes()).unwrap();
             }
             assert_eq!(tree.invert(&operations[..1]).unwrap(), only_second.root());
-            // Not asking for a root between: it is the first to need any digest.
+            // Without asking for a root in between: it is the first to need any digest.
             let keys = operations.iter().map(|operation| operation.key.as_slice());
             assert_eq!(tree.cover(keys).unwrap()[0].0, tree.root());
         }
@@ -623,7 +623,7 @@ fn a_cover_has_each_node_once_and_above_those_below_it() {
     assert_eq!(known, []);
 }
 
-/// That a key is not there may be seen further up than where its neighbours are.
+/// That a key is absent may be seen further up than where its neighbours are.
 #[test]
 fn a_cover_that_lacks_a_neighbour_is_none() {
     let (keys, root, whole) = sample();
@@ -726,7 +726,7 @@ fn a_bad_node_is_an_error_among_the_gaps_and_not_their_end() {
     assert!(gaps.next().is_none());
 }
 
-// ---- What the tests are made of.
+// ---- Helpers.
 
 fn diff<S: BlockStore>(blocks: &S, old: &Cid, new: &Cid) -> Result<Vec<Operation>, Error> {
     let nodes = uncached(blocks);
@@ -770,7 +770,7 @@ fn value() -> Cid {
     dag_cbor_cid(b"\xa0")
 }
 
-/// Counts how often it is asked for a block.
+/// Counts how often a block is requested.
 struct Watched<'b> {
     blocks: &'b MemoryBlockStore,
     asked: RefCell<HashMap<Cid, usize>>,

@@ -1,9 +1,9 @@
 //! The danger: a tree that starts empty only gathers its entries until somebody looks at it, so
-//! that two ways lead to the same tree. They must not be told apart: by the answers to changes,
+//! there are two ways to the same tree. They must be indistinguishable: by the results of changes,
 //! by what is too large for a node, by the root, or by what clones see of each other.
 //!
-//! So the same changes are made to two trees. One was asked for its root while it was empty, and
-//! is past gathering.
+//! So the same changes are made to two trees. One was asked for its root while it was empty, and so
+//! no longer gathers.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,7 +40,7 @@ proptest! {
         let root = build_tree(&map).root;
         let summary = past.verify().unwrap();
         let changes = sorted(past.flush());
-        // Each question by itself, as its answer may be what makes the tree.
+        // Each question by itself, as it may cause the tree to be built.
         prop_assert_eq!(sorted(gathering.clone().flush()), changes.clone());
         let mut asked = Tree::from_entries(entries.iter().map(|(key, n)| (key, value_of(*n)))).unwrap();
         prop_assert_eq!(asked.root(), root);
@@ -51,7 +51,7 @@ proptest! {
         prop_assert_eq!(gathering.root(), root);
     }
 
-    /// Whatever is done to a tree between, and to clones of it.
+    /// Whatever is done in between to a tree, and to clones of it.
     #[test]
     fn looking_changes_nothing(entries in vec((any_key(), any::<u8>(), 0..20_u8), 1..60)) {
         let mut gathering = Tree::new();
@@ -84,8 +84,8 @@ proptest! {
     }
 }
 
-/// Measured some at a time, so that all, some or none of the keys have been when the root is asked
-/// for.
+/// Keys are measured some at a time, so all, some or none have been measured when the root is
+/// requested.
 #[test]
 fn entries_that_were_measured_in_pieces_give_the_root_of_all() {
     let mut rng = Rng::new(11);
@@ -108,7 +108,7 @@ fn entries_that_were_measured_in_pieces_give_the_root_of_all() {
     }
 }
 
-/// Heights that make wide nodes and narrow ones, and limits from those that nothing fits into on.
+/// Heights that make wide nodes and narrow ones, and limits from those that nothing fits into up.
 #[test]
 fn what_is_too_large_for_a_node_is_refused_when_it_comes() {
     let mut rng = Rng::new(7);
@@ -169,12 +169,12 @@ fn a_large_tree_is_gathered_up_to_the_limit_of_a_node() {
     let mut tree = Tree::new();
     let mut map = BTreeMap::new();
     for n in (0..u32::MAX).take(2 * limit) {
-        // In no order.
+        // In random order.
         let key = format!("com.example.record/{:08x}", n.wrapping_mul(0x9e37_79b1));
         tree.insert(key.as_bytes(), &value_of(1)).unwrap();
         map.insert(key, value_of(1));
     }
-    // Behind all of these, of height 0: side by side in one node.
+    // After all of these, of height 0: side by side in one node.
     let wide = (0..).map(|n| format!("com.example.wide/{n:08}"));
     let mut wide = wide.filter(|key| height_of(key.as_bytes()) == 0);
     let mut in_node = 0;
@@ -194,7 +194,7 @@ fn a_large_tree_is_gathered_up_to_the_limit_of_a_node() {
     assert_eq!(tree.root(), build_tree(&map).root);
 }
 
-/// So many cases, or more if `PROPTEST_CASES` says so.
+/// This many cases, or more if `PROPTEST_CASES` says so.
 fn cases(cases: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
     ProptestConfig {
@@ -228,7 +228,7 @@ fn past_gathering<N: NodeSource>(tree: Tree<N>) -> Tree<N> {
     tree
 }
 
-/// Nodes are in no order but that those below come first.
+/// Nodes are in random order, except that those below come first.
 fn sorted(mut changes: Changes) -> Changes {
     changes.new.sort();
     changes.removed.sort();

@@ -1,6 +1,6 @@
 //! The danger: nodes that are each fine but do not make a tree. Their hashes are honest, so
-//! no store refuses them; a reader that trusts the links gives keys twice, out of order or
-//! not at all, lets two roots stand for one set of records, or never comes back.
+//! no store refuses them; a reader that trusts the links returns keys twice, out of order or
+//! not at all, lets two roots represent one set of records, or never ends.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,8 +25,8 @@ use proptest::sample::{Index, subsequence};
 
 // ---- A link to a digest that nothing has.
 
-/// Zeros stand for what is not known yet, in a tree that is being changed. A stranger can link to
-/// them like to any other block that is not there.
+/// In a tree that is being changed, zeros mean what is not known yet. A stranger can link to them
+/// as to any other missing block.
 #[test]
 fn a_link_of_zeros_is_one_to_a_missing_block() {
     let nowhere = mst_node::node_cid(&[0; 32]);
@@ -55,7 +55,7 @@ fn a_link_of_zeros_is_one_to_a_missing_block() {
             new: Some(value()),
         };
         assert_eq!(tree.invert(&[created]).unwrap(), without(&[(&low, None)]));
-        // Where it would have to be taken apart, it is missing.
+        // Where it would have to be split, it is missing.
         let mut tree = mst_ops::Tree::open(&nodes, &root).unwrap();
         let error = tree.remove(low.as_bytes()).map(|_| tree.root());
         assert!(error.is_ok(), "{error:?}");
@@ -66,7 +66,7 @@ fn a_link_of_zeros_is_one_to_a_missing_block() {
     }
 }
 
-/// Whatever the limits are, also where they are none.
+/// Whatever the limits are, even without any.
 #[test]
 fn a_node_store_without_limits_is_one() {
     let blocks = MemoryBlockStore::new();
@@ -199,7 +199,7 @@ fn keys_outside_what_the_parent_leaves_are_refused() {
         let root = fault_of(slot, leaf);
         assert_refused(&blocks, root, &out_of_place(leaf, fault), &[&b, &d]);
     }
-    // One key too many at either end of an otherwise good leaf.
+    // One key too many at either end of an otherwise valid leaf.
     let [before, between, behind] = ["a", "c", "e"].map(|prefix| key(prefix, 0));
     for (keys, fault) in [
         ([&before, &between], TreeFault::KeyNotGreater),
@@ -235,7 +235,7 @@ fn keys_outside_what_the_grandparent_leaves_are_refused() {
             &[&b, &d, &f],
         );
 
-        // With an empty node between, which has no key of its own to compare with.
+        // With an empty node in between, which has no key of its own to compare with.
         let between = put(&blocks, Some(leaf), &[]);
         let root = put(&blocks, None, &[(&b, Some(between)), (&f, None)]);
         assert_refused(&blocks, root, &out_of_place(leaf, fault), &[&b, &f]);
@@ -245,7 +245,7 @@ fn keys_outside_what_the_grandparent_leaves_are_refused() {
 #[test]
 fn a_key_that_an_ancestor_has_already_is_refused() {
     // A key has one height, so a node that repeats it is on the wrong level too; with the
-    // levels right, a repeated key can only stand in two nodes of one level.
+    // levels right, a repeated key can only be in two nodes of one level.
     let blocks = MemoryBlockStore::new();
     let (a, b, c) = (key("a", 0), key("b", 1), key("c", 0));
     let leaf = put(&blocks, None, &[(&a, None), (&c, None)]);
@@ -356,7 +356,7 @@ fn a_high_key_over_low_ones_with_empty_nodes_between_is_a_tree() {
     assert_eq!((summary.height, summary.nodes, summary.entries), (6, 13, 3));
 }
 
-// ---- Trees that would take for ever.
+// ---- Trees that would take forever.
 
 #[test]
 fn one_subtree_linked_many_times_over_many_levels_is_refused_at_once() {
@@ -374,7 +374,7 @@ fn one_subtree_linked_many_times_over_many_levels_is_refused_at_once() {
         verify(&nodes, &root),
         Err(Error::InvalidTree { .. })
     ));
-    // The whole of each subtree is refused, so that few of them are even looked at.
+    // Each whole subtree is refused, so few of them are even looked at.
     for items in [
         nodes.entries(&root).unwrap().collect::<Vec<_>>(),
         nodes.entries(&root).unwrap().rev().collect(),
@@ -493,7 +493,7 @@ fn nodes_of_up_to_8192_entries_are_read_and_wider_ones_if_the_caller_says_so() {
 
 // ---- Stores that break their promise.
 
-/// A store that gives what it likes.
+/// A store that returns what it likes.
 #[derive(Default)]
 struct LyingStore(HashMap<Cid, Bytes>);
 
@@ -543,7 +543,7 @@ fn a_cycle_of_a_store_that_lies_about_hashes_is_refused() {
     }
 }
 
-/// A store that cannot be reached for some blocks.
+/// A store that fails for some blocks.
 struct FailingStore<'b> {
     blocks: &'b MemoryBlockStore,
     fails_for: Cid,
@@ -632,7 +632,7 @@ proptest! {
             let mut options = trusting(trusted);
             options.cache_bytes = cache_bytes;
             let nodes = NodeStore::with_options(&blocks, options);
-            // What a walk has found or taken for granted is not to be believed in another place.
+            // What a walk has found or assumed must not be believed in another place.
             for walk in 0..3 {
                 let verified = verify(&nodes, &root);
                 prop_assert_eq!(verified.is_ok(), canonical, "{:?}", verified);
@@ -645,7 +645,7 @@ proptest! {
             }
         }
 
-        // From either end the same, in order, and no key that is not there.
+        // The same from either end, in order, and no key that does not exist.
         let nodes = NodeStore::new(&blocks);
         let Ok(walker) = NodeWalker::new(&nodes, &root) else { return Ok(()) };
         let forward: Vec<_> = walker.entries().collect();
@@ -661,7 +661,7 @@ proptest! {
     }
 }
 
-/// A tree that may be none, out in the open.
+/// A tree, perhaps an invalid one, in its parts.
 #[derive(Debug, Clone, Default)]
 struct Tree {
     keys: Vec<String>,
@@ -706,7 +706,7 @@ impl Tree {
         let mut slots = Vec::new();
         for subtree in &mut self.subtrees {
             if subtree.is_some() {
-                // Both the slot and those below it cannot be lent at once.
+                // The slot and those below it cannot both be borrowed at once.
                 slots.extend(subtree.as_mut().map(Self::slots).unwrap_or_default());
             } else {
                 slots.push(subtree);
@@ -734,7 +734,7 @@ impl Tree {
                 }
             }
             1 => *self.nth(which.index(count)) = copy,
-            // A level more, a level less.
+            // One level more, one level less.
             2 => {
                 let node = self.nth(which.index(count));
                 let below = std::mem::take(node);
@@ -746,7 +746,7 @@ impl Tree {
                     *node = left;
                 }
             }
-            // An entry less, with what was on the right of it.
+            // One entry less, with what was to the right of it.
             4 => {
                 let node = self.nth(which.index(count));
                 if !node.keys.is_empty() {
@@ -755,7 +755,7 @@ impl Tree {
                     node.subtrees.remove(index + 1);
                 }
             }
-            // A subtree less, which takes nothing from validity but its keys.
+            // One subtree less, which removes its keys but not validity.
             _ => {
                 let node = self.nth(which.index(count));
                 let slot = other.index(node.subtrees.len());
@@ -781,8 +781,8 @@ impl Tree {
     }
 }
 
-/// A node store remembers which nodes belong below which, but not between which keys: that is another
-/// matter in every tree that they are in.
+/// A node store remembers which nodes belong below which, but not between which keys: that differs
+/// in every tree that they are in.
 #[test]
 fn a_subtree_that_has_its_place_in_one_tree_is_looked_at_again_in_another() {
     let blocks = MemoryBlockStore::new();
@@ -796,7 +796,7 @@ fn a_subtree_that_has_its_place_in_one_tree_is_looked_at_again_in_another() {
     for key in [&low, &high] {
         assert!(nodes.get(&sound, key.as_bytes()).unwrap().is_some());
     }
-    // The key beside it stands between it and its first subtree, or its last.
+    // The key beside it is between it and its first subtree, or its last.
     let left = put(&blocks, None, &[(&key("k", 2), Some(sound))]);
     let right = put(&blocks, Some(sound), &[(&key("p", 2), None)]);
     for (root, lost) in [(left, &low), (right, &high)] {
@@ -818,7 +818,7 @@ fn a_subtree_that_has_its_place_in_one_tree_is_looked_at_again_in_another() {
     }
 }
 
-// ---- Making trees, and what is held against them.
+// ---- Making trees, and checking them.
 
 /// 40 keys of heights 0 to 3, in order.
 static POOL: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -870,13 +870,13 @@ fn invalid_node(cid: Cid, fault: InvalidNode) -> String {
 }
 
 /// Asserts that the tree of `root` is refused with `error` in every way that it can be
-/// read, and that the `keys` that can be reached come all the same.
+/// read, and that the `keys` that can be reached are still returned.
 fn assert_refused(blocks: &MemoryBlockStore, root: Cid, error: &str, keys: &[&str]) {
     for trusted in [false, true] {
         let nodes = NodeStore::with_options(blocks, trusting(trusted));
         assert_eq!(verify(&nodes, &root).unwrap_err().to_string(), error);
     }
-    // Who trusts gets the same before and after somebody has checked.
+    // A trusting reader gets the same before and after somebody has checked.
     let nodes = NodeStore::with_options(blocks, trusting(true));
     let listed = |checked: bool| -> Vec<Result<Vec<u8>, String>> {
         let mut walker = NodeWalker::new(&nodes, &root).unwrap();
@@ -958,7 +958,7 @@ fn assert_refused(blocks: &MemoryBlockStore, root: Cid, error: &str, keys: &[&st
     );
 }
 
-/// So many cases, and no file where one fails: the seed is in the report.
+/// This many cases, and no file for one that fails: the seed is in the report.
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,

@@ -1,13 +1,13 @@
 //! The danger: a change that fails half-way. Nodes come from a store while a tree is changed,
 //! and any of them may be missing, unreadable, malformed or in the wrong place; a tree that has
-//! by then moved a subtree, or that takes what it could not read for empty, gives a root that
+//! by then moved a subtree, or that treats what it could not read as empty, has a root that
 //! nobody can follow and that says nothing about the loss.
 //!
-//! So each block of trees of all shapes is taken away, and each pair of them: a change then
-//! says which block it misses and leaves the tree as it was, or needs none of them and gives
-//! the right root. The same with stores that fail, with blocks that are no nodes, with nodes
-//! out of place and with nodes that would grow too large; and a clone, which shares all this
-//! with its original, must not see what the other does.
+//! So each block of trees of all shapes is removed, and each pair of them: a change then says
+//! which block is missing and leaves the tree as it was, or needs none of them and leads to the
+//! right root. The same with stores that fail, with blocks that are not nodes, with nodes out of
+//! place and with nodes that would grow too large; and a clone, which shares all this with its
+//! original, must not see what the other does.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,9 +32,9 @@ use proptest::sample::Index;
 
 type Map = BTreeMap<String, Cid>;
 
-/// Trees as lines of keys, each a letter that says where it stands and its height. Among them
+/// Trees as lines of keys, each a letter for its position, and its height. Among them
 /// are nodes without keys on either side and in chains, nodes that split and merge on several
-/// levels at once, and tops that go with their only key.
+/// levels at once, and tops that disappear with their only key.
 const SHAPES: [&str; 20] = [
     "a0",
     "a0 b0 c0",
@@ -91,8 +91,8 @@ fn a_change_needs_exactly_the_blocks_on_its_way_and_fails_without_a_trace() {
     assert!(missed > 10_000, "only {missed} changes missed a block");
 }
 
-/// Takes the blocks `gone` away, tries `change`, and gives blocks back as it asks for them.
-/// Returns how many it asked for.
+/// Removes the blocks `gone`, tries `change`, and puts blocks back as it requests them. Returns how
+/// many it requested.
 fn assert_atomic(sample: &Sample, change: &Change, gone: &[Cid]) -> usize {
     let at = || format!("{} without {gone:?}, {change:?}", sample.shape);
     for cid in gone {
@@ -210,7 +210,7 @@ fn entries_go_on_beside_what_is_missing() {
                 assert_eq!(found, expected, "{shape}");
                 assert!(entries.next().is_none());
             }
-            // The trees that are asked next have loaded what there is, and nothing of it.
+            // Of the next trees, one has loaded what there is, the other nothing.
             for tree in [tree, open(&sample.blocks, &sample.tree.root).unwrap()] {
                 assert!(tree.is_partial().unwrap());
                 assert!(
@@ -342,7 +342,7 @@ fn a_store_that_fails_is_no_gap() {
     assert!(matches!(tree.is_partial(), Err(Error::Store(_))));
     fail();
     assert!(matches!(tree.verify(), Err(Error::Store(_))));
-    // Too high to be in the node that could not be read, but the store is to blame all the same.
+    // Too high to be in the node that could not be read, but still the store's fault.
     fail();
     assert!(matches!(
         tree.get(key_of_height("a~", 1).as_bytes()),
@@ -388,7 +388,7 @@ fn a_bad_node_is_refused_by_every_change_that_reads_it() {
             assert_eq!(errors.len(), 1);
             assert_eq!(errors[0].to_string(), bad.error);
 
-            // Beside it the tree is of use.
+            // The rest of the tree can be used.
             let beside = key_of_height("a~", 0);
             assert_eq!(tree.insert(beside.as_bytes(), &root).unwrap(), None);
             assert!(tree.remove(a0.as_bytes()).unwrap().is_some());
@@ -401,7 +401,7 @@ fn a_bad_node_is_refused_by_every_change_that_reads_it() {
 /// Checks that no question about `bad` gets an answer, and no change goes through it.
 fn assert_refused(tree: &mut Tree<impl NodeSource>, bad: &BadNode, top_key: &str) {
     let into_it = key_of_height("g", 0);
-    // A key that would cut it in two, too.
+    // Nor a key that would cut it in two.
     let above_it = key_of_height("g", 3);
     let value = value_of(1);
     let mut errors = vec![
@@ -431,7 +431,7 @@ struct BadNode {
     is_mixed: bool,
 }
 
-/// Nodes that have no place on the right of `b2` (height 1) or `d1` (height 0).
+/// Nodes that do not belong on the right of `b2` (height 1) or `d1` (height 0).
 fn bad_nodes(blocks: &MemoryBlockStore) -> Vec<BadNode> {
     let leaf_of = |prefix, height| put(blocks, None, &[(&key_of_height(prefix, height), None)]);
     let (c1, e0) = (key_of_height("c", 1), key_of_height("e", 0));
@@ -548,7 +548,7 @@ fn a_trusted_tree_does_not_have_a_key_on_two_levels() {
     let blocks = MemoryBlockStore::new();
     let [a0, b1, c0, d1, e0] = [("a", 0), ("b", 1), ("c", 0), ("d", 1), ("e", 0)]
         .map(|(prefix, height)| key_of_height(prefix, height));
-    // The key of the one level stands on the other, where only a trusted store lets it.
+    // The key of one level is on the other, which only a trusted store allows.
     let left = put(&blocks, None, &[(&a0, None), (&d1, None)]);
     let right = put(&blocks, None, &[(&c0, None), (&e0, None)]);
     for (root, bad, fault) in [
@@ -600,7 +600,7 @@ fn a_key_that_a_trusted_tree_has_on_another_level_is_not_doubled() {
         };
         assert_eq!(error.to_string(), out_of_place(at, fault));
         assert_untouched(&mut tree, &root);
-        // But it can be taken out, and the tree is then sound.
+        // But it can be removed, and the tree is then valid.
         assert_eq!(tree.remove(c2.as_bytes()).unwrap(), Some(value));
         assert_eq!(tree.root(), rebuilt(&tree));
         assert_eq!(tree.insert(c2.as_bytes(), &value).unwrap(), None);
@@ -638,8 +638,8 @@ proptest! {
                     Ok(now) if insert || before.verify().is_ok() => {
                         prop_assert_eq!(now, expected);
                     }
-                    // Where the key was, a subtree is now that its removal did not read. It may be
-                    // missing or bad, and even have the key once more, which it must not have had.
+                    // In place of the key there is now a subtree that its removal did not read. It may
+                    // be missing or bad, and even have the key again, which was not allowed.
                     Ok(_) => {}
                     Err(error) => prop_assert!(!insert, "{}", error),
                 }
@@ -688,8 +688,8 @@ fn any_node() -> impl Strategy<Value = AnyNode> {
     })
 }
 
-/// Puts `nodes` there and returns the CID of the last. Half of them get keys of one height and
-/// links to the level below, so that not all trees are bad at first sight.
+/// Puts `nodes` into a store and returns the CID of the last. Half of them get keys of one height
+/// and links to the level below, so that not all trees are bad at first sight.
 fn store_nodes(blocks: &MemoryBlockStore, nodes: &[AnyNode]) -> Option<Cid> {
     let mut made: Vec<Cid> = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
@@ -726,7 +726,7 @@ fn store_nodes(blocks: &MemoryBlockStore, nodes: &[AnyNode]) -> Option<Cid> {
 
 #[test]
 fn what_a_removal_does_not_read_is_held_to_its_new_place() {
-    // Key c0 hangs left of b1: no tree. Without b1 it is in its place.
+    // Key c0 is left of b1: not a tree. Without b1 it is in its place.
     let blocks = MemoryBlockStore::new();
     let [b1, c0, d1] = [("b", 1), ("c", 0), ("d", 1)].map(|(p, h)| key_of_height(p, h));
     let leaf = put(&blocks, None, &[(&c0, None)]);
@@ -767,7 +767,7 @@ fn a_node_does_not_grow_past_the_limit_of_entries() {
     let refused = tree.insert(fourth.as_bytes(), &value_of(1));
     assert_too_large(refused, 4, keys_len);
     assert_untouched(&mut tree, &sample.tree.root);
-    // A value of the third is another matter.
+    // Changing a value of the third is allowed.
     tree.insert(key(4), &value_of(50)).unwrap();
     tree.insert(key(4), &sample.map[&sample.keys_of_shape[4]])
         .unwrap();
@@ -784,7 +784,7 @@ fn a_node_does_not_grow_past_the_limit_of_entries() {
     ));
     assert_untouched(&mut tree, &sample.tree.root);
 
-    // As soon as they fit, it goes.
+    // As soon as they fit, it works.
     for letter in [3, 4] {
         assert!(tree.remove(key(6)).is_err());
         tree.remove(key(letter)).unwrap();
@@ -865,7 +865,7 @@ fn a_key_too_long_for_a_node_of_its_own_is_refused() {
     options.limits.key_bytes = 8;
     let sample = Sample::new("a0 c2 e0");
     let nodes = NodeStore::with_options(&sample.blocks, options);
-    // Into a node that is there, into a new one below another, and into a new top.
+    // Into an existing node, into a new one below another, and into a new top.
     for (letter, height) in [("b~~~~~~~", 0), ("c~~~~~~~", 1), ("b~~~~~~~", 3)] {
         let mut tree = Tree::open(&nodes, &sample.tree.root).unwrap();
         let key = mined(letter, height);
@@ -1125,13 +1125,13 @@ fn the_empty_tree_has_a_node_that_comes_and_goes() {
             (&vec![node.clone()], &vec![one.root])
         );
         assert_eq!(gone.root, node.0);
-        // In between nobody has seen the one.
+        // Nobody has seen the one in between.
         tree.insert(key.as_bytes(), &value_of(1)).unwrap();
         tree.remove(key.as_bytes()).unwrap();
         assert_untouched(&mut tree, &node.0);
     }
 
-    // Of a tree that was not handed out while it was empty, that node was never there.
+    // In a tree that was not returned while it was empty, that node never existed.
     let mut tree = Tree::new();
     tree.insert(b3.as_bytes(), &value_of(1)).unwrap();
     let changes = tree.flush();
@@ -1284,7 +1284,7 @@ struct Change {
     /// The blocks without which it cannot be done.
     needed: BTreeSet<Cid>,
     after: SampleTree,
-    /// Whether the root is asked for in between: so every other time.
+    /// Whether the root is requested in between: every other time.
     asks_root: bool,
 }
 
@@ -1337,8 +1337,8 @@ impl Sample {
         }
     }
 
-    /// The keys that are there, and on either side of each some that are not, of heights from
-    /// the bottom to above the top.
+    /// The keys of the tree, and on either side of each some others, of heights from the bottom
+    /// to above the top.
     fn keys(&self) -> Vec<String> {
         let mut keys = self.keys_of_shape.clone();
         let top = self.top_height();
@@ -1358,7 +1358,7 @@ impl Sample {
         heights.max().unwrap_or(0)
     }
 
-    /// All that one key can do to the tree.
+    /// Everything that one key can do to the tree.
     fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         for key in self.keys() {
@@ -1385,8 +1385,8 @@ impl Sample {
     fn needed(&self, key: &str, insert: bool, after: &SampleTree) -> BTreeSet<Cid> {
         let way = self.way(key);
         if insert {
-            // All nodes between whose keys it would be: they get it, or are cut in two, or it
-            // takes them to know that they are not.
+            // All nodes between whose keys it would be: they get it, or are cut in two, or are
+            // needed to know that they are not.
             return way.into_iter().map(|(_, cid)| cid).collect();
         }
         if !self.map.contains_key(key) {
@@ -1394,7 +1394,7 @@ impl Sample {
             let could_hold = way.into_iter().filter(|(level, _)| *level >= height);
             return could_hold.map(|(_, cid)| cid).collect();
         }
-        // Those that change or go, and the new top, which has to prove that it can be one.
+        // Those that change or disappear, and the new top, which has to prove that it can be one.
         let now: BTreeSet<Cid> = after.nodes.iter().map(|(cid, _)| *cid).collect();
         let before = self.tree.nodes.iter().map(|(cid, _)| *cid);
         before
@@ -1416,7 +1416,7 @@ impl Sample {
         way
     }
 
-    /// Each block below the top, and each two of them.
+    /// Each block below the top, and each pair of them.
     fn gaps(&self) -> Vec<Vec<Cid>> {
         let cids: Vec<Cid> = self.tree.nodes[1..].iter().map(|(cid, _)| *cid).collect();
         let mut gaps = Vec::new();
@@ -1432,7 +1432,7 @@ impl Sample {
         self.blocks.put(cid, node.into()).unwrap();
     }
 
-    /// The entries below `cid`, and in their place the subtrees that are gone.
+    /// The entries below `cid`, and in their place the missing subtrees.
     fn expected_entries(&self, cid: &Cid, gone: &[Cid]) -> Vec<Result<(String, Cid), Cid>> {
         if gone.contains(cid) {
             return vec![Err(*cid)];

@@ -1,9 +1,9 @@
 //! The danger: a walk that is wrong only in trees of a certain shape. It loses the entries
-//! beside a missing node, gives one twice where the two ends of an iterator meet, or answers
-//! "no such key" where a node that could hold the key is not there.
+//! beside a missing node, returns one twice where the two ends of an iterator meet, or answers
+//! "no such key" where a node that could hold the key is missing.
 //!
-//! So every way to walk is held against a `BTreeMap`, over trees that the test kit builds
-//! the obvious way; and against a list of what can be reached, where nodes are missing.
+//! So every way to walk is compared with a `BTreeMap`, over trees that the test kit builds
+//! the obvious way; and with a list of what can be reached, if nodes are missing.
 
 #![allow(
     clippy::unwrap_used,
@@ -128,7 +128,7 @@ proptest! {
                 walker.right_entry().map(|entry| pair(&entry)),
                 after.first().cloned()
             );
-            // Right of what it found there may be a subtree, so this is a step, not a look.
+            // There may be a subtree to the right of what it found, so this is a step, not a look.
             let mut onward = walker.clone();
             for expected in &after {
                 prop_assert_eq!(&pair(&onward.next_entry().unwrap().unwrap()), expected);
@@ -303,7 +303,7 @@ proptest! {
         back.reverse();
         prop_assert_eq!(back, found);
 
-        // Bounds outside of it, and the very keys that enclose it.
+        // Bounds outside of it, and the keys that enclose it.
         let edges = (
             left.map_or(Bound::Unbounded, |key| Bound::Excluded(String::from_utf8(key).unwrap())),
             right.map_or(Bound::Unbounded, |key| Bound::Included(String::from_utf8(key).unwrap())),
@@ -384,7 +384,7 @@ proptest! {
         let items = reachable(tree, missing);
         let expected: Vec<Item> = items.into_iter().filter(|item| item.may_be_in(&range)).collect();
         if is_inverted(&range) {
-            // Nothing can be in it; whether a gap is looked into is not said.
+            // Nothing can be in it; whether a gap is looked into is not specified.
             let entries = walker.range(range.clone()).flatten();
             prop_assert_eq!(entries.count(), 0);
             return Ok(());
@@ -538,7 +538,7 @@ fn a_walker_of_a_subtree_reads_nothing_for_keys_outside_it() {
         if let (Some(cid), Some(subtree)) = (top.subtree(), top.subtree_walker().unwrap()) {
             let (left, right) = (top.left_key(), top.right_key());
             let (left, right) = (left.map(<[u8]>::to_vec), right.map(<[u8]>::to_vec));
-            // Of the subtree there is the first node alone.
+            // Of the subtree, only the first node is present.
             let missing = tree.nodes.iter().map(|(cid, _)| *cid);
             let kept = BTreeSet::from([tree.root, cid]);
             let missing = missing.filter(|cid| !kept.contains(cid)).collect();
@@ -592,7 +592,7 @@ fn skipping_subtrees_after_an_error_loses_no_node_beside_it() {
         if is_leaf {
             let mut nodes = walker.nodes();
             let mut found: Vec<Option<Cid>> = nodes.by_ref().take(at + 1).map(cid_of).collect();
-            // Below the node given last, a leaf, there is nothing to leave out.
+            // Below the last node returned, a leaf, there is nothing to leave out.
             nodes.skip_subtrees();
             found.extend(nodes.map(cid_of));
             assert_eq!(found, all, "gap at {at}");
@@ -600,7 +600,7 @@ fn skipping_subtrees_after_an_error_loses_no_node_beside_it() {
     }
 }
 
-/// What a look-up leaves in the cache stays there, whoever reads the whole tree through.
+/// What a look-up leaves in the cache stays there, even if the whole tree is read.
 #[test]
 fn reading_a_tree_through_leaves_the_cache_as_it_is() {
     struct Counting(MemoryBlockStore, AtomicUsize);
@@ -728,8 +728,8 @@ fn is_inverted(range: &Range) -> bool {
     }
 }
 
-/// What of `map` is in `range`. Filtered by hand, for `BTreeMap::range` panics where the
-/// start is behind the end.
+/// The entries of `map` in `range`. Filtered by hand, because `BTreeMap::range` panics if the
+/// start is after the end.
 fn in_range(map: &Map, range: &Range) -> Vec<(String, Cid)> {
     let all = pairs_of(map).into_iter();
     all.filter(|(key, _)| contains(range, key)).collect()
@@ -766,8 +766,8 @@ fn pairs_of(map: &Map) -> Vec<(String, Cid)> {
 
 // ---- Walks done the obvious way.
 
-/// Goes through the subtree in which `walker` stands in the first slot, by single steps.
-/// Returns in how many slots it stood last of all.
+/// Goes through the subtree in whose first slot `walker` stands, by single steps. Returns in how
+/// many slots it stood.
 fn step_through(
     walker: &mut NodeWalker<'_, MemoryBlockStore>,
     map: &Map,
@@ -849,7 +849,7 @@ fn preorder_skipping(tree: &SampleTree, skips: &[bool]) -> Vec<Cid> {
     found
 }
 
-/// What an iterator over a partial tree gives.
+/// What an iterator over a partial tree returns.
 #[derive(Debug, Clone)]
 enum Item {
     Entry(String),
@@ -860,7 +860,7 @@ enum Item {
     },
 }
 
-/// Where a gap is, an iterator does not say.
+/// An iterator does not say where a gap is.
 impl PartialEq for Item {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -986,7 +986,7 @@ fn node_of(tree: &SampleTree, cid: &Cid) -> Node {
     Node::decode(block).unwrap()
 }
 
-/// So many cases, and no file where one fails: the seed is in the report.
+/// This many cases, and no file for one that fails: the seed is in the report.
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,

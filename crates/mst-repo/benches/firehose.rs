@@ -36,7 +36,7 @@ static INPUT: LazyLock<Input> = LazyLock::new(|| {
     let mut old: Vec<&String> = sample.paths.keys().collect();
     rng.shuffle(&mut old);
     let mut old: VecDeque<&String> = old.into();
-    // Another repository has records from the same times, and other keys.
+    // Another repository has records from the same times, with other keys.
     let other = SampleRepository::generate(BENCH_SEED + 1, BENCH_RECORDS);
     let mut new: Vec<_> = other
         .paths
@@ -72,12 +72,12 @@ static KEY: LazyLock<SigningKey> = LazyLock::new(|| {
     SigningKey::from_bytes(Curve::K256, &[7; 32]).expect("a small number is a key")
 });
 
-/// Makes all commits, by a writer whose tree was loaded before.
+/// Makes all commits, with a writer whose tree was loaded before.
 fn write(writer: &mut Writer<&MemoryBlockStore>, key: Option<&SigningKey>) -> Vec<NewCommit> {
     let commits = INPUT.writes.iter().map(|writes| {
         let new = match key {
             Some(key) => writer.write(writes, key),
-            // Not by any key, but as if it were.
+            // Not by a key, but in the form of one that is.
             None => writer.write(writes, &|_: &[u8]| Ok([1; 64])),
         };
         new.expect("the writes fit the repository")
@@ -101,7 +101,7 @@ static EVENTS: LazyLock<(RepoState, Vec<CommitEvent>)> = LazyLock::new(|| {
     (before, events.map(event).collect())
 });
 
-/// A commit of 1 to 5 writes, its blocks put into the store in memory: without a signature, and
+/// A commit of 1 to 5 writes, with its blocks put into a store in memory: without a signature, and
 /// with one.
 #[divan::bench(args = [false, true])]
 fn write_commit(bencher: Bencher, signed: bool) {

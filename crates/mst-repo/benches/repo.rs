@@ -1,4 +1,4 @@
-//! A repository of 100,000 records out of a CAR in memory: `cargo bench -p mst-repo`.
+//! A repository of 100,000 records from a CAR in memory: `cargo bench -p mst-repo`.
 
 use blockstore_car::{Bytes, CarBlockStore, CarWriter};
 use blockstore_core::{BlockStoreMut, MemoryBlockStore};

@@ -1,6 +1,5 @@
-//! The danger: the one signed object is read differently than it was signed. A field that is
-//! dropped, or a second spelling that is accepted, and a signature covers something else
-//! than what is believed.
+//! The danger: the one signed object is read differently than it was signed. If a field is dropped,
+//! or a second encoding accepted, a signature covers something else than what is believed.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +15,7 @@ use std::collections::BTreeMap;
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 const REV: &str = "3jzfcijpj2z2a";
-/// The root of the empty tree, as `@atproto/repo` and `atmst` give it.
+/// The root of the empty tree, according to `@atproto/repo` and `atmst`.
 const DATA: &str = "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm";
 
 #[test]
@@ -119,7 +118,7 @@ fn other_versions_are_refused_unless_asked_for() {
     );
     let commit = Commit::decode_version_2(&two).unwrap();
     assert_eq!((commit.version, commit.encode()), (2, two));
-    // Version 1 had other fields; that it is version 1 is what matters.
+    // Version 1 had other fields; the version is what matters.
     let one = BTreeMap::from([("version".to_owned(), Ipld::Integer(1))]);
     assert_refused(&one, &InvalidCommit::Version { found: 1 });
 }
@@ -279,10 +278,10 @@ fn other_spellings_of_a_value_are_refused() {
         b"\xa2\x61a\x00\x61a\x00",
         b"\xa1\x01\x00",
         b"\xa1\x41a\x00",
-        // Text that is none.
+        // Text that is not UTF-8.
         b"\x61\xff",
         b"\x62\xc0\x80",
-        // Tags that are no links, links that are no CIDs.
+        // Tags that are not links, links that are not CIDs.
         b"\xc0\x61a",
         b"\xc2\x41\x01",
         b"\xd8\x2b\x41\x00",
@@ -340,7 +339,7 @@ fn deep_nesting_in_an_unknown_field_does_not_overflow_the_stack() {
         let error = Commit::decode(&with_raw(&deep)).unwrap_err();
         assert!(matches!(error, InvalidCommit::NotDagCbor(_)), "{error}");
     }
-    // A little depth is nobody's fault.
+    // A little depth is fine.
     let deep = [[0x81; 32].as_slice(), b"\x00"].concat();
     let commit = Commit::decode(&with_raw(&deep)).unwrap();
     assert_eq!(commit.encode(), with_raw(&deep));
@@ -392,7 +391,7 @@ fn encoded(fields: &BTreeMap<String, Ipld>) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(&Ipld::Map(fields.clone())).unwrap()
 }
 
-/// A commit with one field more, the last, whose value is `value` byte by byte.
+/// A commit with one more field, the last, whose value is `value` byte for byte.
 fn with_raw(value: &[u8]) -> Vec<u8> {
     let mut block = encoded(&fields());
     block[0] += 1;
@@ -414,7 +413,7 @@ fn assert_not_canonical(block: &[u8]) {
     );
 }
 
-/// A few bytes of DAG-CBOR may stand for much memory.
+/// A few bytes of DAG-CBOR may take much memory.
 #[test]
 fn a_commit_with_far_too_much_in_it_is_refused_before_it_is_decoded() {
     let commit = SampleRepository::generate(1, 3).commit.1;

@@ -1,7 +1,7 @@
-//! The danger: one bad block costs more than itself. An export that skips what stands beside it,
-//! a salvage that takes a key for a path or a misplaced node for a sound one, a sweep that takes
-//! away what is named in a way it does not know; or all of it right, and read far more than once
-//! or held in memory all at once.
+//! The danger: one bad block costs more than itself. An export that skips what is beside it, a
+//! salvage that takes any key for a path or a misplaced node for a valid one, a sweep that deletes
+//! what is named in a way it does not know; or all of it correct, but read far more than once or
+//! held in memory at the same time.
 
 #![allow(
     clippy::unwrap_used,
@@ -137,7 +137,7 @@ fn large_records_behind_small_ones_are_not_read_far_ahead() {
     assert_eq!(of_store[&small], SMALL);
 }
 
-/// What was read once may be gone since.
+/// What was read once may be missing since.
 #[test]
 fn a_node_that_is_only_in_the_cache_is_missing() {
     let sample = SampleRepository::generate(34, 200);
@@ -180,7 +180,7 @@ fn what_several_roots_share_is_read_once() {
         .iter()
         .filter(|(cid, _)| watched.reads(cid) > 1)
         .count();
-    // Where the trees part, a node is read to see that it stands in its place.
+    // Where the trees diverge, a node is read to check that it is in its place.
     assert!(!created.is_empty() && again <= most && again * 2 < sample.tree.nodes.len());
 }
 
@@ -221,13 +221,13 @@ fn a_tree_that_links_to_a_node_twice_is_in_no_use() {
         ),
         "{error:?}"
     );
-    // Trees that share it are two.
+    // There are two trees that share it.
     let once = put(&store, Some(keyless.cid()), &top, &value);
     let also = put(&store, Some(keyless.cid()), &key("c", 2), &value);
     assert_eq!(reachable(&store, &[once, also]).unwrap().len(), 5);
 }
 
-/// The keys of a block that would not be a repository's may take far more memory than it.
+/// The keys of a block that cannot be a repository's may take far more memory than it has bytes.
 #[test]
 fn what_is_new_is_refused_for_a_key_that_is_longer_than_a_path() {
     let store = MemoryBlockStore::new();
@@ -242,7 +242,7 @@ fn what_is_new_is_refused_for_a_key_that_is_longer_than_a_path() {
         error,
         Error::Tree(mst_ops::Error::InvalidNode { .. })
     ));
-    // Who may have any keys is not hindered.
+    // Where any keys are allowed, this does not fail.
     let since = repository.export_since(repository.nodes(), &empty.cid());
     assert_eq!(since.unwrap().count(), 3);
 }
@@ -263,7 +263,7 @@ fn a_record_under_a_key_that_is_no_path_is_a_fault() {
     ));
 }
 
-/// Trust is for speed: what is asked for damage is told of it.
+/// Trust is for speed: what looks for damage still finds it.
 #[test]
 fn what_is_out_of_place_is_a_fault_also_where_trees_are_trusted() {
     let store = MemoryBlockStore::new();
@@ -294,7 +294,7 @@ fn a_revision_after_another_keeps_its_own_clock() {
     assert_eq!((next.micros(), next.clock()), (6, 7));
 }
 
-// ---- What the tests are made of.
+// ---- Helpers.
 
 /// Stores a commit of the tree of `entries`.
 fn commit(store: &MemoryBlockStore, entries: impl IntoIterator<Item = (String, Cid)>) -> Cid {
@@ -376,7 +376,7 @@ fn a_bad_node_is_read_once_however_many_links_lead_to_it() {
     let store = MemoryBlockStore::new();
     let no_node = b"\xa1\x61a\x01".as_slice();
     store.put(&dag_cbor_cid(no_node), no_node.into()).unwrap();
-    // Right behind the last key alone, which it is read for again.
+    // Right after the last key only, for which it is read again.
     let behind = put(
         &store,
         None,
@@ -438,13 +438,13 @@ fn a_damaged_record_is_read_once_however_many_paths_lead_to_it() {
     };
     let repository = Repository::open(&rotten, &commit).unwrap();
     assert_eq!(repository.faults().count(), 300);
-    // With others at once, and by itself.
+    // Together with others, and by itself.
     assert_eq!(rotten.watched.reads(&rotten.rotten), 2);
     assert_eq!(repository.salvage().count(), 300);
     assert_eq!(rotten.watched.reads(&rotten.rotten), 3);
 }
 
-/// Of a few bytes of path each, as records that were given before are no longer given.
+/// All paths lead to one record, which is returned once, so almost all that is read is nodes.
 #[test]
 fn large_nodes_are_not_read_far_ahead() {
     const KEY_LEN: usize = 20_000;
@@ -482,7 +482,7 @@ fn a_root_that_is_named_again_is_not_read_again() {
     store.put_many(&sample.blocks()).unwrap();
     let watched = Watched::new(&store);
     let (commit, root) = (sample.commit.0, sample.tree.root);
-    // Of the same tree, by way of another commit too.
+    // Of the same tree, also through another commit.
     let other = commit_of(&store, root);
     let roots = [commit, other, root].repeat(50);
     let used = reachable(&watched, &roots).unwrap();

@@ -1,5 +1,5 @@
 //! The danger: a record that goes in as one thing and comes out as another, or that is encoded so
-//! that nobody else takes it.
+//! that nobody else accepts it.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use mst_repo::{InvalidRecord, Json, decode_record, encode_record, ipld, is_recor
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// All that the data model has, its fields in an order that is not the canonical one.
+/// Everything that the data model has, with fields in an order that is not the canonical one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Everything {
@@ -64,7 +64,7 @@ proptest! {
         let block = encode_record(&record).unwrap();
         prop_assert!(is_record(&block));
         prop_assert_eq!(&decode_record::<Everything>(&block).unwrap(), &record);
-        // By way of any value.
+        // Through any value.
         let value: Ipld = decode_record(&block).unwrap();
         prop_assert_eq!(&encode_record(&value).unwrap(), &block);
         let Ipld::Map(fields) = value else { panic!("a record is a map") };
@@ -103,8 +103,8 @@ fn what_is_no_record_is_not_encoded() {
     );
 }
 
-/// Where the decoder beneath would not look, or would take it: keys, links, fields that the type does
-/// not have.
+/// Where the decoder beneath would not look, or would accept it: keys, links, fields that the type
+/// does not have.
 #[test]
 fn what_is_not_dag_cbor_is_refused_wherever_it_stands() {
     #[derive(Debug, Deserialize)]
@@ -167,7 +167,7 @@ fn what_is_far_too_much_is_refused_behind_whatever_it_stands() {
     }
 }
 
-/// The JSON of a record is no record, though nothing keeps serde from encoding it.
+/// The JSON of a record is not a record, though nothing keeps serde from encoding it.
 #[test]
 fn json_is_not_taken_for_what_it_stands_for() {
     #[derive(Debug, serde::Serialize, Deserialize, PartialEq)]
@@ -193,7 +193,7 @@ fn json_is_not_taken_for_what_it_stands_for() {
     assert_eq!(encode_record(&around).unwrap(), block);
 }
 
-/// Serde keeps such values before it knows what becomes of them, and then says that they are JSON.
+/// Serde buffers such values before it knows their type, and then says that they are JSON.
 #[test]
 fn json_can_be_part_of_what_serde_looks_at_twice() {
     #[derive(Debug, serde::Serialize, Deserialize, PartialEq)]

@@ -1,6 +1,6 @@
-//! The danger: an export that is not the repository. It lacks a block and nobody notices, brings
-//! along what its author deleted, or comes in an order that its reader must buffer whole. And a
-//! sweep that takes for garbage what is in use.
+//! The danger: an export that is not the repository. It lacks a block and nobody notices, contains
+//! what its author deleted, or comes in an order that its reader must buffer completely. And a
+//! sweep that deletes what is in use.
 
 #![allow(
     clippy::unwrap_used,
@@ -71,14 +71,14 @@ fn every_missing_block_is_an_item_and_all_that_can_be_reached_comes_beside_it() 
             }
         }
         assert_eq!(errors, [Some(missing)], "block {at}");
-        // A record is all that is missing, or all below a node is.
+        // Only a record is missing, or everything below a node.
         let below = whole.len() - found.len();
         let is_record = sample.records.contains_key(&missing);
         assert!(if is_record { below == 1 } else { below > 1 }, "block {at}");
     }
 }
 
-/// Fails for one block, and for every question that is about several at once.
+/// Fails for one block, and for every request for several at once.
 struct Failing<'s> {
     store: &'s MemoryBlockStore,
     bad: Cid,
@@ -110,7 +110,7 @@ fn one_bad_record_is_one_error() {
     assert!(matches!(&errors[0], Err(error) if error.cid() == Some(bad)));
 }
 
-/// Takes so many bytes and no more, as a full disk does.
+/// Accepts this many bytes and no more, as a full disk does.
 struct Full(usize);
 
 impl io::Write for Full {
@@ -248,7 +248,7 @@ fn where_anything_cannot_be_read_nothing_is_taken_for_garbage() {
         let error = reachable(&store, &[sample.commit.0]).unwrap_err();
         assert!(matches!(error, Error::MissingBlock(cid) if cid == *missing));
     }
-    // A root that is neither a commit nor a node; and one that is not there.
+    // A root that is neither a commit nor a node; and one that is missing.
     let (cid, block) = garbage();
     let store = stored(&[(cid, block)]);
     let error = reachable(&store, &[cid]).unwrap_err();
@@ -307,7 +307,7 @@ impl BlockStore for Counted {
     }
 }
 
-/// What a stranger could do: megabytes that a few bytes of path have read again and again.
+/// What an attacker could do: megabytes that a few bytes of path cause to be read again and again.
 #[test]
 fn a_large_record_of_many_paths_is_not_read_for_each() {
     for (len, is_large) in [(16 << 10, true), ((16 << 10) - 1, false)] {
@@ -324,7 +324,7 @@ fn a_large_record_of_many_paths_is_not_read_for_each() {
 
         assert_eq!(repository.verify().unwrap().records, 2_000);
         assert_eq!(reads(), if is_large { 1 } else { 2_000 });
-        // As a whole, and as what is new since there was nothing.
+        // As a whole, and as what is new since an empty tree.
         let empty = Node::empty();
         for since in [None, Some(empty.cid())] {
             let store = MemoryBlockStore::new();

@@ -1,6 +1,6 @@
 //! The danger: a part of a repository that is too small, so that its receiver takes a collection
-//! for shorter than it is, or ends with a repository that is not whole; or one that is too large,
-//! and so gives what nobody asked for, or reads all to send little.
+//! for shorter than it is, or ends up with an incomplete repository; or one that is too large, and
+//! so contains what nobody asked for, or reads everything to send little.
 
 #![allow(
     clippy::unwrap_used,
@@ -58,7 +58,7 @@ const COLLECTIONS: [&str; 8] = [
     "app.bsky.feed.post",
     "app.bsky.feed.repost",
     "app.bsky.graph.follow",
-    // Of these there are no records: before all, between, behind all.
+    // There are no records of these: before all, between, after all.
     "aaa.example.none",
     "app.bsky.feed.pos",
     "zzz.example.none",
@@ -87,7 +87,7 @@ fn a_collection_comes_with_its_proof_and_nothing_else_in_streamable_order() {
     }
 }
 
-/// Passing by a record that was given must not lead into subtrees that nobody asked for.
+/// Passing a record that was returned must not lead into subtrees that nobody asked for.
 #[test]
 fn a_part_for_a_store_leaves_out_only_large_records_that_come_again() {
     let mut sample = SampleRepository::generate(21, 600);
@@ -171,7 +171,7 @@ fn any_range_is_proven_by_no_more_nodes_than_it_takes() {
     let keys: Vec<&String> = sample.paths.keys().collect();
     let mut rng = Rng::new(6);
     for round in 0..500 {
-        // Keys that are there, and keys beside them.
+        // Existing keys, and keys beside them.
         let mut key = || {
             let mut key = keys[rng.below(keys.len())].clone();
             match rng.below(4) {
@@ -208,7 +208,7 @@ fn any_range_is_proven_by_no_more_nodes_than_it_takes() {
         assert!(records.iter().all(|(cid, _)| within.contains(cid)));
         assert_eq!(records.len(), within.len(), "{round}: {range:?}");
 
-        // The nodes are a proof, and with any less they are none.
+        // The nodes are a proof, and with any fewer they are not.
         let mut prover = Prover::new(repository.nodes(), &sample.tree.root).unwrap();
         prover.range::<String>(range.clone()).unwrap();
         let mut proof = prover.finish();
@@ -226,7 +226,7 @@ fn any_range_is_proven_by_no_more_nodes_than_it_takes() {
     assert!(all == whole);
 }
 
-/// What is left of a key that is there is not needed, nor, from the other side, what is right of it.
+/// What is left of an existing key is not needed, nor, from the other side, what is right of it.
 #[test]
 fn a_range_that_begins_or_ends_at_a_key_goes_no_further() {
     let sample = SampleRepository::generate(6, 200);
@@ -236,7 +236,7 @@ fn a_range_that_begins_or_ends_at_a_key_goes_no_further() {
     for (at, key) in keys.iter().copied().enumerate() {
         let mut from = Prover::new(repository.nodes(), &sample.tree.root).unwrap();
         from.range(key..).unwrap();
-        // A prover looks for the entry behind an end that is included; one that is not, it meets.
+        // A prover looks for the entry after an included end; an excluded end it meets.
         let mut to = Prover::new(repository.nodes(), &sample.tree.root).unwrap();
         to.range(..key).unwrap();
         to.key(key.as_bytes()).unwrap();
@@ -306,7 +306,7 @@ fn a_collection_must_have_a_name() {
     }
 }
 
-/// Some changes at random: records created, updated, deleted, moved, and put at a second path.
+/// Some random changes: records created, updated, deleted, moved, and put at a second path.
 fn changed(sample: &SampleRepository, count: usize, rng: &mut Rng) -> SampleRepository {
     let mut new = sample.clone();
     for n in 0..count {
@@ -353,8 +353,8 @@ fn changed(sample: &SampleRepository, count: usize, rng: &mut Rng) -> SampleRepo
     rebuilt(&new)
 }
 
-/// What `new` has and `old` does not, the obvious way: nodes that are in one set and not in the
-/// other, records at paths where they were not, and the commit.
+/// What `new` has and `old` does not, the obvious way: nodes that are only in one set, records at
+/// paths where they were not before, and the commit.
 fn obvious(old: &SampleRepository, new: &SampleRepository) -> BTreeSet<Cid> {
     let old_nodes = as_set(&old.tree.nodes);
     let mut wanted = BTreeSet::from([new.commit.0]);
@@ -405,7 +405,7 @@ fn an_old_repository_and_the_difference_are_the_new_one_whole() {
     }
 }
 
-/// Opens what a receiver of `part` has who holds `store`.
+/// Opens what a receiver of `part` has together with `store`.
 fn over<'s>(
     part: &[Block],
     store: &'s MemoryBlockStore,
@@ -423,7 +423,7 @@ fn a_store_with_the_old_repository_takes_the_difference_and_has_the_new_one() {
         let (old_blocks, difference) = (old.blocks(), obvious(&old, &new));
         let store = stored(&old_blocks);
         let old_cids = as_set(&old_blocks);
-        // Sent or not, what the receiver has anyway.
+        // Whether sent or not: what the receiver has anyway.
         let mut part = in_order(&new.blocks(), &difference);
         part.retain(|(cid, _)| !old_cids.contains(cid) || rng.below(2) == 0);
 
@@ -477,7 +477,7 @@ fn a_difference_of_which_anything_is_missing_or_wrong_changes_nothing() {
 }
 
 /// A new key put on the wrong side of an old subtree, whose keys nobody would find any more. The
-/// nodes that are new are sound in themselves, and no operation but the new key is to be seen.
+/// nodes that are new are valid in themselves, and no operation but the new key is visible.
 #[test]
 fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
     let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
@@ -568,7 +568,7 @@ fn a_tree_that_shrinks_to_a_part_of_the_old_one_is_all_there() {
     assert_eq!(blocks, [new.commit]);
 }
 
-/// Notes what it is asked for.
+/// Records what is requested.
 struct Watched<S> {
     blocks: S,
     asked: RefCell<BTreeSet<Cid>>,
@@ -655,7 +655,7 @@ fn without_a_node_that_differs_there_is_no_difference_and_without_a_record_one_l
         new_nodes.filter(|cid| !nodes.contains(cid)).count()
     );
 
-    // Of the old tree, the nodes that it alone has are needed, and no records.
+    // Of the old tree, only the nodes that it alone has are needed, and no records.
     for (missing, _) in &old.tree.nodes {
         let store = stored(&old_blocks);
         store.retain(|cid| cid != missing && !old.records.contains_key(cid));
@@ -704,7 +704,7 @@ fn a_tree_that_is_not_well_formed_is_an_error() {
     assert!(items.filter_map(Result::err).count() > 0);
 }
 
-/// Where the old tree goes on behind the last record of the new one, too.
+/// Also where the old tree continues after the last record of the new one.
 #[test]
 fn an_old_tree_that_is_not_well_formed_is_an_error() {
     let (old_value, new_value) = (dag_cbor_cid(b"\x01"), dag_cbor_cid(b"\x02"));
@@ -714,7 +714,7 @@ fn an_old_tree_that_is_not_well_formed_is_an_error() {
         let node = builder.finish();
         (node.cid(), Bytes::from(node.encode()))
     };
-    // Keys of height 0 and 1: on the right of "blue" there is no place for "asdf".
+    // Keys of height 0 and 1: "asdf" does not belong on the right of "blue".
     let low = node_of("asdf", &old_value, None);
     let high = node_of("blue", &old_value, Some(&low.0));
     let new = node_of("asdf", &new_value, None);

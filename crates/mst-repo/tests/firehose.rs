@@ -1,6 +1,6 @@
-//! The danger: a message that a stranger made up and a consumer believes; and one that is
-//! honest and is refused, or refused for the wrong reason, so that "fetch it again" and "never
-//! listen to them again" are mixed up.
+//! The danger: a made-up message that a consumer believes; and an honest one that is refused, or a
+//! bad one refused for the wrong reason, so that "fetch it again" and "never listen to them again"
+//! are mixed up.
 
 #![allow(
     clippy::unwrap_used,
@@ -90,7 +90,7 @@ fn a_history_goes_through_frames_and_checks_and_ends_in_the_right_state() {
     }
 }
 
-/// Whoever logs what was refused logs what a stranger has sent.
+/// A log of what was refused contains untrusted text.
 #[test]
 fn what_is_said_about_a_message_is_short() {
     let long = || "\u{e9}".repeat(1_000_000);
@@ -117,7 +117,7 @@ fn what_is_said_about_a_message_is_short() {
     }
 }
 
-/// A few bytes can stand for long keys.
+/// A few bytes can represent long keys.
 #[test]
 fn a_tree_with_a_key_that_is_longer_than_a_path_is_refused() {
     let value = dag_cbor_cid(b"\xa0");
@@ -153,7 +153,7 @@ fn a_tree_with_a_key_that_is_longer_than_a_path_is_refused() {
     }
 }
 
-/// As long as may be, and a byte more.
+/// As long as allowed, and one byte more.
 #[test]
 fn limits_are_what_they_say_they_are() {
     // Two records of these lengths.
@@ -198,7 +198,7 @@ fn limits_are_what_they_say_they_are() {
         .commit(&CommitEvent::new(&largest, 1, TIME))
         .unwrap();
 
-    // And what is so long is not printed.
+    // And something that long is not printed.
     let event = CommitEvent::new(&largest, 1, TIME);
     for text in [
         format!("{largest:?}"),
@@ -234,7 +234,7 @@ fn a_gap_is_out_of_sync_and_not_invalid() {
     assert!(
         matches!(&error, EventError::OutOfSync(gap) if matches!(**gap, OutOfSync::PrevData { .. }))
     );
-    // A mark that is no longer in use, where all is there, and where it is not.
+    // A mark that is no longer in use, with everything present, and with something missing.
     let mut event = events[3].clone();
     event.too_big = true;
     let known = state(2);
@@ -254,7 +254,7 @@ fn a_server_that_names_no_tree_before_is_not_taken_for_a_forger() {
     }
     let error = EventCheck::default().commit(&event).unwrap_err();
     assert!(matches!(&error, EventError::OutOfSync(gap) if **gap == OutOfSync::NoPrevData));
-    // Its commit has to be one all the same.
+    // Its commit still has to be valid.
     event.rev = Tid::new(5, 0).to_string();
     let error = EventCheck::default().commit(&event).unwrap_err();
     assert!(matches!(&error, EventError::Invalid(_)), "{error:?}");
@@ -325,7 +325,7 @@ fn an_answer_to_get_record_shows_the_record_or_that_there_is_none() {
     assert!(matches!(old, EventError::Stale { .. }));
 }
 
-/// The slice of `event` with nothing but the commit.
+/// The slice of `event` with only the commit.
 fn commit_alone(event: &CommitEvent) -> Bytes {
     let mut writer = CarWriter::new(Vec::new(), &[event.commit]).unwrap();
     for block in CarReader::new(&*event.blocks).unwrap() {

@@ -1,6 +1,6 @@
 //! The danger: that a repository and its copies drift apart, one commit in thousands at a time.
 //! The store lacks a block of a commit, the firehose leaves out what a receiver needs, a revision
-//! does not grow; or a copy that has missed something goes on as if it had not.
+//! does not grow; or a copy that has missed something continues as if it had not.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ fn write(change: &Change) -> Write {
     }
 }
 
-/// The repository that the others are copies of, and all that it has said.
+/// The repository that the others are copies of, and all messages that it has sent.
 struct Origin {
     key: SigningKey,
     store: Arc<MemoryBlockStore>,
@@ -57,7 +57,7 @@ impl Origin {
         (origin, first)
     }
 
-    /// One more commit, held against the tree of the records, built the obvious way.
+    /// One more commit, compared with the tree of the records, built the obvious way.
     fn commit(&mut self) -> NewCommit {
         let before = (self.writer.commit().rev.clone(), self.writer.commit().data);
         let changes = self.history.step();
@@ -69,7 +69,7 @@ impl Origin {
         assert!(new.commit.rev > before.0, "a revision only grows");
         assert_eq!(new.since, Some(before.0));
         assert_eq!(new.prev_data, Some(before.1));
-        // All that is no longer used can go, and nobody misses it.
+        // Everything that is no longer used can be removed, and nothing is missing.
         for cid in &new.removed {
             self.store.delete(cid).unwrap();
         }
@@ -80,7 +80,7 @@ impl Origin {
         new
     }
 
-    /// The repository as it is now, as `com.atproto.sync.getRepo` gives it.
+    /// The repository as it is now, as `com.atproto.sync.getRepo` returns it.
     fn export(&self) -> Vec<u8> {
         let commit = self.writer.commit_cid();
         let repository = Repository::open(&self.store, &commit).unwrap();
@@ -92,7 +92,7 @@ impl Origin {
         car.finish().unwrap()
     }
 
-    /// The message that the repository is where it is.
+    /// A message with the present state of the repository.
     fn sync(&self) -> SyncEvent {
         SyncEvent::of_commit(self.writer.commit(), 0, TIME)
     }
@@ -126,7 +126,7 @@ impl Mirror {
         check
     }
 
-    /// Takes a message as it comes over the wire.
+    /// Processes a message as it comes over the wire.
     fn take(&mut self, frame: &[u8]) -> Result<(), EventError> {
         match Frame::decode(frame).unwrap() {
             Frame::Commit(event) => {
@@ -153,7 +153,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Takes in the blocks of a message, and returns its root.
+    /// Stores the blocks of a message, and returns its root.
     fn put(&self, car: &[u8]) -> Cid {
         let mut blocks = CarReader::new(car).unwrap();
         let root = blocks.roots()[0];
@@ -164,7 +164,7 @@ impl Mirror {
         root
     }
 
-    /// Forgets all but the store and which commit is the last.
+    /// Forgets everything except the store and the last commit.
     fn restart(&mut self) {
         let repository = Repository::open(&self.store, &self.head).unwrap();
         let state = RepoState::of(repository.commit()).unwrap();
@@ -185,7 +185,7 @@ impl Mirror {
         self.store.retain(|cid| used.contains(cid));
     }
 
-    /// Reads everything, and holds it against the records.
+    /// Reads everything, and compares it with the records.
     fn assert_holds(&self, records: &BTreeMap<String, Bytes>) {
         let repository = Repository::open(&self.store, &self.head).unwrap();
         repository.commit().verify_signature(&self.key).unwrap();
@@ -239,7 +239,7 @@ fn a_mirror_that_misses_messages_notices_fetches_the_repository_and_goes_on() {
     let (mut origin, _) = Origin::new(2);
     let mut mirror = Mirror::new(&origin);
     let mut rng = Rng::new(3);
-    // What was sent and not yet read: the mirror may fetch a repository that is further on.
+    // Sent, but not yet read: the mirror may fetch a repository that is ahead.
     let mut sent: VecDeque<Vec<u8>> = VecDeque::new();
     let (mut dropped, mut restarts, mut resyncs, mut late, mut agreed) = (0, 0, 0, 0, 0);
     for seq in 1..=COMMITS {
@@ -285,7 +285,7 @@ fn a_mirror_that_misses_messages_notices_fetches_the_repository_and_goes_on() {
             agreed += 1;
         }
     }
-    // The last word brings it back, whatever was lost.
+    // The last message brings it back in sync, whatever was lost.
     let sync = Frame::Sync(origin.sync()).encode();
     for frame in sent.into_iter().chain([sync]) {
         if let Err(EventError::OutOfSync(_)) = mirror.take(&frame) {

@@ -1,5 +1,5 @@
-//! The danger: a value that goes through JSON and comes out as another, with its bytes or links
-//! turned into text, or a number rounded.
+//! The danger: a value that changes on its way through JSON, with its bytes or links turned into
+//! text, or a number rounded.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 const NO_INTEGER: &str = "a number must be an integer from -2^63 to 2^63 - 1";
 
-/// The DAG-CBOR of what JSON stands for.
+/// The DAG-CBOR of the value of JSON text.
 fn block_of(text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     let Json(value) = serde_json::from_slice(text)?;
     Ok(serde_ipld_dagcbor::to_vec(&value).unwrap())
@@ -34,7 +34,7 @@ fn refusal(text: &str) -> (usize, usize, String) {
     )
 }
 
-/// It would come back as a number.
+/// It would be read back as a number.
 #[test]
 fn a_map_that_is_read_as_a_number_is_not_written() {
     let value = ipld!({"a": {"$serde_json::private::Number": "7"}});
@@ -54,7 +54,7 @@ fn bytes_may_be_padded_and_must_be_base64() {
     for text in [r#"{"$bytes": "+/8"}"#, r#"{"$bytes": "+/8="}"#] {
         assert_eq!(block_of(text.as_bytes()).unwrap(), b"\x42\xfb\xff");
     }
-    // Bits behind the end, the alphabet of URLs, a space, half a byte; padding that is too much, too
+    // Bits after the end, the alphabet of URLs, a space, half a byte; padding that is too much, too
     // little, or not at the end.
     for wrong in [
         "+/9", "-_8", "+/ 8", "+", "+/8==", "AA=", "AAAA=", "AAAA==", "AAAA====", "=", "====",
@@ -143,7 +143,7 @@ fn a_number_that_is_an_integer_is_one_however_it_is_written() {
     for text in ["1.5", "1e999", "9999999999999999999999", "a"] {
         assert_eq!(refusal(&hidden(text)).2, NO_INTEGER, "{text}");
     }
-    // It is alone there.
+    // It is the only key there.
     for text in [
         r#"[{"a": 1, "$serde_json::private::Number": "5"}]"#,
         r#"[{"$serde_json::private::Number": "5", "a": 1}]"#,
@@ -224,14 +224,14 @@ proptest! {
         let value = Json(value);
         let text = serde_json::to_string(&value).unwrap();
         prop_assert_eq!(&serde_json::from_str::<Json>(&text).unwrap(), &value);
-        // By way of the values of another crate, which has no links and no bytes.
+        // Through the values of another crate, which has no links and no bytes.
         let other = serde_json::to_value(&value).unwrap();
         prop_assert_eq!(&other, &serde_json::from_str::<serde_json::Value>(&text).unwrap());
         prop_assert_eq!(serde_json::from_value::<Json>(other).unwrap(), value);
     }
 }
 
-/// In some formats of serde, null is an option of nothing.
+/// In some formats of serde, null is an empty option.
 #[test]
 fn nothing_is_null() {
     let nothing: Json = serde_ipld_dagcbor::from_slice(b"\xf6").unwrap();

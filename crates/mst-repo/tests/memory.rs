@@ -1,8 +1,8 @@
 //! The danger: a small file that takes all the memory there is. Keys may share a value, so a
-//! node of some hundred kilobytes can name one large block thousands of times; whoever
-//! fetches all the records of a node at once holds as many copies of it.
+//! node of some hundred kilobytes can name one large block thousands of times; fetching all the
+//! records of a node at once holds as many copies of it.
 //!
-//! It stands alone, for the most memory that a process has had is asked for.
+//! It is in a file of its own, because it measures the peak memory of the process.
 
 #![allow(
     clippy::unwrap_used,

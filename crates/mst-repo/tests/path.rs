@@ -1,6 +1,6 @@
-//! The danger: a key of a tree that is taken for a path and is none. What a path leads to is
-//! shown in addresses, stored under file names and routed by; `..` in one must never get
-//! that far. And a rule that is too strict loses records that the network accepts.
+//! The danger: a key of a tree that is not a path, but taken for one. Paths are shown in addresses,
+//! used as file names and for routing; `..` in one must never get that far. And a rule that is too
+//! strict loses records that the network accepts.
 
 #![allow(
     clippy::unwrap_used,
@@ -241,7 +241,7 @@ fn a_path_has_a_collection_and_a_record_key_and_no_more() {
             "app.bsky.feed.p\u{f6}st/self",
             InvalidNsid::Character { index: 3 }.into(),
         ),
-        // Keys of the tree's own vectors are none of the repository's.
+        // Keys of the tree's own vectors are not paths of a repository.
         ("k/00", InvalidNsid::Segments { found: 1 }.into()),
         ("A0/374913", InvalidNsid::Segments { found: 1 }.into()),
     ] {

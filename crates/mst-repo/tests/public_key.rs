@@ -1,5 +1,5 @@
 //! The danger: a key that is not the one that was written, so that the wrong account's
-//! signature is believed, or one point in two spellings, so that equal keys look different.
+//! signature is believed, or one point in two encodings, so that equal keys look different.
 
 #![allow(
     clippy::unwrap_used,
@@ -187,7 +187,7 @@ fn points_that_are_none_are_refused() {
         assert_eq!(PublicKey::from_sec1(curve, &compressed), parse(key));
         assert_eq!(PublicKey::from_sec1(curve, &uncompressed), parse(key));
 
-        // The point at infinity, and forms that neither SEC 1 nor atproto has in this place.
+        // The point at infinity, and forms that neither SEC 1 nor atproto has here.
         let (len, wanted) = (1, "33 or 65");
         let expected = Err(InvalidPublicKey::Len { len, wanted });
         assert_eq!(PublicKey::from_sec1(curve, &[0]), expected);
@@ -216,7 +216,7 @@ fn points_that_are_none_are_refused() {
         assert_eq!(PublicKey::from_sec1(curve, &other), not_on_curve);
         assert_eq!(PublicKey::from_sec1(curve, &[0; 32]).ok(), None);
     }
-    // A point of the one curve is none of the other, unless by chance.
+    // A point of one curve is not one of the other, except by chance.
     let not_on_curve = Err(InvalidPublicKey::NotOnCurve { curve: Curve::P256 });
     let uncompressed = parse(K256).unwrap().to_sec1_uncompressed();
     assert_eq!(

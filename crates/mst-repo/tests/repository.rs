@@ -1,6 +1,6 @@
 //! The danger: a repository with something missing or wrong in it that reads like a smaller
-//! one without. Whatever is not there must be an error that says which block and which
-//! keys, and everything else must come all the same.
+//! one without. Whatever is missing must be an error that says which block and which keys,
+//! and everything else must still be returned.
 
 #![allow(
     clippy::unwrap_used,
@@ -183,7 +183,7 @@ fn a_path_leads_to_its_cid_whether_the_record_is_there_or_not() {
     assert!(matches!(error, Error::MissingBlock(missing) if missing == cid));
 }
 
-// ---- Commits that are none.
+// ---- Commits that are not valid.
 
 #[test]
 fn a_commit_that_is_missing_is_named() {
@@ -325,7 +325,7 @@ proptest! {
         }
         let repository = Repository::open(&blocks, &sample.commit.0).unwrap();
 
-        // What is below a missing node nobody can know.
+        // What is below a missing node is unknown.
         let mut hidden: Vec<(Option<String>, Option<String>)> = Vec::new();
         let mut listed = BTreeSet::new();
         for fault in repository.faults() {
@@ -387,7 +387,7 @@ proptest! {
         faults.by_ref().for_each(drop);
         prop_assert_eq!(faults.summary().records, found(false).0.len() as u64);
 
-        // Each missing block that something known leads to is listed.
+        // Each missing block that is linked from something known is listed.
         for cid in &gone {
             let known = sample.paths.iter().any(|(path, of)| of == cid && !is_hidden(path));
             prop_assert!(!known || listed.contains(cid));
@@ -403,7 +403,7 @@ proptest! {
     }
 }
 
-// ---- Keys that are no paths.
+// ---- Keys that are not paths.
 
 #[test]
 fn keys_that_are_no_paths_are_errors_in_their_places() {
@@ -464,7 +464,7 @@ fn keys_that_are_no_paths_are_errors_in_their_places() {
     };
     let listed: BTreeSet<String> = faults.by_ref().map(key_of).collect();
     assert_eq!(listed, bad.map(str::to_owned).into());
-    // Whatever they are called, the blocks are there.
+    // Whatever the paths, the blocks are present.
     assert_eq!(faults.summary().records, 14);
 }
 
@@ -509,7 +509,7 @@ fn what_is_wrong_with_a_key_does_not_depend_on_what_came_before_it() {
 
 #[test]
 fn records_of_any_bytes_and_values_of_any_form_do_not_stop_the_tree() {
-    // Not CBOR; raw; a value that nobody can verify, which a memory store does not hold.
+    // Not CBOR; raw; a value that cannot be verified, which a memory store does not accept.
     let not_cbor = Bytes::from_static(b"\xff\xff");
     let raw = Bytes::from_static(b"raw");
     let identity = Cid::try_from(b"\x01\x55\x00\x04four".as_slice()).unwrap();

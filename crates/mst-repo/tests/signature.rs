@@ -1,5 +1,5 @@
-//! The danger: a commit is believed that its account never signed. And beside it: a signature
-//! that can be spelled in two ways, so that whoever passes a commit on can change its CID.
+//! The danger: a commit is believed that its account never signed. And also a signature that can
+//! be written in two ways, so that anyone who passes a commit on can change its CID.
 
 #![allow(
     clippy::unwrap_used,
@@ -259,7 +259,7 @@ fn a_signature_by_another_key_is_refused() {
 
 // ---- Signers.
 
-/// A signer that gives always the same, as a device with a wrong adapter would.
+/// A signer that always returns the same, as a device with a wrong adapter would.
 struct Fixed(Result<[u8; 64], &'static str>);
 
 impl Signer for Fixed {
@@ -285,7 +285,7 @@ fn a_signer_that_fails_leaves_the_commit_as_it_was() {
     assert_eq!(commit, before);
 }
 
-/// What a writer, and a commit alone, say of a signer whose signatures are not valid.
+/// The errors of a writer, and of a commit alone, for a signer whose signatures are not valid.
 fn refusals(signer: &impl Signer) -> [SignatureError; 3] {
     let refusal = |error| match error {
         SignError::Invalid(refusal) => refusal,
@@ -350,7 +350,7 @@ fn of_a_signer_whose_key_is_not_known_what_no_key_gives_is_refused() {
         let all = [expected.clone(), expected.clone(), expected];
         assert_eq!(refusals(&signer), all);
     }
-    // Whether it is by the right key cannot be seen.
+    // Whether it is by the right key cannot be checked.
     let signer = |_: &[u8]| Ok(number(added(order, -1), half));
     commit().sign(&signer).unwrap();
     Writer::create(MemoryBlockStore::new(), DID, &signer).unwrap();

@@ -1,6 +1,6 @@
-//! The danger: a download that broke off, or was tampered with, and reads like a smaller
-//! repository. What is given while it comes in is given before the rest is known, so each record
-//! must be proven by what came before it, and no end may come without an error but the right one.
+//! The danger: a download that was interrupted, or tampered with, and reads like a smaller
+//! repository. Records are returned before the rest has arrived, so each must be proven by what
+//! came before it, and only the right end may come without an error.
 
 #![cfg(feature = "car")]
 #![allow(
@@ -29,7 +29,7 @@ const REV: &str = "3jzfcijpj2z2a";
 
 type Records = Vec<(String, Bytes)>;
 
-/// What is given, and what ends it: the same in whatever pieces the CAR comes.
+/// What is returned, and what ends it: the same in whatever pieces the CAR arrives.
 fn read(car: &[u8], memory_bytes: usize) -> (Records, Result<(), StreamError>) {
     let mut options = StreamOptions::default();
     options.memory_bytes = memory_bytes;
@@ -93,8 +93,8 @@ fn reading_may_go_on_in_another_thread() {
     });
 }
 
-/// A stream that never makes it wait, and a CAR of which nothing can be given before all of it is
-/// there: other tasks have their turn all the same.
+/// A stream that never has to wait, and a CAR of which nothing can be returned before all of it has
+/// arrived: other tasks still have their turn.
 #[test]
 fn other_tasks_have_their_turn_whatever_comes() {
     let sample = SampleRepository::generate(12, 6_000);
@@ -117,7 +117,7 @@ fn other_tasks_have_their_turn_whatever_comes() {
     }
 }
 
-/// What a decoder gives that is handed a CAR in pieces of all lengths, and what ends it.
+/// What a decoder returns that gets a CAR in pieces of all lengths, and what ends it.
 fn decode<T>(
     car: &[u8],
     options: StreamOptions,
@@ -243,7 +243,7 @@ fn a_block_that_is_taken_out_is_an_error_in_its_place() {
         let (cid, _) = rest.remove(at);
         let (given, ended) = read(&sample.car_of(&rest), 1 << 20);
         assert!(matches!(ended, Err(StreamError::NotAhead(missing)) if missing == cid));
-        // All that comes before it, and nothing behind.
+        // Everything before it, and nothing after it.
         let before = blocks[..at].iter().map(|(cid, _)| cid);
         let records = before
             .filter(|cid| sample.records.contains_key(cid))
@@ -331,7 +331,7 @@ fn whatever_blocks_come_in_whatever_order_no_record_is_wrong_or_left_out() {
     assert!(whole > 100 && broken > 100, "{whole} {broken}");
 }
 
-/// Two paths, one record: who writes it once writes for readers with a memory.
+/// Two paths, one record: written once, it needs readers that remember it.
 #[test]
 fn a_record_of_two_paths_is_wanted_twice() {
     let sample = SampleRepository::generate(9, 30);
@@ -431,7 +431,7 @@ fn a_record_given_just_before_is_there_however_often_it_is_wanted() {
     assert_eq!(given.len(), 50);
 }
 
-/// The blocks of a CID that nobody can check may differ.
+/// The blocks of a CID that cannot be checked may differ.
 #[test]
 fn of_a_cid_that_comes_twice_the_first_block_counts_and_is_counted() {
     // Of sha2-512.
@@ -485,7 +485,7 @@ fn a_record_is_not_given_for_one_of_another_codec() {
     assert_eq!(given.len(), 1);
 }
 
-/// What `blocks` gives, and what ends it.
+/// What `blocks` returns, and what ends it.
 fn read_blocks(car: &[u8], memory_bytes: usize) -> (Vec<(Cid, Bytes)>, Result<(), StreamError>) {
     let mut options = StreamOptions::default();
     options.memory_bytes = memory_bytes;
@@ -533,7 +533,8 @@ fn all_blocks_come_as_an_export_gives_them_in_whatever_order_they_lie() {
     }
 }
 
-/// A part of a repository must not pass for the whole because somebody asked again, or otherwise.
+/// A part of a repository must not pass for the whole because something was requested again, or in
+/// another way.
 #[test]
 fn what_was_passed_does_not_come_again_and_that_is_said() {
     /// Fails once, in the middle.
@@ -567,7 +568,7 @@ fn what_was_passed_does_not_come_again_and_that_is_said() {
     stream.records().next().unwrap().unwrap();
     let copied = stream.copy_to(&store);
     assert!(matches!(copied, Err(StreamError::AlreadyRead)));
-    // That was a question, and no fault.
+    // That was a question, not a fault.
     assert_eq!(stream.records().count(), 59);
 
     let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
@@ -575,7 +576,7 @@ fn what_was_passed_does_not_come_again_and_that_is_said() {
     let block = stream.blocks().next().unwrap();
     assert!(matches!(block, Err(StreamError::AlreadyRead)));
     assert_eq!(stream.records().map(Result::unwrap).count(), 59);
-    // Behind the end too: it is the end of the records, not of the blocks.
+    // Also after the end: it is the end of the records, not of the blocks.
     let block = stream.blocks().next().unwrap();
     assert!(matches!(block, Err(StreamError::AlreadyRead)));
     let mut stream = RepositoryStream::open(car.as_slice()).unwrap();
@@ -583,7 +584,7 @@ fn what_was_passed_does_not_come_again_and_that_is_said() {
     let record = stream.records().next().unwrap();
     assert!(matches!(record, Err(StreamError::AlreadyRead)));
 
-    // What was asked for before anything was there decides nothing.
+    // What was requested before anything had arrived decides nothing.
     let mut decoder = RepositoryDecoder::new();
     assert!(matches!(decoder.next_record(), Ok(Decoded::NeedsBytes)));
     decoder.push(&car);
@@ -650,7 +651,7 @@ fn a_decoder_for_a_store_gives_a_large_record_once() {
     assert_eq!(blocks(RepositoryDecoder::new().for_store()), (1, 20));
 }
 
-/// A record of `len` bytes and some.
+/// A record of slightly more than `len` bytes.
 fn text(len: u16) -> Bytes {
     let head = [0xa1, 0x61, b't', 0x79];
     let text = vec![b'x'; usize::from(len)];
@@ -685,7 +686,7 @@ fn a_download_that_lacks_anything_is_not_imported() {
         matches!(error, StreamError::Repository(Error::InvalidPath { .. })),
         "{error}"
     );
-    // What the store says is not lost.
+    // The store's error is not lost.
     let full = Full(MemoryBlockStore::new());
     let error = RepositoryStream::open(car.as_slice())
         .unwrap()
@@ -696,7 +697,7 @@ fn a_download_that_lacks_anything_is_not_imported() {
     );
 }
 
-/// Takes no block.
+/// Accepts no block.
 struct Full(MemoryBlockStore);
 
 impl BlockStore for Full {

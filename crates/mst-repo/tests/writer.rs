@@ -1,4 +1,4 @@
-//! The danger: a commit that must not be, and is made; a failed write that leaves half of itself
+//! The danger: a commit that must not be made, but is; a failed write that leaves half of itself
 //! behind.
 
 #![allow(
@@ -79,7 +79,7 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
     ));
     let nested =
         |levels: usize| [b"\xa1\x61n".as_slice(), &vec![0x81; levels - 2], b"\x80"].concat();
-    // An array, a map with a float, a map cut off, a map in another spelling, integers beyond
+    // An array, a map with a float, a map cut off, a map in another encoding, integers beyond
     // those of the data model, one level too many.
     for bad in [
         b"\x80".as_slice(),
@@ -110,7 +110,7 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
         refused(&many),
         WriteError::TooManyOperations { .. }
     ));
-    // Three records within the limit of one, together beyond that of the slice.
+    // Three records, each within its limit, but together beyond that of the slice.
     let large = [
         b"\xa1\x61t\x7a\x00\x0c\x35\x00".as_slice(),
         &vec![b'x'; 800_000],
@@ -134,7 +134,7 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
         .unwrap_err();
     assert!(matches!(error, WriteError::Store(_)));
     assert_eq!((writer.commit_cid(), store.len()), (before, len));
-    // And as many as are allowed.
+    // And as many as allowed.
     let many: Vec<Write> = (2..MAX_OPERATIONS + 2).map(create).collect();
     writer.write(&many, &sign).unwrap();
     let nobody = Writer::create(&store, "no did", &sign);
@@ -179,7 +179,7 @@ fn a_writer_does_not_go_on_beside_a_commit_that_was_kept_after_all() {
 fn no_node_and_no_commit_is_taken_for_a_record() {
     let store = MemoryBlockStore::new();
     let (mut writer, first) = Writer::create(&store, DID, &sign).unwrap();
-    // Of two paths with one record, that record comes once.
+    // Two paths with one record: that record comes once.
     let second = writer.write(&[create(1), create(2)], &sign).unwrap();
     let blocks = [first, second].map(|new| new.new_blocks).concat();
     let (records, others): (Vec<_>, Vec<_>) = blocks
@@ -213,7 +213,7 @@ fn what_is_put_is_created_or_updated() {
     assert_eq!(values(&updated), (Some(one), Some(two)));
     let again = put(2);
     assert!(again.operations.is_empty());
-    // The record is there, and is not sent again.
+    // The record exists, and is not sent again.
     assert_eq!(
         again.new_blocks,
         [(again.cid, again.commit.encode().into())]

@@ -1,5 +1,5 @@
-//! The danger: a store that is another under another name, in another place, or on the second
-//! day. All must keep the one contract, and none may get in the way of another.
+//! The danger: a store that behaves differently under another name, in another place, or on the
+//! second day. All must keep the one contract, and none may interfere with another.
 
 use std::cell::Cell;
 
@@ -170,7 +170,7 @@ fn names_that_no_table_can_have_are_refused() {
     }
 }
 
-/// A temporary table comes before one of the database, for SQL that does not say which.
+/// A temporary table comes before one of the database, in SQL that does not say which.
 #[test]
 fn a_temporary_table_of_the_same_name_is_not_taken_for_the_store() {
     let connection = Connection::open_in_memory().unwrap();

@@ -1,6 +1,6 @@
-//! The danger: what has gone wrong beneath the store passes for data, or for something else
-//! that has gone wrong. A block that rotted on the disk is read as if it were good; "try
-//! again" is told where trying does not help.
+//! The danger: a fault beneath the store passes for data, or for another fault. A block that rotted
+//! on the disk is read as if it were good; the caller is told to try again where that does not
+//! help.
 
 use std::error::Error;
 use std::fs;
@@ -47,7 +47,7 @@ fn a_block_that_rotted_is_an_error_and_never_data() {
     assert!(is_it(read.unwrap_err()));
     let read = store.snapshot(|snapshot| snapshot.get_many(&all));
     assert!(is_it(read.unwrap_err()));
-    // The others are as good as ever.
+    // The others are unaffected.
     assert_holds(&store, &blocks[..7]);
     assert_holds(&store, &blocks[8..]);
 
@@ -79,7 +79,7 @@ fn putting_a_block_again_mends_it() {
     assert_eq!(store.len().unwrap(), 20);
 }
 
-/// Makes the index lead to the last of three rows where it should lead to the second.
+/// Makes the index lead to the last of three rows instead of the second.
 fn mislead(folder: &Folder, second: &Cid) {
     let mut file = fs::read(folder.database()).unwrap();
     // An entry of the index: the length of its header, the types of its values (36 bytes, a small
@@ -120,7 +120,7 @@ fn an_index_that_rotted_costs_no_other_block() {
 fn a_row_that_nobody_can_check_is_an_error() {
     let folder = Folder::new();
     let store = folder.open();
-    // The identity "hash": what the store would not have taken.
+    // The identity "hash": the store would not have accepted it.
     let identity = "bafkqablimvwgy3y".parse::<Cid>().unwrap();
     let sql = "INSERT INTO blocks (cid, bytes) VALUES (?1, 'hello'), (x'0102', x'00')";
     Connection::open(folder.database())
@@ -156,7 +156,7 @@ fn a_key_that_is_no_cid_is_an_error_and_not_the_end() {
     for error in faults {
         assert_eq!(fault(error), "InvalidCid");
     }
-    // A sweep does not pass over what it cannot ask about.
+    // A sweep does not skip what it cannot ask about.
     assert_eq!(fault(store.retain(|_| false)), "InvalidCid");
     assert_holds(&store, &blocks);
     assert_eq!(
@@ -247,7 +247,7 @@ fn errors_say_what_they_are_at_each_level() {
     assert!(SqliteError::find(&StoreError::HashMismatch(dag_cbor_cid(b""))).is_none());
 }
 
-/// A page begins behind the last key of the one before, and would begin there again and again.
+/// A page begins after the last key of the previous one, and would begin there again and again.
 #[test]
 fn a_key_that_is_out_of_order_is_damage_and_not_a_circle() {
     let folder = Folder::new();

@@ -1,8 +1,8 @@
-//! The danger: a disk that is full. The call that finds it so must say so and change nothing,
-//! what was committed before must stay, and when there is space again, all must go on.
+//! The danger: a full disk. The call that meets it must say so and change nothing, what was
+//! committed before must stay, and when there is space again, everything must work.
 //!
-//! SQLite's own limit on the size of a database stands for the disk where no small disk can
-//! be had. Where one can, as root or in a name space of one's own, there are real ones.
+//! SQLite's own limit on the size of a database replaces the disk where no small disk is
+//! available. Where one is, as root or in a separate name space, real ones are used.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -54,7 +54,7 @@ fn a_full_database_says_so_and_loses_nothing() {
     assert_unchanged(&store);
     assert_unchanged(&folder.open());
 
-    // Whoever passes over the error does not commit a part.
+    // Ignoring the error does not commit a part.
     let passed_over = store.transaction(|transaction| {
         transaction.delete(&before[0].0)?;
         let full = transaction.put_many(&more);
@@ -64,7 +64,7 @@ fn a_full_database_says_so_and_loses_nothing() {
     assert_eq!(fault(passed_over), "TransactionEnded");
     assert_unchanged(&store);
 
-    // What is deleted makes room.
+    // Deleting makes room.
     assert_eq!(store.retain(|cid| *cid == before[0].0).unwrap(), 99);
     store.put_many(&before).unwrap();
     limit_pages(&store, 1_000_000);
@@ -98,7 +98,7 @@ fn assert_holds_commits(store: &SqliteBlockStore, count: u64) {
     assert_eq!(store.head("main").unwrap(), head);
 }
 
-/// Fills the disk that the file is on, and makes space again, twice.
+/// Fills the disk that the file is on, and frees the space again, twice.
 #[test]
 #[ignore = "run by the tests, in a process of its own"]
 fn filler() {
@@ -127,12 +127,12 @@ fn filler() {
     let store = SqliteBlockStore::open(&file).unwrap();
     let first = fill(&store);
     assert!(first > 10, "{first}");
-    // Space comes while the store is open,
+    // Space is freed while the store is open,
     fs::remove_file(&ballast[0]).unwrap();
     let count = fill(&store);
     assert!(count > first, "{count}");
     drop(store);
-    // or before it is opened again. Until then it can perhaps not be opened.
+    // or before it is opened again. Until then, opening may fail.
     match SqliteBlockStore::open(&file) {
         Ok(store) => assert_holds_commits(&store, count),
         Err(error) => assert!(matches!(error, SqliteError::Full(_)), "{error:?}"),
@@ -190,14 +190,14 @@ fn a_full_file_system_in_memory_loses_nothing() {
 
 #[test]
 fn a_full_file_system_on_a_disk_loses_nothing() {
-    // With the pages that larger disks have. With smaller ones, a full disk makes SQLite's
-    // shared memory a trap: see the README.
+    // With the pages that larger disks have. With smaller ones, a full disk can kill the process
+    // through SQLite's shared memory: see the README.
     let mount = "dd if=/dev/zero of=image bs=1M count=8 2>/dev/null && \
                  mkfs.ext4 -q -F -b 4096 image && mount -o loop image disk";
     fill(mount, &["--mount"]);
 }
 
-/// Commits until it fails, and says how that was.
+/// Commits until it fails, and returns how.
 #[test]
 #[ignore = "run by the tests, in a process of its own"]
 fn limited() {
@@ -221,7 +221,7 @@ fn limited() {
 fn a_quota_that_is_used_up_loses_nothing() {
     let folder = Folder::new();
     let mut command = Command::new("sh");
-    // Without the signal that comes with it, which would be one more way to be killed.
+    // Without its signal, which would be one more way to be killed.
     let limit = "trap '' XFSZ && ulimit -S -f 1000 && exec \"$@\"";
     command
         .args(["-c", limit, "sh"])

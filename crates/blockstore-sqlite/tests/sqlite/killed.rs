@@ -1,6 +1,6 @@
 //! The danger: a process that is killed between two bytes. What it had acknowledged must be
-//! there, whole, and of what it had not, all or nothing, whether the blow fell on a write, on
-//! a commit, on the log as it was carried over, on a sweep, or on the making of the file.
+//! complete, and of anything else, all or nothing must be present, whether it was killed during a
+//! write, a commit, a checkpoint of the log, a sweep, or the creation of the file.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const HEAD: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 fn commit(life: u64, number: u64) -> Vec<(Cid, Bytes)> {
     let seed = life << 32 | number;
     let count = match number % 10 {
-        // More than the cache of one life in three, so that it goes to the disk before it is
+        // More than the cache of one life in three, so that it reaches the disk before it is
         // committed.
         9 => 300,
         _ => 1 + u64::from(digest(seed, 0)[0]) % 20,
@@ -28,7 +28,7 @@ fn commit(life: u64, number: u64) -> Vec<(Cid, Bytes)> {
     blocks
 }
 
-/// Commits, says so, and goes on until it is killed.
+/// Commits, says so, and continues until it is killed.
 #[test]
 #[ignore = "run by the tests, in a process of its own"]
 fn committer() {
@@ -60,7 +60,7 @@ fn committer() {
 
 #[test]
 fn every_acknowledged_commit_is_there_whole_and_none_is_half_there() {
-    /// How often one file is killed before the next is begun.
+    /// How often processes are killed on one file before the next is started.
     const LIVES: u64 = 20;
     let (mut folder, mut all) = (Folder::new(), Vec::new());
     let (mut acknowledged, mut unacknowledged) = (0, 0);
@@ -79,7 +79,7 @@ fn every_acknowledged_commit_is_there_whole_and_none_is_half_there() {
             assert_holds(&store, &blocks);
             all.extend(blocks);
         }
-        // The next may have been committed, and the word of it lost.
+        // The next may have been committed, and the message about it lost.
         let next = commit(life, count);
         let there = store.get_many(&cids(&next)).unwrap();
         let there = there.iter().filter(|block| block.is_some()).count();
@@ -159,7 +159,7 @@ fn a_sweep_that_is_killed_has_dropped_nothing_that_is_needed() {
         assert!(whole || way == "pages", "{way}: {len}");
         assert!(len == kept.len() || !done, "{way}: {len}");
         assert_sound(&store);
-        // Begun again, it finds what is left.
+        // Started again, it finds what is left.
         assert_eq!(store.retain(needed).unwrap(), len - kept.len());
         assert_holds(&store, &kept);
         seen[if len == blocks.len() {
@@ -174,13 +174,13 @@ fn a_sweep_that_is_killed_has_dropped_nothing_that_is_needed() {
 }
 
 /// The other half of a power cut: the last bytes of the log never reached the disk. Wherever it
-/// ends, what is there is a number of whole commits.
+/// ends, the database has a number of whole commits.
 #[test]
 fn a_log_that_is_cut_off_anywhere_holds_whole_commits() {
     const COMMITS: u64 = 12;
     let folder = Folder::new();
     let store = folder.open();
-    // What was carried over before is in the file itself.
+    // What was checkpointed before is in the file itself.
     store.put_many(&blocks(1 << 51, 50)).unwrap();
     store
         .with_connection(|connection| {

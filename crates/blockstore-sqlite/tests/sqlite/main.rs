@@ -1,10 +1,10 @@
-//! The tests of the store. Each file opens with the danger that it guards.
+//! The tests of the store. Each file opens with the danger that it guards against.
 //!
 //! In one program, so that SQLite is linked once, and so that a test can start this program
-//! again to have another process.
+//! again as another process.
 //!
-//! `BLOCKSTORE_SQLITE_KILLS` says how often the tests that kill processes do so; 40 times by
-//! default, in some seconds.
+//! `BLOCKSTORE_SQLITE_KILLS` says how often the tests that kill processes do so; by default 40
+//! times, in some seconds.
 
 #![allow(
     clippy::unwrap_used,

@@ -36,7 +36,7 @@ struct Model {
     heads: BTreeMap<String, Cid>,
 }
 
-/// So few that they meet.
+/// So few that they collide.
 const BLOCKS: u64 = 40;
 
 fn change() -> impl Strategy<Value = Change> {
@@ -63,7 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is done both to a store and to a transaction.
+/// What can be done both to a store and to a transaction.
 trait Target: BlockStoreMut {
     fn retain(&self, keep: impl FnMut(&Cid) -> bool) -> Result<usize, StoreError>;
     fn set_head(&self, name: &str, cid: &Cid) -> Result<(), StoreError>;

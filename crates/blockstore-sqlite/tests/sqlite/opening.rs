@@ -1,6 +1,6 @@
-//! The danger: a database that is taken for another than it is. A file of somebody else's is
-//! changed; a mistyped path is made and found empty; a store of tomorrow is read by the rules of
-//! today. And the settings on which all promises rest are not what they were thought to be.
+//! The danger: a database that is taken for another than it is. Somebody else's file is changed; a
+//! mistyped path is created and found empty; a store of a later version is read by the rules of
+//! this one. And the settings on which all promises depend are not what they were thought to be.
 
 use std::fs;
 use std::time::Duration;
@@ -177,7 +177,7 @@ fn a_path_is_always_a_path() {
         assert!(path.is_file(), "{name}");
         assert_eq!(SqliteBlockStore::open(&path).unwrap().len().unwrap(), 3);
     }
-    // Of which only a relative one can be mistaken.
+    // Only a relative one can be mistaken for them.
     let refused = SqliteBlockStore::open("file:no such folder/blocks?mode=memory").unwrap_err();
     assert_eq!(SqliteFault::of(&refused), "CannotOpen");
 }
@@ -209,7 +209,7 @@ fn a_store_opened_for_reading_reads_and_refuses_to_write() {
     assert_eq!(reading.len().unwrap(), 55);
 }
 
-/// Without its permission: as root, which needs none, there is nothing to test.
+/// Without permission; as root, which needs none, there is nothing to test.
 #[cfg(unix)]
 #[test]
 fn a_file_that_may_not_be_written_is_refused_for_writing() {
@@ -219,7 +219,7 @@ fn a_file_that_may_not_be_written_is_refused_for_writing() {
     let blocks = blocks(4, 5);
     let store = folder.open();
     store.put_many(&blocks).unwrap();
-    // So that reading needs nothing beside the file.
+    // So that reading needs no file beside it.
     store
         .with_connection(|connection| connection.execute_batch("PRAGMA journal_mode = DELETE"))
         .unwrap();
@@ -238,7 +238,7 @@ fn a_file_that_may_not_be_written_is_refused_for_writing() {
     let reading = SqliteBlockStore::open_read_only(folder.database()).unwrap();
     assert_holds(&reading, &blocks);
 
-    // A medium that cannot be written: not even a file beside it can be made.
+    // A medium that cannot be written: not even a file beside it can be created.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let reading = SqliteBlockStore::open_read_only(folder.database()).unwrap();
     assert_holds(&reading, &blocks);
@@ -277,12 +277,12 @@ fn a_damaged_database_is_called_that() {
     store.put_many(&blocks).unwrap();
     drop(store);
     let content = fs::read(folder.database()).unwrap();
-    // All pages but the one in which the tables are described.
+    // All pages except the one in which the tables are described.
     let damaged = [&content[..4096], &vec![0xff; content.len() - 4096]].concat();
     fs::write(folder.database(), damaged).unwrap();
     let refused = SqliteBlockStore::open(folder.database()).unwrap_err();
     assert_eq!(SqliteFault::of(&refused), "Corrupt");
-    // All but those in which the tables and the index begin.
+    // All except those in which the tables and the index begin.
     let damaged = [&content[..5 * 4096], &vec![0xff; content.len() - 5 * 4096]].concat();
     fs::write(folder.database(), damaged).unwrap();
     let store = folder.open();
@@ -403,7 +403,7 @@ fn a_connection_for_reading_gives_a_store_for_reading() {
         .unwrap()
         .execute_batch("CREATE TABLE accounts (did TEXT)")
         .unwrap();
-    // There is nothing, and nothing can be made.
+    // There is nothing, and nothing can be created.
     assert_eq!(SqliteFault::of(&reader().unwrap_err()), "ReadOnly");
     folder.open().put_many(&blocks).unwrap();
     let store = reader().unwrap();
@@ -448,11 +448,11 @@ fn dropped_tables_are_missing_for_other_stores_and_nothing_else_is_touched() {
     });
     // Three tables and an index.
     assert_eq!(left, 4);
-    // And made anew they are empty.
+    // And created again, they are empty.
     let anew = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     assert!(anew.is_empty().unwrap() && anew.heads().unwrap().is_empty());
 
-    // Who may only read drops none.
+    // Read-only access drops none.
     options.access = Access::ReadOnly;
     let reader = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     let error = reader.drop_tables().unwrap_err();

@@ -1,5 +1,5 @@
 //! The danger: two processes that know nothing of each other. One opens the file while another
-//! makes it, or closes it while another opens it; one reads while another writes.
+//! creates it, or closes it while another opens it; one reads while another writes.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout};
@@ -9,7 +9,7 @@ use blockstore_sqlite::{BlockStore, BlockStoreMut, Bytes, Cid, SqliteBlockStore,
 
 use crate::support::{Folder, assert_holds, blocks, child, cids, told};
 
-/// Generation after generation of blocks, and a block that names them, which is the head.
+/// Generations of blocks, each with a block that names them, which is the head.
 fn generation(number: u64) -> Vec<(Cid, Bytes)> {
     let mut blocks = blocks(number, 20);
     let names: Vec<u8> = cids(&blocks).iter().flat_map(Cid::to_bytes).collect();
@@ -105,7 +105,7 @@ fn visitor() {
         return;
     };
     let seed: u64 = seed.parse().unwrap();
-    // Begin together.
+    // Start together.
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     for n in 0..4 {
         let store = SqliteBlockStore::open(&file).unwrap();
@@ -178,7 +178,7 @@ fn writers_in_other_processes_take_turns() {
     assert_eq!(moves, 4 * 25);
 }
 
-/// Adds to a chain of blocks, of which each names the one before it.
+/// Adds to a chain of blocks, each of which names the previous one.
 #[test]
 #[ignore = "run by the tests, in a process of its own"]
 fn adder() {

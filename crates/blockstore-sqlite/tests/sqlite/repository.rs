@@ -1,6 +1,6 @@
 //! The danger: a server that is killed while it commits, and a repository that does not open
-//! afterwards, lacks a commit that was announced, or names a tree that is not all there; and
-//! somebody who reads it meanwhile, and sees half a commit.
+//! afterwards, lacks a commit that was announced, or names an incomplete tree; and a reader that
+//! sees half a commit meanwhile.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
@@ -33,7 +33,7 @@ fn keeps_all(seed: u64) -> bool {
     seed % 2 == 1
 }
 
-/// Goes on with a history after so many commits, until it is killed; says what it is about to
+/// Continues a history after this many commits, until it is killed; says what it is about to
 /// store, and what it has stored.
 #[test]
 #[ignore = "run by the tests, in a process of its own"]
@@ -113,7 +113,7 @@ fn auditor() {
     println!("\nread {reads}");
 }
 
-/// Reads all of a commit, and returns its tree's root and its records.
+/// Reads a whole commit, and returns its tree's root and its records.
 fn verified(blocks: &impl BlockStore, commit: &Cid) -> (Cid, BTreeMap<String, Bytes>) {
     let repository = Repository::open(blocks, commit).unwrap();
     let key = key().public_key();
@@ -134,7 +134,7 @@ struct Account {
     seed: u64,
     /// What the repository holds after its last commit.
     history: History,
-    /// Every commit that is there, with its tree's root.
+    /// Every commit that is present, with its tree's root.
     commits: Vec<(Cid, Cid)>,
     auditors: Vec<(Killed, JoinHandle<String>)>,
 }
@@ -157,8 +157,8 @@ impl Account {
         self.commits.push((commit, self.history.tree().root));
     }
 
-    /// Has a server commit until it is killed. Returns how many commits it acknowledged, and
-    /// whether one more is there.
+    /// Makes a server commit until it is killed. Returns how many commits it acknowledged, and
+    /// whether there is one more.
     fn live(&mut self, life: u64) -> (usize, bool) {
         let before = self.commits.len();
         let word = format!("{} {life} {before}", self.seed);
@@ -182,7 +182,7 @@ impl Account {
         let blocks = self.folder.open();
         let head = blocks.head(DID).unwrap();
         let last = self.commits.last().map(|(cid, _)| *cid);
-        // The next may have been committed, and the word of it lost.
+        // The next may have been committed, and the message about it lost.
         let more = head != last;
         if more {
             assert_eq!(head, storing);
@@ -222,7 +222,7 @@ impl Account {
         }
     }
 
-    /// Stops the readers: what they saw were trees of this history, in its order. Returns how
+    /// Stops the readers, which must have seen trees of this history, in its order. Returns how
     /// often they read, and how many changes they saw.
     fn end_audit(&mut self) -> (u64, u64) {
         let (mut reads, mut changes) = (0, 0);
@@ -247,7 +247,7 @@ impl Account {
 
 #[test]
 fn a_repository_is_whole_after_every_kill_and_whenever_somebody_reads_it() {
-    /// How often one server is killed before the next repository is begun.
+    /// How often one server is killed before the next repository is started.
     const LIVES: u64 = 20;
     let (mut acknowledged, mut unacknowledged, mut reads, mut changes) = (0, 0, 0, 0);
     for seed in 0..kills().div_ceil(LIVES) {

@@ -15,7 +15,7 @@ use blockstore_core::{dag_cbor_cid, sha2_256};
 use blockstore_sqlite::{Bytes, Cid, SqliteBlockStore, SqliteError, SqliteOptions, StoreError};
 use tempfile::TempDir;
 
-/// A folder with a place for a database in it; gone when dropped.
+/// A folder with a path for a database in it; deleted when dropped.
 pub(crate) struct Folder {
     folder: TempDir,
 }
@@ -39,14 +39,14 @@ impl Folder {
     }
 }
 
-/// Made-up bytes: the same for the same numbers, other for others.
+/// Made-up bytes: the same for the same numbers, different for others.
 pub(crate) fn digest(seed: u64, number: u64) -> [u8; 32] {
     let mut bytes = seed.to_le_bytes().to_vec();
     bytes.extend(number.to_le_bytes());
     sha2_256(&bytes)
 }
 
-/// A made-up block of 40 to 700 bytes, now and then of some thousand.
+/// A made-up block of 40 to 700 bytes, now and then of several thousand.
 pub(crate) fn block(seed: u64, number: u64) -> (Cid, Bytes) {
     let digest = digest(seed, number);
     let len = u16::from_le_bytes([digest[0], digest[1]]);
@@ -74,7 +74,7 @@ pub(crate) fn assert_holds(store: &impl blockstore_sqlite::BlockStore, blocks: &
     }
 }
 
-/// What SQLite had against it.
+/// SQLite's reason.
 pub(crate) fn fault<T: Debug>(result: Result<T, StoreError>) -> SqliteFault {
     let error = result.expect_err("this should fail");
     SqliteFault::of(&error)
@@ -108,7 +108,7 @@ pub(crate) fn impatient() -> SqliteOptions {
 
 /// The variable that tells a test that it runs in a process of its own, and on which file.
 const FILE: &str = "BLOCKSTORE_SQLITE_FILE";
-/// The variable with what else it has to know.
+/// The variable with anything else it has to know.
 const WORD: &str = "BLOCKSTORE_SQLITE_WORD";
 
 /// The command that runs the ignored test `name` in a process of its own.
@@ -133,14 +133,14 @@ pub(crate) fn child_arguments(command: &mut Command, name: &str, file: &Path, wo
         .stdout(Stdio::piped());
 }
 
-/// The file and the word given to [`child`]. `None` if somebody runs all ignored tests.
+/// The file and the word passed to [`child`]. `None` if somebody runs all ignored tests.
 pub(crate) fn told() -> Option<(PathBuf, String)> {
     let file = env::var_os(FILE)?;
     Some((file.into(), env::var(WORD).unwrap()))
 }
 
-/// Kills a process at any moment of `longest` milliseconds, from its beginning or from the line
-/// `from` that it says; returns what it had said until then, in lines that begin with `word`.
+/// Kills a process at a random moment within `longest` milliseconds, counted from its start or from
+/// when it prints the line `from`; returns what it had printed in lines that begin with `word`.
 pub(crate) fn kill_in_time(
     mut command: Command,
     from: Option<&str>,
@@ -161,7 +161,7 @@ pub(crate) fn kill_in_time(
     stdout.read_to_string(&mut said).unwrap();
     child.0.wait().unwrap();
     assert!(!said.contains("FAILED"), "{said}");
-    // A line that was cut off was not said.
+    // A line that was cut off does not count.
     let end = said.rfind('\n').map_or(0, |at| at + 1);
     said[..end]
         .lines()
@@ -190,7 +190,7 @@ pub(crate) fn kills() -> u64 {
     env::var("BLOCKSTORE_SQLITE_KILLS").map_or(40, |kills| kills.parse().unwrap())
 }
 
-/// Has SQLite look through the whole file.
+/// Makes SQLite check the whole file.
 pub(crate) fn assert_sound(store: &SqliteBlockStore) {
     let verdict: String = store.with_connection(|connection| {
         let verdict = connection.pragma_query_value(None, "integrity_check", |row| row.get(0));

@@ -1,5 +1,5 @@
-//! The danger: a sweep that takes what is needed, leaves what is not, or takes all the memory.
-//! It goes page by page through a table that changes beneath it.
+//! The danger: a sweep that deletes what is needed, leaves what is not, or uses all the memory.
+//! It goes page by page through a table that changes meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ fn whoever_is_asked_may_look_into_the_store() {
     assert!(undone.is_err());
     assert_eq!(store.len().unwrap(), 1_500);
     assert_eq!(store.retain(|cid| short(cid, &store)).unwrap(), expected);
-    // A sweep in a sweep: foolish, but neither waits for itself nor takes what is needed.
+    // A sweep in a sweep: foolish, but it neither waits for itself nor deletes what is needed.
     let inner = |_: &Cid| store.retain(|_| true).is_ok();
     assert_eq!(store.retain(inner).unwrap(), 0);
 }

@@ -1,4 +1,4 @@
-//! The danger: half of a change. A closure fails, panics, or goes on after SQLite has undone
+//! The danger: half a change. A closure fails, panics, or continues after SQLite has undone
 //! everything before; a store is used from inside its own transaction, and waits for itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,7 +91,7 @@ fn a_transaction_that_fails_changes_nothing() {
     }));
     assert!(panicked.is_err());
     assert_unchanged();
-    // And goes on.
+    // And continues.
     store.put_many(&blocks(4, 100)).unwrap();
     assert_eq!(store.len().unwrap(), 110);
 }
@@ -106,7 +106,7 @@ fn many_are_put_and_deleted_all_or_none() {
     assert!(matches!(refused, Err(StoreError::HashMismatch(of)) if of == mixed[30].0));
     assert!(store.is_empty().unwrap());
 
-    // A part of a transaction can fail by itself, and the rest of it go on.
+    // A part of a transaction can fail by itself, and the rest of it continue.
     let good = blocks(6, 10);
     let committed = store.transaction(|transaction| {
         transaction.put_many(&good[..5])?;
@@ -123,8 +123,8 @@ fn many_are_put_and_deleted_all_or_none() {
     assert_eq!(store.len().unwrap(), 8);
 }
 
-/// Makes SQLite refuse one of `blocks` when it is put and when it is deleted: that which comes
-/// after half of the others in the order of the table. The rest of a transaction goes on.
+/// Makes SQLite refuse one of `blocks` when it is put and when it is deleted: the one that comes
+/// after half of the others in the order of the table. The rest of a transaction continues.
 fn refuse_in_the_middle(store: &SqliteBlockStore, blocks: &[(Cid, Bytes)]) {
     let mut keys: Vec<Vec<u8>> = cids(blocks).iter().map(Cid::to_bytes).collect();
     keys.sort_unstable();
@@ -229,7 +229,7 @@ fn the_store_used_from_inside_is_part_of_the_transaction() {
     store.put_many(&known).unwrap();
     let failed = store.transaction(|transaction| {
         transaction.put_many(&new[..5])?;
-        // All that a cache over the store itself would ask it.
+        // Everything that a cache over the store itself would ask it.
         assert_holds(&store, &known);
         assert_holds(&store, &new[..5]);
         assert!(store.has(&new[0].0)?);
@@ -262,7 +262,7 @@ fn other_threads_wait_until_the_transaction_is_over() {
         let (store, blocks) = (&store, &blocks);
         let other = scope.spawn(move || {
             other_begins.recv().unwrap();
-            // Between nothing and all there is nothing to be seen.
+            // Nothing is visible between nothing and all.
             store.get_many(&cids(blocks)).unwrap()
         });
         let committed = store.transaction(|transaction| {
@@ -354,7 +354,7 @@ fn nothing_is_written_inside_a_snapshot() {
         assert_eq!(fault(store.retain(|_| false)), written);
         let transaction = store.transaction(|_| Ok::<_, StoreError>(()));
         assert_eq!(fault(transaction), "NestedTransaction");
-        // Reading is as good as ever, in a snapshot of the snapshot too.
+        // Reading still works, in a snapshot of the snapshot too.
         assert_holds(&store, &known);
         store.snapshot(|inner| {
             assert_holds(inner, &known);
@@ -446,7 +446,7 @@ fn what_could_not_be_undone_is_undone_before_anything_else_is_done() {
         });
         assert!(failed.is_err());
         store.with_connection(|connection| assert!(!connection.is_autocommit()));
-        // As long as it cannot be undone, nothing is done.
+        // As long as it cannot be undone, nothing else is done.
         assert!(store.put(&blocks[1].0, blocks[1].1.clone()).is_err());
         is_late.store(false, Ordering::Relaxed);
     };
@@ -464,7 +464,7 @@ fn what_could_not_be_undone_is_undone_before_anything_else_is_done() {
     assert_eq!(store.len().unwrap(), 2);
 }
 
-/// Who takes no notice of an error must not get half of what came before.
+/// Ignoring an error must not keep half of what came before.
 #[test]
 fn a_part_that_could_not_be_undone_takes_the_transaction_with_it() {
     let folder = Folder::new();

@@ -1,6 +1,6 @@
 //! Commits of several writes. The dangers: some of the writes and not the others; a commit that
-//! nobody can check; a database that names a commit which is not there, or a slice of a commit that
-//! never was.
+//! nobody can check; a database that names a missing commit, or a slice of a commit that never
+//! existed.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ struct Place {
     database: String,
     key: String,
     public: String,
-    /// Of the record that is deleted.
+    /// The path of the record that is deleted.
     gone: String,
     writes: String,
 }
@@ -62,7 +62,7 @@ impl Place {
         self.folder.run(&[args.as_slice(), more].concat(), b"")
     }
 
-    /// What the repository is after the writes, at the commit that `car` has.
+    /// The repository after the writes, at the commit that `car` has.
     fn expected(&self, car: &[u8]) -> SampleRepository {
         let mut sample = self.sample.clone();
         let cid = dag_cbor_cid(NOTE_BLOCK);
@@ -73,7 +73,7 @@ impl Place {
         rebuilt(&sample, &commit_of(car))
     }
 
-    /// The names of all files, but for those that are part of the database.
+    /// The names of all files, except those that are part of the database.
     fn names(&self) -> Vec<String> {
         let mut names = self.folder.names();
         names.retain(|name| !name.starts_with("db-"));
@@ -87,7 +87,7 @@ impl Place {
         run.raw_out
     }
 
-    /// Asserts that the slice is whole, and leads from the tree before to that of `new`.
+    /// Asserts that the slice is complete, and leads from the previous tree to that of `new`.
     fn assert_slice(&self, slice: &str, operations: usize) {
         let folder = &self.folder;
         let diff = ["diff", &self.car, slice, "--json"];
@@ -111,7 +111,7 @@ impl Place {
         let args = [args.as_slice(), &["--key", &self.public]].concat();
         let verified = folder.run(&args, diff.out.as_bytes());
         assert_eq!(verified.code, 0, "{} {}", verified.out, verified.err);
-        // That all neighbours of the keys are there too is said by silence.
+        // Silence means that all neighbours of the keys are present too.
         assert_eq!(verified.err, "");
     }
 }
@@ -151,7 +151,7 @@ fn several_writes_are_one_signed_commit_in_a_copy_and_in_a_database() {
     let key = String::from_utf8(place.folder.read("key")).unwrap();
     assert!(!run.err.contains(key.trim_end()));
 
-    // In its place, and the slice to standard output.
+    // In place, and the slice to standard output.
     let run = place.commit(&place.database, &["--slice", "-"]);
     assert_eq!(run.code, 0, "{}", run.err);
     let slice = place.folder.write("second.car", &run.raw_out);
@@ -164,7 +164,7 @@ fn several_writes_are_one_signed_commit_in_a_copy_and_in_a_database() {
         .run(&["verify", &place.database, "--key", &place.public], b"");
     assert_eq!(verified.code, 0, "{}", verified.out);
 
-    // A second commit does not follow: the note is there.
+    // A second commit fails: the note exists.
     let again = place.commit(&place.database, &[]);
     let expected = format!("cartool: db: there is a record at {NOTE:?}\n");
     assert_eq!((again.code, again.err), (1, expected));
@@ -186,7 +186,7 @@ fn what_a_damaged_database_does_not_keep_is_not_said_to_be_there() {
             refused += 1;
         }
         for end in ["-wal", "-shm"] {
-            // They are of this file, and the next is another.
+            // They belong to this file, and the next is another.
             let _ = fs::remove_file(format!("{}{end}", place.database));
         }
     }
@@ -303,7 +303,7 @@ fn a_slice_and_a_repository_never_go_to_one_place() {
     assert_eq!(place.names(), ["db", "in.car", "key", "writes"]);
 }
 
-/// Standard output cannot be tried out before.
+/// Standard output cannot be tested in advance.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_slice_that_is_lost_hides_no_commit() {
@@ -322,7 +322,7 @@ fn a_slice_that_is_lost_hides_no_commit() {
         "cartool: the commit is made, but its slice is lost"
     );
     assert!(lines[7].contains("No space left"), "{err}");
-    // And so it is with what else is no file.
+    // The same for anything else that is not a file.
     let new = place.folder.path("new.car");
     let run = place.commit(&place.car, &["-o", &new, "--slice", "/dev/full"]);
     let lost = run
@@ -358,12 +358,12 @@ fn what_cannot_be_written_leaves_all_as_it_was() {
     assert_eq!(place.folder.read("out.car"), b"as it was");
     assert_eq!(place.names(), ["db", "in.car", "key", "out.car", "writes"]);
 
-    // A repository of which something is missing, in a copy; and a node on the way, anywhere.
+    // A copy of a repository of which something is missing; and a node on the path, anywhere.
     let lost = place.sample.paths.iter().nth(3).unwrap().1;
     let car = place
         .folder
         .write("lost.car", car_without(&place.sample, lost));
-    // Nor is anything of it sent to who would take it for made.
+    // Nor is anything sent to a reader who would think that it was made.
     for more in [&["-o", &out][..], &["-o", &out, "--slice", "/dev/full"]] {
         let run = place.commit(&car, more);
         assert!(
@@ -433,7 +433,7 @@ fn one_file_is_not_two_things() {
     let database = &*place.database;
     let key_before = place.folder.read("key");
     for args in [
-        // A CAR is not changed in its place.
+        // A CAR is not changed in place.
         ["commit", car, writes, "-k", key].as_slice(),
         &["commit", "-", "-", "-k", key, "-o", "-"],
         &["commit", "-", writes, "-k", "-", "-o", "-"],
@@ -534,7 +534,7 @@ fn a_slice_is_what_the_library_makes() {
     let new: NewCommit = writer.write_with(&writes, &key, |_, _| Ok(())).unwrap();
     let made = CarBlockStore::from_bytes(place.folder.read("slice.car")).unwrap();
     let expected = CarBlockStore::from_bytes(new.slice).unwrap();
-    // All but the commit, which has another revision and signature.
+    // Everything but the commit, which has another revision and signature.
     assert_eq!(made.len(), expected.len());
     let commit = made.roots()[0];
     let repository = Repository::open(made, &commit).unwrap();

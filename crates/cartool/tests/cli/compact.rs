@@ -5,7 +5,7 @@ use mst_testkit::{Rng, SampleRepository};
 
 use crate::support::{Folder, car_damaged_at, car_without, repository_of, run};
 
-/// The CAR of `sample`, its blocks in disorder, some twice, with one that nothing refers to.
+/// The CAR of `sample`, with its blocks out of order, some twice, and one that nothing refers to.
 fn disordered(sample: &SampleRepository) -> Vec<u8> {
     let mut blocks = sample.blocks();
     blocks.extend(blocks.clone().into_iter().step_by(3));

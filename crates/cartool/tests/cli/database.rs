@@ -1,4 +1,4 @@
-//! Repositories that go into a database and come out of it, whole or not at all.
+//! Repositories that go into a database and come out of it, completely or not at all.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn next(sample: &SampleRepository) -> SampleRepository {
     at_rev(&sample, "3zzzzzzzzzzzz")
 }
 
-/// Imports repositories, one after the other, each of which goes in.
+/// Imports repositories, one after the other, each successfully.
 fn import(folder: &Folder, database: &str, samples: &[&SampleRepository]) {
     for sample in samples {
         assert_eq!(
@@ -64,7 +64,7 @@ fn a_repository_comes_out_as_it_went_in_but_in_order() {
 
     let again = folder.run(&["import", "-", &database], &sample.car());
     assert_eq!(again.err, format!("{about}was in the database already\n"));
-    // The block that nothing refers to is not in it.
+    // The unreferenced block is not in it.
     let dropped = folder.run(&["compact", &database], b"").err;
     assert!(dropped.contains("dropped 0 blocks"), "{dropped}");
 }
@@ -105,7 +105,7 @@ fn several_repositories_live_side_by_side() {
         "Repositories: 2\n  did:plc:another {other_cid} {other_rev}\n  {DID} {one_cid} {one_rev}\n"
     );
     assert!(info.ends_with(&end), "{info}");
-    // A commit that is gone hides no other.
+    // A missing commit hides no other.
     let store = SqliteBlockStore::open(&database).unwrap();
     store.delete(&one_cid).unwrap();
     let run = folder.run(&["info", "--json", &database], b"");
@@ -137,7 +137,7 @@ fn all_repositories_of_a_database_are_verified_and_what_is_wrong_with_one_hides_
     );
     assert_eq!((run.code, run.out, &*run.err), (0, expected, ""));
 
-    // A record of the first goes, the commit of a third, and a fourth is under a wrong name.
+    // A record of the first is missing, the commit of a third, and a fourth has a wrong name.
     let store = SqliteBlockStore::open(&database).unwrap();
     let (path, gone) = other.paths.last_key_value().unwrap();
     store.delete(gone).unwrap();
@@ -189,7 +189,7 @@ fn every_command_reads_a_database_too() {
         ("compact", &["-o", "-"]),
     ] {
         let of_car = folder.run(&[&[command, &car], rest].concat(), b"");
-        // A database is compacted otherwise.
+        // A database is compacted in another way.
         let command = if command == "compact" {
             "export"
         } else {
@@ -298,7 +298,7 @@ fn nothing_is_dropped_from_a_database_whose_index_is_damaged() {
     let key = record.to_bytes();
     let in_index =
         |at: &usize| file[*at..].starts_with(&key) && matches!(file[at - 3..*at], [3, 84, 1..=9]);
-    // All of them, as what was moved is still where it was, too.
+    // All of them, as what was moved is also still where it was.
     let places: Vec<usize> = (3..file.len()).filter(in_index).collect();
     for at in places {
         file[at + key.len() - 1] ^= 1;
@@ -351,7 +351,7 @@ fn a_repository_is_dropped_and_the_others_stay() {
     let run = folder.run(&["export", &database, "-o", "-"], b"");
     assert_eq!(run.raw_out, other.car());
 
-    // The last may go too. A CAR has but one.
+    // The last can be dropped too. A CAR has only one.
     let run = folder.run(&["compact", &database, "--drop", "did:plc:another"], b"");
     assert_eq!(run.code, 0, "{}", run.err);
     assert_eq!(folder.run(&["list", &database], b"").code, 4);
@@ -407,7 +407,7 @@ fn an_import_that_is_killed_or_fails_leaves_the_database_as_it_was() {
     assert_eq!(run.code, 0, "{}", run.err);
 }
 
-/// SQLite would take it for its own, and drop it.
+/// SQLite would consider it its own, and delete it.
 #[test]
 fn what_belongs_to_a_database_is_no_place_for_another() {
     let folder = Folder::new();
@@ -461,7 +461,7 @@ fn a_damaged_page_costs_what_is_on_it() {
     assert!((2_000..3_000).contains(&saved), "{saved}");
 }
 
-/// It keeps what somebody may still want.
+/// It keeps what somebody may still need.
 #[test]
 fn a_head_that_is_no_repository_is_not_dropped_as_one() {
     let sample = SampleRepository::generate(76, 30);

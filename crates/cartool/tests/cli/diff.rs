@@ -1,5 +1,5 @@
-//! What lies between two repositories. The dangers: a change that is not seen; a part that
-//! cannot be read, taken for one that does not differ; an exit code that says "the same".
+//! How two repositories differ. The dangers: a change that is not seen; a part that cannot be
+//! read, taken for one that does not differ; an exit code that says "the same".
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn revisions(seed: u64) -> (SampleRepository, SampleRepository) {
     (old, new)
 }
 
-/// What should be printed, from all that both have.
+/// What should be printed, from the contents of both.
 fn expected(old: &BTreeMap<String, Cid>, new: &BTreeMap<String, Cid>) -> Vec<String> {
     let all: BTreeMap<_, _> = old.iter().chain(new).collect();
     let line = |path: &String| match (old.get(path), new.get(path)) {
@@ -154,7 +154,7 @@ fn what_both_have_need_not_be_there() {
         )
     );
 
-    // Of what only one has, nothing may be missing: it is not taken for the same.
+    // Nothing that only one has may be missing: it is not taken for the same.
     let (needed, _) = blocks.last().unwrap();
     for (what, slice) in [
         ("missing", car_without(&new, needed)),

@@ -187,7 +187,7 @@ fn the_old_repository_and_what_is_new_are_the_new_one() {
     }
     let args = ["export", &b, "--since", "-", "-o", "-"];
     assert_eq!(folder.run(&args, &old.car()).raw_out, part);
-    // Since itself, there is nothing but the commit.
+    // Since itself, there is only the commit.
     let run = folder.run(&["export", &b, "--since", &b, "-o", &out], b"");
     assert!(
         run.code == 0 && run.err.contains(": 1 block; "),
@@ -226,7 +226,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
         "{}",
         run.err
     );
-    // A record is no tree.
+    // A record is not a tree.
     let b = folder.write("b.car", new.car());
     let run = folder.run(&["export", &b, "--since", &nowhere, "-o", &out], b"");
     assert!(
@@ -247,7 +247,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     let run = folder.run(&["export", &b, "--since", &other, "-o", "-"], b"");
     let note = "cartool: note: these are two repositories, did:plc:test and did:plc:";
     assert!(run.code == 0 && run.err.starts_with(note), "{}", run.err);
-    // Nothing that the other repository has is of use, so all comes.
+    // Nothing that the other repository has can be used, so everything comes.
     assert_eq!(run.raw_out, new.car());
     let run = folder.run(&["export", &b, "--since", &other, "-o", "/dev/full"], b"");
     assert!(
@@ -270,7 +270,7 @@ fn a_database_with_the_old_repository_takes_what_is_new() {
     let export = ["export", &b, "--since", &a, "-o", &part];
     assert_eq!(folder.run(&export, b"").code, 0);
     let update = ["import", "--update", &part, &database];
-    // Neither without the old repository, nor as if it were whole.
+    // Neither without the old repository, nor as if it were complete.
     assert_eq!(folder.run(&update, b"").code, 3);
     assert!(!folder.names().contains(&"db".to_owned()));
     let other = folder.write(
@@ -287,7 +287,7 @@ fn a_database_with_the_old_repository_takes_what_is_new() {
     assert_eq!(folder.run(&["import", &a, &database], b"").code, 0);
     assert_eq!(folder.run(&["import", &part, &database], b"").code, 1);
 
-    // Of what is missing it says what, and takes nothing.
+    // It says what is missing, and imports nothing.
     let did = commit_of(&old.car()).did;
     let whole = || {
         let run = folder.run(&["export", &database, "--repo", &did, "-o", "-"], b"");
@@ -313,7 +313,7 @@ fn a_database_with_the_old_repository_takes_what_is_new() {
         run.err
     );
     assert_eq!(whole(), new.car());
-    // Once more there is nothing to do, and there is no way back.
+    // Again, there is nothing to do, and no way back.
     let run = folder.run(&update, b"");
     assert!(
         run.code == 0

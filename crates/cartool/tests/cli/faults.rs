@@ -250,7 +250,7 @@ fn a_record_outside_the_data_model_is_reported_and_left_out() {
     assert!(faults[0].contains("(key \"com.example.thing/2\"): byte 3: a floating-point number"));
     assert!(faults[1].contains("(key \"com.example.thing/3\"): byte 0: "));
 
-    // They are records all the same.
+    // They are still records.
     assert_eq!(cartool(&["verify", "FILE"], &car).code, 0);
     let got = cartool(&["get", "FILE", "com.example.thing/2"], &car);
     assert_eq!((got.code, &*got.out), (1, ""));

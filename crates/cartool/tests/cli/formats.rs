@@ -1,4 +1,4 @@
-//! What is printed when all is well.
+//! What is printed on success.
 
 use mst_testkit::SampleRepository;
 use serde_json::{Value, json};
@@ -142,7 +142,7 @@ fn verify_prints_one_line_about_a_whole_repository() {
 fn info_counts_what_is_there() {
     let sample = SampleRepository::generate(7, 100);
     let mut blocks = sample.blocks();
-    // One block twice, one that nothing refers to.
+    // One block twice, and one that is unreferenced.
     blocks.push(blocks[3].clone());
     blocks.push((atproto_mst::raw_cid(b"alone"), b"alone".as_slice().into()));
     let car = sample.car_of(&blocks);

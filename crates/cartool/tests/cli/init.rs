@@ -1,5 +1,5 @@
 //! Repositories without records. The dangers: a first commit that nobody accepts, or that no
-//! second can follow.
+//! other can follow.
 
 use atproto_mst::{CarBlockStore, Repository};
 

@@ -82,7 +82,7 @@ fn a_key_takes_the_place_of_nothing() {
     assert_eq!(folder.names(), ["key"]);
     #[cfg(unix)]
     {
-        // A link that leads nowhere would else make a file where it points to.
+        // Otherwise a dangling link would create a file where it points to.
         std::os::unix::fs::symlink("elsewhere", folder.path("link")).unwrap();
         let run = folder.run(&["keygen", &folder.path("link")], b"");
         assert_eq!((run.code, &*run.out), (3, ""));
@@ -126,13 +126,13 @@ fn a_signed_commit_is_the_old_one_but_for_its_signature() {
         assert_eq!((run.code, &*run.out, &*run.err), (0, "", &*expected));
         new.verify_signature(&public.parse().unwrap()).unwrap();
         assert_eq!(new.unsigned_bytes(), old.unsigned_bytes());
-        // In streamable order, and whole.
+        // In streamable order, and complete.
         assert_eq!(folder.read("out.car"), rebuilt(&sample, &new).car());
 
         let verified = folder.run(&["verify", &out, "--key", &public], b"");
         let last = format!("ok: signed by {public}");
         assert_eq!((verified.code, verified.lines().pop()), (0, Some(&*last)));
-        // The same key signs the same.
+        // The same key makes the same signature.
         let again = folder.run(&["sign", &out, "-k", &key, "-o", &out], b"");
         assert!(again.err.ends_with("; it was already\n"), "{}", again.err);
         assert_eq!(commit_of(&folder.read("out.car")), new);
@@ -197,7 +197,7 @@ fn a_key_that_is_none_signs_nothing_and_is_not_repeated() {
     let run = folder.run(&["sign", "-", "-k", "-", "-o", &out], b"");
     assert_eq!(run.code, 2);
 
-    // A repository that is not whole is not signed.
+    // An incomplete repository is not signed.
     let damaged = folder.write("damaged.car", car_without(&sample, &sample.paths[PROFILE]));
     let run = folder.run(&["sign", &damaged, "-k", &key, "-o", &out], b"");
     assert_eq!(

@@ -1,10 +1,10 @@
-//! The tool as it is run: what it prints where, and with which exit code it ends.
+//! The tool as it is run: what it prints where, and its exit code.
 //!
 //! The dangers: a part of a repository taken for the whole; one bad block that hides all
-//! others; a script that is told 0 where something failed, or 1 where nothing did; bytes
-//! from a stranger's file that reach a terminal; a good file lost to a write that failed.
+//! others; a script that gets 0 although something failed, or 1 although nothing did; bytes
+//! from an untrusted file that reach a terminal; a good file lost to a write that failed.
 
-// Also in helpers of tests a panic is the report.
+// In helpers of tests, too, a panic is the report.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod commit;

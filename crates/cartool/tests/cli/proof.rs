@@ -184,7 +184,7 @@ fn what_cannot_be_proven_is_not_written() {
 
 #[test]
 fn a_tree_that_goes_on_below_its_bottom_proves_nothing() {
-    // What is asked for is in a node that stands where it may, and leads to another all the same.
+    // What is asked for is in a node that may be here, but links to one below the bottom.
     let sample = repository_of(&[("a.b.c/1", b"\xa0")]);
     let path = (0..).map(|n| format!("a.b.c/x{n}"));
     let path = path

@@ -118,7 +118,7 @@ fn all_that_the_data_model_has_comes_back_to_the_same_bytes() {
     let folder = Folder::new();
     let car = folder.write("in.car", repository_of(&[(NOTE, &block)]).car());
     let json = folder.run(&["get", &car, NOTE], b"").out;
-    // An editor may have put a mark before it.
+    // An editor may have put a byte order mark before it.
     for json in [&json, &format!("\u{feff}{json}")] {
         let run = put(&folder, NOTE, json.as_bytes());
         assert!(run.err.contains("unchanged"), "{}", run.err);
@@ -156,7 +156,7 @@ fn a_record_that_is_none_is_refused_and_nothing_written() {
     let expected = format!("cartool: standard input: {why}\n");
     assert_eq!((run.code, run.err), (1, expected));
 
-    // Canonical but for one length.
+    // Canonical except for one length.
     let record = folder.write("record", b"\xa1\x78\x01a\x01");
     let run = folder.run(&["put", "--cbor", &car, NOTE, &record, "-o", "-"], b"");
     let expected = "cartool: record: byte 1: a number that is not in its shortest form\n";
@@ -172,7 +172,7 @@ fn a_record_that_is_none_is_refused_and_nothing_written() {
 fn a_record_too_large_for_any_car_is_refused() {
     let folder = Folder::new();
     folder.write("in.car", SampleRepository::generate(25, 10).car());
-    // Exactly as many bytes as a section may have; its CID is too many.
+    // Exactly as many bytes as a section may have; with its CID, too many.
     let text = format!("{{\"a\": \"{}\"}}", "x".repeat((32 << 20) - 8));
     let run = put(&folder, NOTE, text.as_bytes());
     assert_eq!((run.code, folder.names()), (1, vec!["in.car".to_owned()]));
@@ -224,7 +224,7 @@ fn a_revision_of_the_future_is_followed_by_the_next_and_the_last_by_none() {
     let folder = Folder::new();
     folder.write("in.car", at_rev(&sample, "jyyyyyyyyyy22").car());
     assert_eq!(put(&folder, NOTE, NOTE_JSON.as_bytes()).code, 0);
-    // The time, of which the last two characters are no part, is a microsecond later.
+    // The time, which excludes the last two characters, is a microsecond later.
     let rev = commit_of(&folder.read("out.car")).rev;
     assert!(rev.starts_with("jyyyyyyyyyz"), "{rev}");
 

@@ -1,4 +1,4 @@
-//! Files that are written: whatever happens, the old one is there whole, or the new one is.
+//! Files that are written: whatever happens, the old file is intact, or the new one is complete.
 
 use atproto_mst::SqliteBlockStore;
 use mst_testkit::SampleRepository;
@@ -14,7 +14,7 @@ fn large() -> (Vec<u8>, Vec<u8>) {
     (sample.shuffled_car(1), sample.car())
 }
 
-/// Runs the tool where no file may get longer than 32 KiB.
+/// Runs the tool so that no file may get longer than 32 KiB.
 #[cfg(target_os = "linux")]
 pub(crate) fn run_limited(args: &[&str], before: &str) -> std::process::Output {
     // Some shells count in units of 512 bytes, others in 1,024.
@@ -41,14 +41,14 @@ fn killed_half_way_the_old_file_is_there_and_nothing_else() {
         &["sign", &car, "-k", &key, "-o", &car],
         &["export", &car, "-c", "app.bsky.feed.like", "-o", &out],
     ] {
-        // A file that gets too long kills its writer, if nobody says otherwise.
+        // By default, a file that gets too long kills its writer.
         let output = run_limited(args, "");
         assert!(output.status.signal().is_some(), "{output:?}");
     }
     assert_eq!(folder.read("out.car"), b"as it was");
     assert_eq!(folder.read("in.car"), large().0);
     let left: Vec<_> = folder.names();
-    // On a file system that has no nameless files, one with a name is left.
+    // On a file system without nameless files, one with a name is left.
     let left = left.iter().filter(|name| !name.starts_with(".cartool-"));
     assert_eq!(left.collect::<Vec<_>>(), ["in.car", "key", "out.car"]);
 }
@@ -145,7 +145,7 @@ fn a_full_disk_is_an_error_by_the_name_of_the_output() {
     );
 }
 
-/// Of whatever name, it is what comes out of the tool, behind what came before.
+/// Whatever its name, it gets the output of the tool, after what came before.
 #[cfg(unix)]
 #[test]
 fn standard_output_that_goes_to_a_file_is_written_on() {
@@ -160,7 +160,7 @@ fn standard_output_that_goes_to_a_file_is_written_on() {
     let expected = [b"before", &*sample.car(), b"after"].concat();
     assert_eq!(folder.read("out"), expected);
 
-    // The file that the shell has made is none that was there.
+    // The file that the shell has created is not one that existed.
     let (key, _) = new_key(&folder, "key", "k256");
     let script = "\"$0\" init did:web:example.com -k \"$1\" -o /dev/stdout > \"$2\"";
     let mut shell = std::process::Command::new("sh");
@@ -173,7 +173,7 @@ fn standard_output_that_goes_to_a_file_is_written_on() {
     );
 }
 
-/// The key, what is to be put, a database, the whole of which a part is made: each stays.
+/// The key, the record to be put, a database, the whole from which a part is made: each stays.
 #[test]
 fn what_is_read_is_not_written_over_by_something_else() {
     let folder = Folder::new();
@@ -185,7 +185,7 @@ fn what_is_read_is_not_written_over_by_something_else() {
     let database = folder.path("db");
     let (key, _) = new_key(&folder, "key", "k256");
     assert_eq!(folder.run(&["import", &car, &database], b"").code, 0);
-    // Which has files beside it as long as it is open.
+    // It has files beside it as long as it is open.
     let open = SqliteBlockStore::open(&database).unwrap();
     let [log, index] = ["db-wal", "db-shm"].map(|name| folder.path(name));
     let names = ["in.car", "note.json", "writes", "db", "db-wal", "key"];
@@ -218,7 +218,7 @@ fn what_is_read_is_not_written_over_by_something_else() {
         assert!(run.err.contains("would replace"), "{}", run.err);
         assert_eq!(names.map(|name| folder.read(name)), before, "{args:?}");
     }
-    // Also when nobody has the database open, and they are not there.
+    // Even when nobody has the database open, and they do not exist.
     drop(open);
     for args in [
         ["export", &database, "-o", &log].as_slice(),
@@ -241,7 +241,7 @@ fn what_is_read_is_not_written_over_by_something_else() {
     ];
     assert_eq!(folder.run(&both, b"").code, 2);
 
-    // A CAR may be the output of what makes a whole one of it.
+    // A CAR may be replaced by a whole one made from it.
     assert_eq!(
         folder
             .run(&["sign", &car, "-k", &key, "-o", &car], b"")

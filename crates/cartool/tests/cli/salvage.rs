@@ -1,4 +1,4 @@
-//! What is left of damaged repositories: all of it, whole, and never as if nothing were lost.
+//! What is left of damaged repositories: all of it, complete, and never as if nothing were lost.
 
 use atproto_mst::{Bytes, Cid, Node};
 use mst_testkit::SampleRepository;
@@ -84,7 +84,7 @@ fn a_damaged_header_costs_no_record() {
     assert!(run.code == 1 && run.raw_out == sample.car(), "{}", run.err);
 }
 
-/// An earlier commit may be there as well, and a record may be made to look like a later one.
+/// An earlier commit may be present as well, and a record may be made to look like a later one.
 #[test]
 fn an_earlier_commit_is_not_taken_for_all_and_a_record_for_none() {
     let old = SampleRepository::generate(94, 60);

@@ -1,5 +1,5 @@
-//! Slices and messages of the firehose. The dangers: a message taken for good that no receiver
-//! would take; text from a stranger that acts on the terminal.
+//! Slices and messages of the firehose. The dangers: a message reported as valid that no receiver
+//! would accept; untrusted text that acts on the terminal.
 
 use atproto_mst::{
     Action, Bytes, CarBlockStore, CommitEvent, Curve, Frame, NewCommit, RepoOp, SigningKey,
@@ -114,7 +114,7 @@ fn a_message_is_told_and_checked() {
         new.prev_data.unwrap()
     );
     assert_eq!(run.lines().pop(), Some(&*last));
-    // The part about the blocks is what there is to say of the slice alone.
+    // The part about the blocks is what is printed for the slice alone.
     let alone = slice(&new.slice, &[]);
     assert!(run.out.contains(&alone.out));
 
@@ -234,7 +234,7 @@ fn what_is_cut_off_anywhere_is_an_error_and_never_good() {
     for given in [&*frame, &*new.slice] {
         for at in (0..given.len()).step_by(given.len() / 40) {
             let run = slice(&given[..at], &["--key", &public]);
-            // A CAR that ends between two blocks is whole, for all that anybody can see.
+            // A CAR that ends between two blocks cannot be told from a complete one.
             let ok = run.code == 0 && given == new.slice;
             assert!(run.code == 1 || ok, "{at}: {} {}", run.code, run.out);
         }
@@ -242,7 +242,7 @@ fn what_is_cut_off_anywhere_is_an_error_and_never_good() {
     let run = slice(&[frame.as_slice(), b"\0"].concat(), &[]);
     let expected = "cartool: FILE: no message: 1 bytes follow the message\n";
     assert_eq!((run.code, &*run.out, &*run.err), (1, "", expected));
-    // Two maps that say that they have 2^64 - 1 fields, and a length as large.
+    // Two maps that claim to have 2^64 - 1 fields, and a length as large.
     for given in [
         b"\xa1\x62op\x01\xbb\xff\xff\xff\xff\xff\xff\xff\xff".as_slice(),
         b"\xa2\x61t\x7b\xff\xff\xff\xff\xff\xff\xff\xff",
@@ -260,7 +260,7 @@ fn what_is_cut_off_anywhere_is_an_error_and_never_good() {
 fn what_is_bad_or_of_no_use_is_told_of_each_block() {
     let new = new_commit();
     let mut car = new.slice.to_vec();
-    // The last byte is of the last record.
+    // The last byte belongs to the last record.
     *car.last_mut().unwrap() ^= 1;
     car.extend(b"\x25\x01\x71\x12\x20");
     let useless = dag_cbor_cid(b"\xf6");
@@ -276,7 +276,7 @@ fn what_is_bad_or_of_no_use_is_told_of_each_block() {
     );
 }
 
-/// A few bytes can stand for many long keys.
+/// A few bytes can represent many long keys.
 #[test]
 fn a_key_longer_than_any_path_is_refused_with_its_node() {
     let sample = repository_of_key(&[b'x'; 831], b"\xa0");

@@ -1,5 +1,5 @@
-//! Parts of repositories: what is there is held to the rules, and what is not is no fault; but
-//! nothing that is wrong passes for missing.
+//! Parts of repositories: what is present is checked by the rules, and what is missing is not a
+//! fault; but nothing that is wrong passes for missing.
 
 use mst_testkit::SampleRepository;
 
@@ -152,7 +152,7 @@ fn operations_lead_back_to_where_they_came_from() {
     let expected = format!("{count} operations led here from the tree {before}");
     assert_eq!((run.code, run.lines().pop()), (0, Some(&*expected)));
 
-    // What is needed is not there, which is not the same as that it is wrong.
+    // What is needed is missing, which does not mean that it is wrong.
     let first = paths.first().unwrap();
     let args = ["proof", "make", &b, "-o", &slice, first];
     assert_eq!(folder.run(&args, b"").code, 0);

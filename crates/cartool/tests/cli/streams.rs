@@ -63,7 +63,7 @@ fn a_closed_pipe_is_no_error() {
         &["diff", empty, path],
         &["proof", "check", path, "--prefix", "app"],
     ] {
-        // That the two differ they do also for who reads just a line.
+        // The exit code says that the two differ even if only one line is read.
         let code = if args[0] == "diff" { 5 } else { 0 };
         let mut child = command(args).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -111,7 +111,7 @@ fn a_full_disk_is_an_error() {
     }
 }
 
-/// It would grow as it is read, or be written over.
+/// It would grow as it is read, or be overwritten.
 #[cfg(unix)]
 #[test]
 fn standard_output_is_never_the_file_that_is_read() {

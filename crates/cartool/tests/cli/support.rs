@@ -22,7 +22,7 @@ impl Run {
     }
 }
 
-/// Runs the tool on `car`, which is what `FILE` stands for in `args`.
+/// Runs the tool on `car`, which replaces `FILE` in `args`.
 pub(crate) fn cartool(args: &[&str], car: &[u8]) -> Run {
     let file = TemporaryFile::of(car);
     let path = file.0.to_str().unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &[&str], input: &[u8]) -> Run {
     let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
-        // The tool may end before it has read all.
+        // The tool may end before it has read everything.
         scope.spawn(move || drop(stdin.write_all(input)));
         child.wait_with_output().unwrap()
     });
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &[&str], input: &[u8]) -> Run {
     }
 }
 
-/// The tool, with its output to be caught.
+/// The tool, with its output captured.
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cartool"));
     command
@@ -63,7 +63,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
     command
 }
 
-/// A file that is gone when this is.
+/// A file that is deleted when this is dropped.
 pub(crate) struct TemporaryFile(pub(crate) PathBuf);
 
 impl TemporaryFile {
@@ -84,7 +84,7 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// A folder that is gone, with all in it, when this is.
+/// A folder that is deleted, with its contents, when this is dropped.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -96,7 +96,7 @@ impl Folder {
         Self(path)
     }
 
-    /// The path of a file in the folder, there or not.
+    /// The path of a file in the folder, whether it exists or not.
     pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).into_os_string().into_string().unwrap()
     }
@@ -122,7 +122,7 @@ impl Folder {
         names
     }
 
-    /// Runs the tool, with the folder's name taken out of what it prints.
+    /// Runs the tool, with the folder's name removed from what it prints.
     pub(crate) fn run(&self, args: &[&str], input: &[u8]) -> Run {
         let mut run = run(args, input);
         run.err = run.err.replace(&self.path(""), "");

@@ -1,5 +1,5 @@
-//! Trees as they are shown. The dangers: a gap that looks like nothing; a key that breaks out
-//! of the picture; a picture without bounds.
+//! Trees as they are shown. The dangers: a gap that is invisible; a key that breaks out of the
+//! picture; a picture without bounds.
 
 use atproto_mst::Node;
 use mst_testkit::SampleRepository;
@@ -25,7 +25,7 @@ fn text_shows_every_node_and_key_in_order() {
         .collect();
     assert_eq!(keys, sample.paths.keys().collect::<Vec<_>>());
     for (cid, block) in &sample.tree.nodes {
-        // A key stands one step further in than its node.
+        // A key is indented one step further than its node.
         let at = lines
             .iter()
             .position(|line| line.contains(&format!("node {cid} ")))

@@ -51,7 +51,7 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
         ),
         rule("fields are sorted", "Invalid Commit NotDagCbor", |draft| {
             let block = draft.commit.encode();
-            // "did" comes first; behind "rev", which is a text of 13 bytes, it is out of order.
+            // "did" comes first; after "rev", which is a text of 13 bytes, it is out of order.
             let rev = block
                 .windows(4)
                 .position(|four| four == b"\x63rev")

@@ -17,21 +17,21 @@ use mst_testkit::{Change, History, Rng};
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
 const TIME: &str = "2026-11-21T00:00:00Z";
 
-/// A message and all that it was made of.
+/// A message and everything that it was made from.
 #[derive(Clone)]
 pub(crate) struct Draft {
     pub(crate) rng: Rng,
     pub(crate) curve: Curve,
-    /// All blocks of the repository before.
+    /// All blocks of the previous repository.
     pub(crate) store: Arc<MemoryBlockStore>,
-    /// The root before.
+    /// The previous root.
     pub(crate) before: Cid,
     pub(crate) commit: Commit,
     /// The nodes and records that go with it.
     pub(crate) blocks: Vec<(Cid, Bytes)>,
     pub(crate) event: CommitEvent,
     pub(crate) known: RepoState,
-    /// Whether what is known is kept from the check.
+    /// Whether what is known is withheld from the check.
     pub(crate) stateless: bool,
     /// What is known when the commit comes in a `#sync` message.
     pub(crate) known_by_sync: Option<RepoState>,
@@ -52,7 +52,7 @@ pub(crate) fn write(change: &Change) -> Write {
 }
 
 impl Draft {
-    /// The commit after so many of a random history, none of them without operations.
+    /// The commit after this many of a random history, none of them without operations.
     pub(crate) fn new(seed: u64, commits: usize, curve: Curve) -> Self {
         let key = key(curve);
         let store = Arc::new(MemoryBlockStore::new());
@@ -138,7 +138,7 @@ impl Draft {
         check.sync(&event).map(drop)
     }
 
-    /// Makes the tree anew that the operations lead to, and all that depends on it.
+    /// Rebuilds the tree that the operations lead to, and everything that depends on it.
     pub(crate) fn remake(&mut self) {
         let mut tree = Tree::open(NodeStore::new(&*self.store), &self.before).unwrap();
         for op in &self.event.ops {
@@ -175,12 +175,12 @@ impl Draft {
         self.pack_block(&self.commit.encode());
     }
 
-    /// Packs `block` in the place of the commit.
+    /// Packs `block` instead of the commit.
     pub(crate) fn pack_block(&mut self, block: &[u8]) {
         self.pack_block_as(dag_cbor_cid(block), block);
     }
 
-    /// Packs `block` in the place of the commit, under any name.
+    /// Packs `block` instead of the commit, under any name.
     pub(crate) fn pack_block_as(&mut self, commit: Cid, block: &[u8]) {
         let mut car = CarWriter::new(Vec::new(), &[commit]).unwrap();
         car.write_block(&commit, block).unwrap();
@@ -209,7 +209,7 @@ impl Draft {
         true
     }
 
-    /// Another block in the place of the top node, with a commit that is signed and names it.
+    /// Another block instead of the top node, with a signed commit that names it.
     pub(crate) fn replace_top(&mut self, block: Vec<u8>) -> bool {
         let cid = dag_cbor_cid(&block);
         self.blocks.push((cid, block.into()));
@@ -265,7 +265,7 @@ impl Draft {
         self.op(Action::Create).or_else(|| self.op(Action::Update))
     }
 
-    /// Any operation that a record was there before.
+    /// Any operation with a record before it.
     pub(crate) fn over(&mut self) -> Option<usize> {
         self.op(Action::Delete).or_else(|| self.op(Action::Update))
     }

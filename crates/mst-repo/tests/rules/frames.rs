@@ -99,7 +99,7 @@ fn each_rule_about_frames_is_enforced_for_its_own_sake() {
         ] {
             assert_eq!(reason(&Frame::decode(&frame).unwrap_err()), expected);
         }
-        // Fields that are not known do not count.
+        // Unknown fields are ignored.
         let mut message = message;
         message.insert("later".into(), Ipld::Null);
         let frame = [encode(&Ipld::Map(header)), encode(&Ipld::Map(message))].concat();

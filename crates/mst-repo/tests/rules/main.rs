@@ -1,9 +1,8 @@
 //! The danger: a rule of the specification that nobody enforces, or that is enforced by accident,
-//! by another check that fails as well; the day that check changes, the rule is gone.
+//! by another check that fails as well; when that check changes, the rule is lost.
 //!
-//! Each rule has a line in a table: its name, what breaks it and nothing else, and the reason
-//! that has to be given. All of them are broken in each of many random messages, which are valid
-//! but for that.
+//! Each rule has a line in a table: its name, what breaks it and nothing else, and the expected
+//! error. All of them are broken in each of many random messages, which are otherwise valid.
 
 #![allow(
     clippy::unwrap_used,

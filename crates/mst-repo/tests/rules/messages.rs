@@ -1,4 +1,4 @@
-//! What a message says beside its commit. Source: <https://atproto.com/specs/sync>
+//! What a message says besides its commit. Source: <https://atproto.com/specs/sync>
 
 use blockstore_car::CarWriter;
 use blockstore_core::{Bytes, Cid, dag_cbor_cid, raw_cid};
@@ -235,7 +235,7 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
             let Some(at) = draft.put() else {
                 return false;
             };
-            // The record of another path, or a node, which is there as well.
+            // The record of another path, or a node, which is present as well.
             draft.event.ops[at].cid = Some(draft.commit.data);
             true
         }),

@@ -121,7 +121,7 @@ fn each_rule_about_paths_is_enforced_for_its_own_sake() {
             alter(&mut draft.rng, &mut nsid, &mut rkey);
             let path = format!("{}/{rkey}", nsid.join("."));
             draft.event.ops[at].path = path;
-            // The tree has it, as somebody might who does not look.
+            // The tree has it, as somebody who does not check might make it.
             draft.remake();
             true
         })

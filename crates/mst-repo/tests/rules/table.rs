@@ -1,4 +1,4 @@
-//! The table of rules, and what is done with it.
+//! The table of rules, and how it is used.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -40,10 +40,10 @@ pub(crate) fn reason(error: &impl Debug) -> String {
     }
 }
 
-/// A rule: its name, what breaks it, and the reason that has to be given.
+/// A rule: its name, what breaks it, and the expected error.
 pub(crate) struct Rule {
     name: String,
-    /// Says whether this message has anything to break it with.
+    /// Returns whether this message has anything to break it with.
     breaks: Box<dyn Fn(&mut Draft) -> bool>,
     reason: String,
 }
@@ -68,7 +68,7 @@ pub(crate) fn assert_enforced(rules: &[Rule]) {
 /// How a message is checked: as a `#commit` or as a `#sync`.
 pub(crate) type Check = fn(&Draft) -> Result<(), EventError>;
 
-/// Breaks each rule in each of many random messages; each check has to give the reason.
+/// Breaks each rule in each of many random messages; each check must return the expected error.
 pub(crate) fn assert_enforced_by(checks: &[Check], rules: &[Rule]) {
     let broken = RefCell::new(vec![0; rules.len()]);
     let config = Config {
