@@ -12,7 +12,7 @@ from arroba.util import verify_sig
 from carbox import read_car
 from multiformats import CID
 
-# arroba holds keys to 256 characters; the specification's paths may have 830.
+# arroba limits keys to 256 characters; the specification's paths may have 830.
 arroba.mst.ensure_valid_key = lambda key: None
 
 folder = Path(sys.argv[1])
@@ -43,7 +43,7 @@ class Car:
 for commit in plan["commits"]:
     car = Car(commit["car"], commit["root"])
     tree = car.tree
-    # Taken back, the last path first.
+    # Inverted, the last path first.
     for operation in sorted(commit["ops"], key=lambda op: op["path"], reverse=True):
         path, now, before = operation["path"], cid(operation["cid"]), cid(operation["prev"])
         assert tree.get(path) == now, path
@@ -63,7 +63,7 @@ for export in plan["exports"]:
     car = Car(export["car"], export["root"])
     records = {path: cid(value) for path, value in export["records"].items()}
     assert {leaf.key: leaf.value for leaf in car.tree.list()} == records
-    # Built anew from nothing, it is the same tree.
+    # Rebuilt from nothing, it is the same tree.
     tree = MST.create(storage=MemoryStorage())
     for path, value in records.items():
         car.record(value)

@@ -37,7 +37,7 @@ for commit in plan["commits"]:
     car = Car(commit["car"], commit["root"])
     for block in car.blocks.block_offsets:
         decode_dag_cbor(car.blocks.get_block(block))
-    # Taken back, the last path first.
+    # Inverted, the last path first.
     wrangler = NodeWrangler(car.nodes)
     root = cid(commit["root"])
     for operation in sorted(commit["ops"], key=lambda op: op["path"], reverse=True):
@@ -57,7 +57,7 @@ for export in plan["exports"]:
     car = Car(export["car"], export["root"])
     records = {path: cid(value) for path, value in export["records"].items()}
     assert dict(NodeWalker(car.nodes, cid(export["root"])).iter_kv()) == records
-    # Built anew from nothing, it is the same tree.
+    # Rebuilt from nothing, it is the same tree.
     nodes = NodeStore(MemoryBlockStore())
     wrangler = NodeWrangler(nodes)
     root = nodes.get_node(None).cid
@@ -66,7 +66,7 @@ for export in plan["exports"]:
         root = wrangler.put_record(root, path, value)
         counts["records"] += 1
     assert root == cid(export["root"])
-    # All that is needed, and no more: the commit, the nodes, the records.
+    # Everything needed, and no more: the commit, the nodes, the records.
     needed = {bytes(node) for node in NodeWalker(nodes, root).iter_node_cids()}
     needed |= {bytes(value) for value in records.values()} | {bytes(car.blocks.car_root)}
     assert set(car.blocks.block_offsets) == needed

@@ -1,5 +1,5 @@
-// Reads with @atproto/repo what the test wrote into a folder, says how much agreed, and writes
-// commits of its own beside it, as frames of the firehose.
+// Reads with @atproto/repo what the test wrote into a folder, prints how much agreed, and writes
+// commits of its own there, as frames of the firehose.
 
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -24,7 +24,7 @@ const read = (car) => readFileSync(join(folder, car))
 const text = (cid) => cid?.toString() ?? null
 const backwards = (ops) => ops.toSorted((one, two) => (one.path < two.path ? 1 : -1))
 
-// A mirror that is fed with nothing but slices, as the reference takes them in.
+// A mirror that is fed with slices only, as the reference applies them.
 const storage = new MemoryBlockstore()
 const first = await verifyRepoCar(read(plan.first.car), did, key)
 await storage.applyCommit(first.commit)
@@ -45,7 +45,7 @@ for (const commit of plan.commits) {
   mirror = await Repo.load(storage, diff.commit.cid)
   assert.equal(text(mirror.data.pointer), commit.root)
 
-  // And taken back, from nothing but the slice, the last path first.
+  // And inverted, from the slice only, the last path first.
   const { blocks } = await readCarWithRoot(car)
   let tree = MST.load(new MemoryBlockstore(blocks), mirror.data.pointer)
   for (const link of diff.writes.flatMap((write) => [write.cid, write.prev ?? write.cid])) {
@@ -67,7 +67,7 @@ for (const { car, records } of plan.exports) {
   const found = creates.map((write) => [`${write.collection}/${write.rkey}`, text(write.cid)])
   assert.deepEqual(Object.fromEntries(found), records)
   assert.equal((await verifyRecords(read(car), did, key)).length, found.length)
-  // Built anew from nothing, it is the same tree.
+  // Rebuilt from nothing, it is the same tree.
   let tree = await MST.create(new MemoryBlockstore())
   for (const write of creates) tree = await tree.add(`${write.collection}/${write.rkey}`, write.cid)
   const { blocks, root } = await readCarWithRoot(read(car))

@@ -14,7 +14,7 @@ use crate::{Rng, SampleTree, build_tree};
 pub struct History {
     rng: Rng,
     records: BTreeMap<String, Bytes>,
-    /// How many paths were made up so far.
+    /// How many paths have been made up so far.
     made: u32,
     grows: bool,
 }
@@ -31,7 +31,7 @@ pub struct Change {
 }
 
 impl History {
-    /// Begins the history that `seed` stands for, with an empty repository.
+    /// Begins the history of `seed`, with an empty repository.
     pub fn new(seed: u64) -> Self {
         Self {
             rng: Rng::new(seed),
@@ -104,7 +104,7 @@ impl History {
         }
     }
 
-    /// A new path, or one that is there.
+    /// A new path, or an existing one.
     fn path(&mut self) -> String {
         let there = self.rng.below(4) > 2 * usize::from(self.grows);
         if there && !self.records.is_empty() {
@@ -114,10 +114,10 @@ impl History {
         self.made += 1;
         match self.rng.below(8) {
             0 => "app.bsky.actor.profile/self".to_owned(),
-            // As posts are: behind all that was before.
+            // As for posts: after everything before.
             1..4 => format!("app.bsky.feed.post/3l{:011}", self.made),
             4..6 => format!("app.bsky.feed.like/{:x}", self.rng.next_u64()),
-            // Every character that there is, and more than 255 bytes that two paths share.
+            // Every allowed character, and more than 255 bytes that two paths share.
             6 => format!("com.example.a-b.c/~{:x}:._-Z", self.rng.next_u64()),
             _ => format!(
                 "com.example.long/{}{:x}",
@@ -127,7 +127,7 @@ impl History {
         }
     }
 
-    /// `{"n": ..., "text": ...}`. Two paths now and then have the same.
+    /// `{"n": ..., "text": ...}`. Now and then two paths have the same.
     fn record(&mut self) -> Bytes {
         let mut number = [0; 2];
         number.fill_with(|| 24 + u8::try_from(self.rng.below(200)).unwrap_or(0));

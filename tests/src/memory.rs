@@ -1,13 +1,13 @@
 //! How much memory a process has had.
 
-/// Returns the most memory that this process has used so far, in bytes, where the system says it
+/// Returns the most memory that this process has used so far, in bytes, if the system says it
 /// (Linux).
 pub fn peak_memory() -> Option<usize> {
     status("VmHWM:")
 }
 
-/// Returns the most memory that this process has asked for so far, in bytes, whether it has used it
-/// or not, where the system says it (Linux).
+/// Returns the most memory that this process has requested so far, in bytes, whether it has used it
+/// or not, if the system says it (Linux).
 pub fn peak_claimed_memory() -> Option<usize> {
     status("VmPeak:")
 }

@@ -3,7 +3,7 @@
 /// The value of all published vectors.
 pub const PUBLISHED_VALUE: &str = "bafyreie5cvv4h45feadgeuwhbcutmh6t2ceseocckahdoe6uat64zmz454";
 
-/// Roots that `@atproto/repo` and indigo (`mst_interop_test.go`) give for these keys, and
+/// Roots that `@atproto/repo` and indigo (`mst_interop_test.go`) have for these keys, and
 /// those of `atproto-interop-tests`, `firehose/commit-proof-fixtures.json`
 /// (`keys` and `rootBeforeCommit`).
 pub const PUBLISHED_ROOTS: [(&str, &[&str]); 8] = [

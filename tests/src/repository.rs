@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{Rng, SampleTree, build_tree};
 
-/// A whole repository: a commit, a tree, records of the kinds that make up most of real
+/// A whole repository: a commit, a tree, records of the most frequent kinds in real
 /// ones (posts, likes, reposts, follows, a profile).
 ///
 /// The commit's signature is 64 zero bytes: nobody has signed it.
@@ -26,7 +26,7 @@ pub struct SampleRepository {
 }
 
 impl SampleRepository {
-    /// Makes the repository of `len` records that `seed` stands for.
+    /// Makes the repository of `len` records for `seed`.
     pub fn generate(seed: u64, len: usize) -> Self {
         let mut maker = Maker {
             rng: Rng::new(seed),
@@ -93,13 +93,13 @@ impl SampleRepository {
         blocks
     }
 
-    /// Returns the repository as a CAR whose blocks lie in the order of
+    /// Returns the repository as a CAR whose blocks are in the order of
     /// [`blocks`](Self::blocks).
     pub fn car(&self) -> Vec<u8> {
         self.car_of(&self.blocks())
     }
 
-    /// Returns the repository as a CAR whose blocks lie in the random order of `seed`.
+    /// Returns the repository as a CAR whose blocks are in the random order of `seed`.
     pub fn shuffled_car(&self, seed: u64) -> Vec<u8> {
         let mut blocks = self.blocks();
         Rng::new(seed).shuffle(&mut blocks);
@@ -120,7 +120,7 @@ impl SampleRepository {
 
 const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 
-/// What most posts are about, to have text of many lengths.
+/// Words of the posts, to have text of many lengths.
 const WORDS: [&str; 16] = [
     "the", "sky", "is", "blue", "today", "and", "trees", "grow", "by", "their", "hashes", "über",
     "naïve", "proofs", "🌳", "again",
@@ -211,7 +211,7 @@ impl Maker {
     /// A timestamp identifier, later than all before it.
     fn tid(&mut self) -> String {
         self.micros += 1 + self.rng.next_u64() % 1_000_000_000;
-        // The first of 13 characters of 5 bits holds but 4; the last two are a clock's id.
+        // The first of 13 characters of 5 bits holds only 4; the last two are a clock's id.
         let value = self.micros * 1_024 + 17;
         (0..13)
             .map(|index| base32_char(value >> (60 - 5 * index)))
@@ -228,7 +228,7 @@ impl Maker {
     fn now(&self) -> String {
         let day = self.micros / 86_400_000_000;
         let millis = self.micros / 1_000 % 86_400_000;
-        // Days that all months have are as good as any.
+        // Only days that all months have.
         format!(
             "20{:02}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
             day / 365 % 100,

@@ -1,4 +1,4 @@
-//! A tree built the obvious way, to hold the other ways against.
+//! A tree built the obvious way, to compare the other ways with.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct SampleTree {
 /// Builds the tree of `pairs`.
 ///
 /// The top is as high as the highest key; the keys of that height are its entries; what
-/// lies between two of them is a tree of its own, one level lower.
+/// is between two of them is a tree of its own, one level lower.
 pub fn build_tree(pairs: &BTreeMap<String, Cid>) -> SampleTree {
     let pairs: Vec<Pair> = pairs
         .iter()

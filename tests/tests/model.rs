@@ -1,10 +1,10 @@
 //! The danger: a tree that is right after most changes. A split or a merge that goes through
-//! empty nodes loses a subtree, a top stays that no key holds up any more, a change undone
-//! leaves a trace; and the blocks handed out are not quite those that a reader will need.
+//! empty nodes loses a subtree, a top without keys remains, a change undone leaves a trace; and the
+//! blocks returned are not quite those that a reader will need.
 //!
 //! So random changes are made to a tree and to a `BTreeMap`, and after every step the tree must
 //! have the map's contents and the root of a tree built from them the obvious way; and every
-//! flush must hand out exactly what the obvious tree has gained and lost.
+//! flush must return exactly what the obvious tree has gained and lost.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,7 +31,7 @@ static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut keys = Vec::new();
     for (height, count) in [(0, 14), (1, 8), (2, 6), (3, 4), (4, 3), (6, 2)] {
         for n in 0..count {
-            // Spread over the alphabet in an order that has nothing to do with height.
+            // Spread over the alphabet in an order that is independent of height.
             let letter = char::from(b'a' + (n * 11 + height * 7) % 26);
             keys.push(key_of_height(&format!("{letter}/{n}"), height));
         }
@@ -59,7 +59,7 @@ enum Step {
     /// Removes all keys but one, so that the tree collapses.
     RemoveAllBut(Index),
     Flush,
-    /// Opens the tree from its store again; with the same cache of nodes, or without.
+    /// Opens the tree from its store again, with the same cache of nodes or without.
     Reopen {
         fresh: bool,
     },
@@ -85,7 +85,7 @@ struct Model<S> {
     nodes: Arc<NodeStore<S>>,
     tree: Tree<Arc<NodeStore<S>>>,
     map: Map,
-    /// The nodes of the tree when it was flushed last, or never.
+    /// The nodes of the tree at its last flush; none before the first.
     flushed: Option<BTreeSet<Cid>>,
 }
 
@@ -101,8 +101,8 @@ impl<S: BlockStoreMut + Clone> Model<S> {
         }
     }
 
-    /// Takes `step` and checks the tree: as a whole, or, where that would load the whole of it
-    /// and hide that a change has not loaded what it needs, just its root.
+    /// Takes `step` and checks the tree: as a whole, or, where that would load all of it
+    /// and hide that a change has not loaded what it needs, only its root.
     fn take(&mut self, step: &Step, whole: bool) {
         match step {
             Step::Insert(key, value) => {
@@ -152,7 +152,7 @@ impl<S: BlockStoreMut + Clone> Model<S> {
         }
     }
 
-    /// Goes on with the same blocks through another handle on them.
+    /// Continues with the same blocks through another handle on them.
     fn reopen_on(&mut self, blocks: S) {
         let root = self.tree.root();
         self.blocks = blocks;
@@ -184,7 +184,7 @@ impl<S: BlockStoreMut + Clone> Model<S> {
         assert_eq!(summary.entries, self.map.len() as u64);
     }
 
-    /// Flushes into the store, and checks what comes.
+    /// Flushes into the store, and checks what is returned.
     fn flush(&mut self) {
         let changes = self.tree.flush();
         let expected = build_tree(&self.map);
@@ -290,14 +290,14 @@ fn a_key_of_height_12_comes_over_keys_of_height_0_and_goes_again() {
 proptest! {
     #![proptest_config(cases(24))]
 
-    /// The same on disk, from where it is opened again at every other step.
+    /// The same on disk, opened again at every other step.
     #[test]
     fn a_tree_in_sqlite_is_that_of_its_entries_after_every_step(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("blocks.sqlite");
         let open = || {
             let mut options = SqliteOptions::default();
-            // What a power cut would take is not the question here.
+            // Power cuts are not tested here.
             options.synchronous = Synchronous::Normal;
             Arc::new(SqliteBlockStore::open_with(&path, &options).unwrap())
         };

@@ -1,9 +1,9 @@
-//! The danger: that all of this workspace agrees with itself and with nobody else. What it writes
-//! is read here by three implementations that share no line with it, and it reads what one of
+//! The danger: that this whole workspace agrees with itself and with nobody else. What it writes
+//! is read here by three implementations that share no code with it, and it reads what one of
 //! them writes.
 //!
 //! `cargo xtask others` installs them and runs this; the variable `MST_OTHERS` names the folder
-//! where they are. Without it these tests say so and pass.
+//! where they are. Without it, these tests say so and pass.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ const COMMITS: usize = 150;
 /// How many commits the other side makes.
 const THEIRS: usize = 150;
 
-/// The folder where the others are, or a word to whoever looks that they are not.
+/// The folder where the others are; without it, prints that they are missing.
 fn others() -> Option<PathBuf> {
     let folder = env::var_os("MST_OTHERS");
     if folder.is_none() {
@@ -58,7 +58,7 @@ fn text(cid: Option<Cid>) -> Option<String> {
     cid.map(|cid| cid.to_string())
 }
 
-/// A history with its slices, exports and proofs, in a folder, and what there is to agree on.
+/// A history with its slices, exports and proofs, in a folder, and the expected results.
 struct Plan {
     folder: TempDir,
     content: Value,
@@ -144,7 +144,7 @@ impl Plan {
         }
     }
 
-    /// Has a program read it. `None` if it does not agree.
+    /// Makes a program read it. `None` if it does not agree.
     fn check(&self, program: &Path, arguments: &[&Path]) -> Option<Value> {
         let plan = self.folder.path().join("plan.json");
         fs::write(plan, self.content.to_string()).unwrap();
@@ -163,12 +163,12 @@ impl Plan {
         Some(serde_json::from_str(said.lines().next_back().unwrap()).unwrap())
     }
 
-    /// Has a program agree, and not agree where it should not.
+    /// Checks that a program agrees, and disagrees where it should.
     fn assert_agrees(&mut self, program: &Path, arguments: &[&Path]) {
         assert_eq!(self.check(program, arguments), Some(self.counts.clone()));
         println!("{}", self.counts);
 
-        // Another root before, and a record in the place of none: neither may pass.
+        // Another previous root, and a record in place of none: neither may pass.
         let content = self.content.clone();
         let first = self.content["first"]["root"].clone();
         self.content["commits"][100]["before"] = first;
@@ -203,9 +203,9 @@ fn car(root: &Cid, blocks: &[(Cid, Bytes)]) -> Vec<u8> {
     car.finish().unwrap()
 }
 
-/// What proves, beside the signature, that the record at `path` is what it is, or that there is
-/// none. The others go down to the bottom of the tree before they believe the latter, so that
-/// takes the nodes around the path, more than ours would read.
+/// What proves, besides the signature, that the record at `path` is what it is, or that there is
+/// none. The others go down to the bottom of the tree before they believe the latter, so it needs
+/// the nodes around the path, more than ours would read.
 fn proof(writer: &Writer<MemoryBlockStore>, path: &str) -> (Option<Cid>, Vec<(Cid, Bytes)>) {
     let commit = writer.commit();
     let nodes = NodeStore::new(writer.blocks());

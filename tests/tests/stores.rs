@@ -1,5 +1,5 @@
-//! The danger: a repository that depends on where its blocks lie. Whatever the store, the
-//! same blocks must give the same records, the same counts and the same errors.
+//! The danger: a repository that depends on where its blocks are. Whatever the store, the
+//! same blocks must lead to the same records, the same counts and the same errors.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ fn every_store_gives_the_same_repository() {
 fn every_store_misses_the_same_blocks() {
     let sample = SampleRepository::generate(6, 300);
     let mut blocks = sample.blocks();
-    // Neither the commit nor the root, which stand first.
+    // Neither the commit nor the root, which come first.
     let mut n = 0;
     blocks.retain(|_| {
         n += 1;
@@ -36,7 +36,7 @@ fn every_store_misses_the_same_blocks() {
     assert!(seen.iter().any(|line| line.contains("missing")));
 }
 
-/// Looks at the repository of `blocks` in stores of all kinds; what is seen.
+/// Reads the repository of `blocks` in stores of all kinds; returns what is seen.
 fn assert_same_everywhere(sample: &SampleRepository, blocks: &[(Cid, Bytes)]) -> Vec<String> {
     let memory = MemoryBlockStore::new();
     memory.put_many(blocks).unwrap();
@@ -102,7 +102,7 @@ fn assert_same_everywhere(sample: &SampleRepository, blocks: &[(Cid, Bytes)]) ->
     expected
 }
 
-/// All that a reader can see of a repository.
+/// Everything that a reader can see of a repository.
 fn seen<S: BlockStore>(store: &S, commit: &Cid) -> Vec<String> {
     let mut seen = Vec::new();
     for (trusted, cache_bytes) in [(false, 0), (false, 10_000), (true, 64 << 20)] {
