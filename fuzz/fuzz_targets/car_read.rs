@@ -40,7 +40,7 @@ fuzz_target!(|car: &[u8]| {
     read_as_damaged(car);
 });
 
-/// What can be read before something is wrong can be read of a damaged CAR too.
+/// What can be read before the fault can also be read from a damaged CAR.
 fn read_as_damaged(car: &[u8]) {
     let (damaged, faults) = CarBlockStore::from_damaged_bytes(car.to_vec());
     let Ok(reader) = CarReader::new(car) else {

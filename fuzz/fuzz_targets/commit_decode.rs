@@ -1,4 +1,4 @@
-//! What is accepted as a commit has one spelling.
+//! What is accepted as a commit has one encoding.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

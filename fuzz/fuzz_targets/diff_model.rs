@@ -1,6 +1,6 @@
 //! Any two trees over some keys, in one store or two: their difference is what the obvious way
-//! finds, no node is read that both have, and where a node is missing there is an error that
-//! names it, or it was not needed.
+//! finds, no node is read that both have, and if a node is missing, an error names it, or it was
+//! not needed.
 #![no_main]
 
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use mst_ops::{Diff, Error, NodeStore, NodeStoreOptions, Operation};
 use mst_testkit::{SampleTree, build_tree, key_of_height};
 
-/// 64 keys of heights 0 to 5, so that levels without keys come about too.
+/// 64 keys of heights 0 to 5, so that there are levels without keys too.
 static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let heights = [0, 1, 0, 2, 0, 3, 1, 0, 5, 0, 1, 2, 0, 1, 0, 4];
     let keys = (0..64).map(|n| key_of_height(&format!("k{n:02}/"), heights[n % heights.len()]));
@@ -75,7 +75,7 @@ fuzz_target!(|program: &[u8]| {
     } else {
         let both = &blocks[0].blocks;
         both.put_many(&new_tree.nodes).unwrap();
-        // One node is gone: of those that differ, or of those that both have.
+        // One node is missing: of those that differ, or of those that both have.
         let all: Vec<Cid> = before.union(&after).copied().collect();
         let gone = all[usize::from(*which) % all.len()];
         both.delete(&gone).unwrap();
@@ -134,7 +134,7 @@ fn cids(tree: &SampleTree) -> BTreeSet<Cid> {
     tree.nodes.iter().map(|(cid, _)| *cid).collect()
 }
 
-/// Notes what it is asked for.
+/// Records what is requested.
 struct Watched {
     blocks: MemoryBlockStore,
     asked: RefCell<BTreeSet<Cid>>,

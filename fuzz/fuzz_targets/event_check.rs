@@ -1,5 +1,5 @@
 //! Commits of the firehose, tampered with: what is accepted says what was done, and nothing else.
-//! What nobody has touched is accepted.
+//! Unchanged ones are accepted.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -44,14 +44,14 @@ fuzz_target!(|program: &[u8]| {
     }
     let frame = Frame::Commit(Box::new(wrong.clone()));
     assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);
-    // Of one that says that it was too big only the commit is checked.
+    // If it is marked as too big, only the commit is checked.
     if check.commit(&wrong).is_ok() && !wrong.too_big {
         assert_eq!(sorted(&wrong.ops), sorted(&event.ops));
         wrong.ops.clone_from(&event.ops);
         wrong.blocks.clone_from(&event.blocks);
         assert_eq!(wrong, event);
     }
-    // Who knows nothing of the repository yet has less to go by.
+    // If nothing is known of the repository yet, less can be checked.
     drop(EventCheck::default().commit(&wrong));
 });
 
@@ -141,7 +141,7 @@ fn tamper(event: &mut CommitEvent, what: u8, at: usize, to: usize) {
     }
 }
 
-/// Takes a block out of the slice, puts it elsewhere, again, or in the place of another.
+/// Removes a block from the slice, moves it, repeats it, or puts it in place of another.
 fn change_blocks(event: &mut CommitEvent, what: u8, at: usize, to: usize) {
     let reader = CarReader::new(&*event.blocks).unwrap();
     let roots = reader.roots().to_vec();

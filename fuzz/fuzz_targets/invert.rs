@@ -1,6 +1,6 @@
-//! Any operations taken back from any tree, some of it missing, or from any nodes that honest
-//! hashes allow: no panic, no hang; where the tree is one, the root before or the right error;
-//! and a block that is missing is never more than that.
+//! Any operations inverted on any tree, some of it missing, or on any nodes that honest hashes
+//! allow: no panic, no hang; if the tree is valid, the previous root or the right error; and a
+//! missing block is never reported as anything else.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,7 @@ fn of_a_tree(kind: u8, gaps: u8, program: &[u8]) {
         .map(|key| operation(key, old.get(key).copied(), new.get(key).copied()))
         .filter(|operation| operation.old != operation.new)
         .collect();
-    // What covers the operations is enough, with the nodes that are new.
+    // What covers the operations is enough, together with the new nodes.
     let blocks = MemoryBlockStore::new();
     blocks.put_many(&tree.nodes).unwrap();
     let nodes = uncached(&blocks);
@@ -116,8 +116,8 @@ fn of_any_nodes(kind: u8, program: &[u8]) {
         return;
     };
     let result = tree.invert(&operations);
-    // What covers the keys is the same, whoever finds it, but that a tree in memory does not take
-    // nodes at all that have subtrees below the bottom.
+    // What covers the keys is the same in both ways, except that a tree in memory accepts no
+    // nodes that have subtrees below the bottom.
     let keys = operations.iter().map(|operation| operation.key.as_slice());
     let found = tree
         .cover(keys)
@@ -146,8 +146,8 @@ fn of_any_nodes(kind: u8, program: &[u8]) {
     }
 }
 
-/// What taking back `operations` comes to, the obvious way; `None` where they cannot have led
-/// to `new`.
+/// The result of inverting `operations`, the obvious way; `None` if they cannot have led to
+/// `new`.
 fn oracle(new: &Map, operations: &[Operation]) -> Option<Cid> {
     let mut map = new.clone();
     let mut seen = BTreeSet::new();
@@ -246,7 +246,7 @@ fn build(program: &[u8], blocks: &MemoryBlockStore) -> Cid {
     made[made.len() - 1]
 }
 
-/// None, or the node so many places back.
+/// None, or the node this many places back.
 fn link(bytes: &mut impl Iterator<Item = u8>, made: &[Cid]) -> Option<Cid> {
     let back = usize::from(bytes.next()?);
     made.get(made.len().checked_sub(back)?).copied()

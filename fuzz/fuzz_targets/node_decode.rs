@@ -1,4 +1,4 @@
-//! What is accepted as a node has one spelling, and the parts of it make the same node.
+//! What is accepted as a node has one encoding, and its parts make the same node.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

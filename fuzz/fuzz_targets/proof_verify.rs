@@ -1,6 +1,6 @@
 //! Any claims with any blocks: what is verified is true of the tree that the root names, what is
-//! refuted is not, and a block that is missing decides nothing. With nodes that make no tree: no
-//! panic, no hang, and no two verified claims that contradict each other.
+//! refuted is not, and a missing block decides nothing. With nodes that make no tree: no panic, no
+//! hang, and no two verified claims that contradict each other.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,7 +135,7 @@ fn of_any_nodes(claims: &[u8], program: &[u8]) {
             Err(error) => panic!("{error:?}"),
         }
     }
-    // Whatever is proven is what was read on the way through all of it.
+    // Whatever is proven agrees with reading all of it.
     let mut said: Map = Map::new();
     for claim in &proven {
         assert!(!whole || is_true(claim, &map));
@@ -184,7 +184,7 @@ fn prove(nodes: &NodeStore<&MemoryBlockStore>, root: &Cid, claims: &[Claim]) -> 
     prover.finish()
 }
 
-/// Makes claims as `program` says, some of which are true of `map`.
+/// Makes claims according to `program`, some of which are true of `map`.
 fn read_claims(program: &[u8], map: &Map) -> Vec<Claim> {
     let claims = program.as_chunks().0.iter().map(|[kind, one, two]| {
         if kind & 1 == 0 {
@@ -245,8 +245,8 @@ fn key_at(n: u8) -> &'static String {
     &KEYS[usize::from(n) % KEYS.len()]
 }
 
-/// Makes nodes as `program` says, each of which may link to those before it; the last is
-/// the root. A few are left out, and one is no node.
+/// Makes nodes according to `program`, each of which may link to earlier ones; the last is the
+/// root. A few are left out, and one is not a node.
 fn build(program: &[u8]) -> (Cid, Vec<(Cid, Bytes)>) {
     let mut bytes = program.iter().copied();
     let garbage = Bytes::from_static(b"\xa0");
@@ -271,7 +271,7 @@ fn build(program: &[u8]) -> (Cid, Vec<(Cid, Bytes)>) {
     (made[made.len() - 1], blocks)
 }
 
-/// None, or the node so many places back.
+/// None, or the node this many places back.
 fn link(bytes: &mut impl Iterator<Item = u8>, made: &[Cid]) -> Option<Cid> {
     let back = usize::from(bytes.next()?);
     made.get(made.len().checked_sub(back)?).copied()

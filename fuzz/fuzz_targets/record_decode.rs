@@ -1,4 +1,4 @@
-//! What is accepted as a record or a message is one thing, in one spelling.
+//! What is accepted as a record or a message has one meaning and one encoding.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ fuzz_target!(|block: &[u8]| {
     let value = decode_record::<Ipld>(block);
     if is_record(block) {
         let value = value.expect("a record is a value");
-        // That it has a key which JSON has another use for is no fault of a record.
+        // A key that JSON uses otherwise is not a fault of a record.
         if let Ok(encoded) = encode_record(&value) {
             assert_eq!(&encoded[..], block);
         }

@@ -1,6 +1,6 @@
-//! Blocks of a repository in any order, some of them missing, several times there or damaged: a
-//! stream gives the beginning of what the index gives, and ends without an error only if it has
-//! given all.
+//! Blocks of a repository in any order, some of them missing, repeated or damaged: a stream returns
+//! the beginning of what the index returns, and ends without an error only if it has returned
+//! everything.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -24,7 +24,7 @@ fuzz_target!(|program: &[u8]| {
     };
     let sample = &SAMPLES[usize::from(kind & 3)];
     let all = sample.blocks();
-    // In their order but for what the program says: so few bytes are enough for a whole one.
+    // In order except for what the program says, so that a few bytes are enough for a whole one.
     let mut blocks = all.clone();
     for [what, at, to] in order.as_chunks().0 {
         let at = usize::from(*at) % blocks.len();
@@ -108,12 +108,12 @@ fn copy(car: &[u8], options: StreamOptions) -> (Result<(), StreamError>, MemoryB
     (copied, store)
 }
 
-/// Whether the CAR is one to its end, which a stream sees when it comes there.
+/// Whether the CAR is valid to its end, which a stream sees when it gets there.
 fn opens(car: &[u8]) -> bool {
     CarBlockStore::from_bytes(car.to_vec()).is_ok()
 }
 
-/// What the index gives up to the first error, and whether that is all.
+/// What the index returns up to the first error, and whether that is everything.
 fn index(car: &[u8]) -> (Given, bool) {
     let mut given = Vec::new();
     let Ok(store) = CarBlockStore::from_bytes(car.to_vec()) else {

@@ -1,5 +1,5 @@
 //! Any sequence of changes to a tree, some of it in memory and some in a store with gaps: its
-//! contents, its root and the blocks it hands out are those of a tree built anew, and a change
+//! contents, its root and the blocks it returns are those of a rebuilt tree, and a change
 //! for which a block is missing leaves it as it was.
 #![no_main]
 
@@ -46,7 +46,7 @@ fuzz_target!(|program: &[u8]| {
             kind @ 0..=10 => {
                 let value = (kind < 6).then(|| VALUES[usize::from(step[1]) / KEYS.len() % 3]);
                 let previous = change(&mut tree, key, value, |tree, cid| {
-                    // Only what was taken away is missed, and nothing has happened.
+                    // Only what was removed is missing, and nothing has changed.
                     let (of, block): (Cid, Bytes) = missing.take().unwrap();
                     assert_eq!(cid, of);
                     assert_eq!(tree.root(), build(&map).0);
@@ -66,7 +66,7 @@ fuzz_target!(|program: &[u8]| {
                     blocks.put(&cid, block).unwrap();
                 }
                 tree = Tree::open(&nodes, &tree.root()).unwrap();
-                // Something below the top is not there until it is missed.
+                // Something below the top is missing until it is requested.
                 let below = saved.keys().filter(|cid| **cid != tree.root());
                 let count = saved.len();
                 if let Some(cid) = below.cycle().take(count).nth(usize::from(step[1]) % count) {
@@ -79,7 +79,7 @@ fuzz_target!(|program: &[u8]| {
                 Err(error) => assert_eq!(error.cid(), missing.as_ref().map(|(cid, _)| *cid)),
             },
             _ => {
-                // The other tree's turn, or a copy of this one in its place.
+                // The other tree's turn, or a copy of this one instead.
                 if step[1] % 4 == 0 {
                     other = (tree.clone(), map.clone(), saved.clone());
                 } else {
@@ -102,7 +102,7 @@ fuzz_target!(|program: &[u8]| {
     assert_eq!(summary.nodes, saved.len() as u64);
 });
 
-/// Changes the value of `key`, and lets `fetch` get the block if one is missing.
+/// Changes the value of `key`, and makes `fetch` get the block if one is missing.
 fn change<'n>(
     tree: &mut Tree<&'n NodeStore<&'n MemoryBlockStore>>,
     key: &str,
@@ -122,7 +122,7 @@ fn change<'n>(
     }
 }
 
-/// Stores what changed, which must be the difference to what was `saved` before.
+/// Stores what changed, which must be the difference from what was `saved` before.
 fn flush(
     tree: &mut Tree<&NodeStore<&MemoryBlockStore>>,
     map: &Map,

@@ -1,5 +1,5 @@
 //! Any blocks, linked in any way that honest hashes allow: no panic, no hang, the same from
-//! either end, and a tree is found valid exactly if building it anew gives its root.
+//! either end, and a tree is found valid exactly if rebuilding it leads to its root.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -49,8 +49,8 @@ fuzz_target!(|program: &[u8]| {
     }
 });
 
-/// Makes nodes as `program` says, each of which may link to those before it; the last is
-/// the root. A few are not put into the store, a few blocks are no nodes.
+/// Makes nodes according to `program`, each of which may link to earlier ones; the last is the
+/// root. A few are not put into the store, a few blocks are not nodes.
 fn build(program: &[u8], blocks: &MemoryBlockStore) -> Cid {
     let mut bytes = program.iter().copied();
     let garbage = Bytes::from_static(b"\xa0");
@@ -74,7 +74,7 @@ fn build(program: &[u8], blocks: &MemoryBlockStore) -> Cid {
     made[made.len() - 1]
 }
 
-/// None, or the node so many places back.
+/// None, or the node this many places back.
 fn link(bytes: &mut impl Iterator<Item = u8>, made: &[Cid]) -> Option<Cid> {
     let back = usize::from(bytes.next()?);
     made.get(made.len().checked_sub(back)?).copied()

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what the maintainers check beside the tests.
+//! `cargo xtask ci`: what the maintainers check besides the tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use crate::{Result, conformance, examples, others, sample};
 /// Run the checks that only the maintainers need, after the tests.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The folder of the published suites; they are left out if it is not there.
+    /// The folder of the published suites; they are left out if it is missing.
     #[arg(long, value_name = "DIR")]
     suite: Option<PathBuf>,
     /// How long each fuzz target runs; with 0 none is built.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     fuzz: u32,
-    /// How many processes are killed that write commits.
+    /// How many processes that write commits are killed.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     kills: u32,
 }
@@ -64,7 +64,7 @@ fn docs() -> Result<()> {
     shell::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Builds what a user may ask for, one way at a time.
+/// Builds each combination of features that a user may choose.
 fn features() -> Result<()> {
     for chosen in [
         "-p atproto-mst --no-default-features",
@@ -93,8 +93,8 @@ fn features() -> Result<()> {
     Ok(())
 }
 
-/// Nothing that a user of the facade builds is a runtime, unless it is asked for streams of one,
-/// and all of it may be used.
+/// Checks that a user of the facade builds no runtime, unless the streams of one are requested,
+/// and that all licenses allow the use.
 fn dependencies() -> Result<()> {
     let line = "tree -p atproto-mst --features k256,p256,sqlite -e normal,build --prefix none";
     let tree = cargo(line).output()?;
@@ -117,7 +117,7 @@ fn dependencies() -> Result<()> {
     shell::run(&mut cargo(
         "deny --all-features check bans licenses sources",
     ))?;
-    // Building the peers takes minutes; that their lock file fits does not.
+    // Building the peers takes minutes; checking their lock file does not.
     let line = "metadata --format-version 1 --locked --manifest-path tests/peers/Cargo.toml";
     let locked = cargo(line).output()?;
     if locked.status.success() {
@@ -127,7 +127,7 @@ fn dependencies() -> Result<()> {
     }
 }
 
-/// Kills processes that write commits to SQLite, far more than the tests do by themselves.
+/// Kills processes that write commits to SQLite, far more than the tests do by default.
 fn kills(count: u32) -> Result<()> {
     let mut kills = cargo("test -p blockstore-sqlite --test sqlite kill");
     shell::run(kills.env("BLOCKSTORE_SQLITE_KILLS", count.to_string()))
@@ -147,7 +147,7 @@ fn suites(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// Where they cannot be installed, that is no fault of what is checked here.
+/// If they cannot be installed, that is not a fault of what is checked here.
 fn agreement() -> Result<()> {
     if let Some(program) = others::missing() {
         println!("no {program} to run other implementations with: left out");
@@ -182,7 +182,7 @@ fn fuzz(seconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Gives the fuzzer blocks and CARs to start from, where it has none from before.
+/// Gives the fuzzer blocks and CARs to start from, if it has none from before.
 fn seeds() -> Result<()> {
     let sample = SampleRepository::generate(4, 200);
     let seed = |target: &str, name: &str, bytes: &[u8]| -> Result<()> {

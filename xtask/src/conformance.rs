@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: published vectors and suites, run from where they lie.
+//! `cargo xtask conformance`: published vectors and suites, run from their folder.
 
 mod changes;
 mod commit_proofs;
@@ -85,7 +85,7 @@ impl Suite {
         })
     }
 
-    /// Whether a part of the suite is there. If not, says so.
+    /// Whether a part of the suite is present. If not, says so.
     fn is_there(&self, path: &str) -> bool {
         let is_there = self.0.join(path).exists();
         if !is_there {
@@ -120,7 +120,7 @@ impl Report {
         }
     }
 
-    /// Says how many cases a part had. One with none is a failure: it was not found.
+    /// Prints how many cases a part had. One with none is a failure: it was not found.
     fn part(&mut self, name: &str, before: usize) {
         let cases = self.cases - before;
         println!("{name}: {cases} cases");

@@ -11,11 +11,11 @@ use crate::{Result, ci, shell};
 
 /// Builds all examples and runs each. One that fails, or prints nothing, is an error.
 pub(crate) fn run() -> Result<()> {
-    // All at once, as the tests are, so that most of it was built for them.
+    // All at once, as for the tests, so that most of it is already built.
     let line = "build --workspace --examples --features atproto-mst/async --locked";
     let names = names()?;
     for name in &names {
-        // So that none is run which was not built now.
+        // So that only examples built now are run.
         match fs::remove_file(program(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -52,9 +52,9 @@ fn names() -> Result<Vec<String>> {
 }
 
 struct Runner<'f> {
-    /// What they write to.
+    /// The folder that they write to.
     folder: &'f Path,
-    /// Those that were not run yet.
+    /// Those that have not run yet.
     left: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ impl Runner<'_> {
         let answer = self.run("serve_repo", &[&mirror, did], nothing)?;
         self.run("check_record", &[did, key, "app.bsky.feed.post/2"], &answer)?;
 
-        // Another mirror has missed a message, and a third begins when there are some already.
+        // Another mirror has missed a message, and a third begins after some messages.
         self.write("download.car", answer.clone())?;
         let [first, _, late @ ..] = &frames[..] else {
             return Err("there are four messages".into());
@@ -120,7 +120,7 @@ impl Runner<'_> {
             }
         }
 
-        // That server's repository is taken over by another.
+        // Another server takes over that server's repository.
         let database = self.path("repos.sqlite");
         self.run(
             "import_download",

@@ -40,7 +40,7 @@ pub(crate) fn test() -> Result<()> {
     shell::run(test.env("MST_OTHERS", folder))
 }
 
-/// Returns the first program that this needs and that is not there.
+/// Returns the first program that this needs and that is missing.
 pub(crate) fn missing() -> Option<&'static str> {
     let programs = ["python3", "node", "npm"];
     let there = |program: &str| command(program, &["--version"]).output().is_ok();

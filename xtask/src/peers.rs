@@ -1,4 +1,4 @@
-//! `cargo xtask peers`: the same work through our crates and through others.
+//! `cargo xtask peers`: the same workloads through our crates and through others.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{Result, shell};
 
-// The package that measures says what must come out, and how it is summed up.
+// The package that measures defines what is expected, and how it is summed up.
 #[path = "../../tests/peers/src/checksum.rs"]
 mod checksum;
 #[path = "../../tests/peers/src/sample.rs"]
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     shell::run(peers.args(&arguments.rest))
 }
 
-/// Writes what the peers read, and what must come out.
+/// Writes what the peers read, and what is expected.
 fn write_data(arguments: &Arguments) -> Result<()> {
     let repository = SampleRepository::generate(arguments.seed, arguments.records);
     let folder = shell::root().join(DATA);
@@ -109,9 +109,9 @@ fn write_pairs(repository: &SampleRepository, path: &Path) -> Result<()> {
     Ok(fs::write(path, lines)?)
 }
 
-/// What to change in the tree, one commit each, and what comes of it.
+/// What to change in the tree, one commit each, and the results.
 struct Commits {
-    /// A change a line.
+    /// One change per line.
     writes: String,
     /// The root after the last.
     root: String,
@@ -121,7 +121,7 @@ struct Commits {
 
 impl Commits {
     /// Makes up changes like those on a server: most are new records, whose keys are later than
-    /// all before, and the others change or delete any record that there is.
+    /// all before, and the others change or delete any existing record.
     fn generate(seed: u64, repository: &SampleRepository) -> Self {
         let mut paths = repository.paths.clone();
         let mut keys: Vec<String> = paths.keys().cloned().collect();

@@ -76,9 +76,9 @@ fn each_store_is_new<S: BlockStoreMut>(new: impl Fn() -> S) {
     expect(before.put(&cid, block), "put");
     let found = expect(
         new().get(&cid),
-        "get of what is not there, which is `Ok(None)`,",
+        "get of a missing block, which is `Ok(None)`,",
     );
-    assert_eq!(found, None, "each call of `new` must give an empty store");
+    assert_eq!(found, None, "each call of `new` must return an empty store");
 }
 
 fn what_was_put_is_there(store: &impl BlockStoreMut) {
@@ -99,7 +99,7 @@ fn what_was_not_put_is_not(store: &impl BlockStore) {
     assert_eq!(
         found,
         [None, None],
-        "get_many gives None for what is not there"
+        "get_many returns None for missing blocks"
     );
     let none = expect(store.get_many(&[]), "get_many of nothing");
     assert!(none.is_empty(), "get_many of nothing is nothing");
@@ -176,7 +176,7 @@ fn unverifiable_blocks_are_refused(store: &impl BlockStoreMut) {
         }
         assert!(
             !expect(store.has(&cid), "has"),
-            "what was refused is not there"
+            "what was refused is not stored"
         );
     }
 }
@@ -184,7 +184,7 @@ fn unverifiable_blocks_are_refused(store: &impl BlockStoreMut) {
 fn deleting_is_final_and_harmless(store: &impl BlockStoreMut) {
     for block in samples() {
         let cid = dag_cbor_cid(&block);
-        expect(store.delete(&cid), "deleting what is not there");
+        expect(store.delete(&cid), "deleting a missing block");
         expect(store.put(&cid, block.clone()), "put");
         expect(store.delete(&cid), "delete");
         assert_lacks(store, &cid);
@@ -206,7 +206,7 @@ fn many_are_deleted_and_no_others(store: &impl BlockStoreMut) {
     cids.insert(0, dag_cbor_cid(b"never put"));
     cids.push(dag_cbor_cid(b"nor this"));
     expect(store.delete_many(&cids), "delete_many");
-    expect(store.delete_many(&cids), "delete_many of what is not there");
+    expect(store.delete_many(&cids), "delete_many of missing blocks");
     expect(store.delete_many(&[]), "delete_many of nothing");
     for cid in &cids {
         assert_lacks(store, cid);
@@ -287,7 +287,11 @@ fn samples() -> impl Iterator<Item = Bytes> {
 
 fn assert_holds(store: &impl BlockStore, cid: &Cid, block: &Bytes) {
     let found = expect(store.get(cid), "get");
-    assert_eq!(found.as_ref(), Some(block), "get gives the block of {cid}");
+    assert_eq!(
+        found.as_ref(),
+        Some(block),
+        "get returns the block of {cid}"
+    );
     assert!(
         expect(store.has(cid), "has"),
         "has says that {cid} is there"
@@ -297,9 +301,9 @@ fn assert_holds(store: &impl BlockStore, cid: &Cid, block: &Bytes) {
 fn assert_lacks(store: &impl BlockStore, cid: &Cid) {
     let found = expect(
         store.get(cid),
-        "get of what is not there, which is `Ok(None)`,",
+        "get of a missing block, which is `Ok(None)`,",
     );
-    assert_eq!(found, None, "get gives None for {cid}, which is not there");
+    assert_eq!(found, None, "get returns None for {cid}, which is missing");
     assert!(
         !expect(store.has(cid), "has"),
         "has says of {cid} that it is there, which it is not"

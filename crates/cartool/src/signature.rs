@@ -23,9 +23,7 @@ pub(crate) fn tell(
 /// Returns what is wrong with the signature of `commit`, if it is not one by `key`.
 pub(crate) fn fault(commit: &Commit, key: &PublicKey) -> Option<String> {
     if commit.sig.is_empty() {
-        return Some(format!(
-            "the commit is not signed, neither by {key} nor by anyone else"
-        ));
+        return Some(format!("the commit is not signed by {key} or anyone else"));
     }
     let error = commit.verify_signature(key).err()?;
     Some(format!(

@@ -36,7 +36,7 @@ impl Options {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Returns the value of an option that must be there.
+    /// Returns the value of a required option.
     pub(crate) fn require(&self, name: &str) -> Result<&str> {
         self.get(name)
             .ok_or_else(|| format!("{name} is missing").into())
@@ -51,12 +51,12 @@ impl Options {
         }
     }
 
-    /// Returns those of `all` whose name is in the list, separated by commas, that the option
-    /// gives; all of them without the option.
+    /// Returns those of `all` whose names are in the option's list, separated by commas; all of
+    /// them without the option.
     ///
     /// # Errors
     ///
-    /// A name in the list that none of them has.
+    /// A name in the list that is not one of theirs.
     pub(crate) fn select<T>(
         &self,
         name: &str,

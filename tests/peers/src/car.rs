@@ -1,5 +1,5 @@
 //! The framing of a CAR file in straight-line code, for data that this project has generated:
-//! what the floor reads with, and what checks the blocks for engines that check none.
+//! the floor reads with this, and it checks the blocks for engines that check none.
 
 use sha2::{Digest as _, Sha256};
 
@@ -44,7 +44,7 @@ impl<'a> Iterator for Sections<'a> {
     }
 }
 
-/// Splits a section behind the header into the digest of its CID (CID version 1, SHA-256) and
+/// Splits a section after the header into the digest of its CID (CID version 1, SHA-256) and
 /// its block.
 #[inline]
 pub(crate) fn split(section: &[u8]) -> Option<(&Digest, &[u8])> {
@@ -78,11 +78,11 @@ fn push_len(mut len: usize, car: &mut Vec<u8>) {
     car.push(len as u8);
 }
 
-/// Checks that `car` is whole and that each of its blocks hashes to its CID.
+/// Checks that `car` is complete and that each of its blocks hashes to its CID.
 ///
 /// # Errors
 ///
-/// What is wrong first.
+/// The first fault.
 pub(crate) fn verify(car: &[u8]) -> Result<()> {
     let mut sections = Sections::new(car);
     for section in sections.by_ref().skip(1) {

@@ -1,4 +1,4 @@
-//! Whether blocks that an engine wrote make up what they must: read back in straight-line code
+//! Checks that the blocks that an engine wrote are right: reads them back in straight-line code
 //! that shares nothing with any engine. Untimed.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{
     sample::CHECKPOINT,
 };
 
-/// Returns the outcome of writing a whole tree: every node below `root` is there, hashes to its
+/// Returns the outcome of writing a whole tree: every node below `root` is present, hashes to its
 /// CID and decodes, and the checksum is over the keys and values in it.
 ///
 /// `get` looks up a block by its digest.
@@ -44,7 +44,7 @@ pub(crate) fn tree<'a>(
     Ok(tally.outcome(elapsed, &cid_of(root)))
 }
 
-/// Returns the outcome of a sequence of commits: each of `roots` is there and hashes to its CID,
+/// Returns the outcome of a sequence of commits: each of `roots` is present and hashes to its CID,
 /// and so does every node below the last. The checksum is over the roots at the checkpoints.
 ///
 /// # Errors
@@ -71,8 +71,8 @@ pub(crate) fn commits<'a>(
     })
 }
 
-/// Returns the outcome of writing a repository as a CAR: it is whole, has no block twice, each
-/// block hashes to its CID, and the tree of the commit that the header names is there with all
+/// Returns the outcome of writing a repository as a CAR: it is complete, has no block twice, each
+/// block hashes to its CID, and the tree of the commit that the header names is present with all
 /// its records. The count is of blocks, the checksum over keys and records.
 ///
 /// # Errors
@@ -138,7 +138,7 @@ pub(crate) fn changes(elapsed: Duration, root: &Digest, mut changes: Vec<Change>
     }
 }
 
-/// Returns the outcome of coming to a root for each of several messages.
+/// Returns the outcome of computing a root for each of several messages.
 ///
 /// # Errors
 ///
@@ -171,7 +171,7 @@ pub(crate) fn refused(
 }
 
 /// Returns the outcome of collecting nodes for each of several commits: each hashes to its CID,
-/// and those that it takes to take the operations back are there, new ones left aside. `car` has
+/// and those needed to invert the operations are present, except new ones. `car` has
 /// the tree before all commits, and a proof is the nodes for one.
 ///
 /// # Errors
@@ -204,10 +204,10 @@ pub(crate) fn proofs<'p>(
         nodes.extend(nodes_of(event));
         let root = root_of(event)?;
         for digest in cover(&nodes, &root, &event.ops)? {
-            // That another tree has had a node does not make it old.
+            // A node counts as old only if the tree right before has it.
             if !there.contains(&digest) && has_node(&nodes, &before, &digest)? {
                 let cid = cid_of(&digest);
-                return Err(format!("commit {}: node {cid} is not there", index + 1).into());
+                return Err(format!("commit {}: node {cid} is missing", index + 1).into());
             }
         }
         after.push(root);
@@ -216,12 +216,12 @@ pub(crate) fn proofs<'p>(
     roots(elapsed, &after)
 }
 
-/// Returns the nodes of the tree of `root` that it takes to take operations back: those on the way
-/// to each key, and where the key is new those on both sides of it, which have to become one.
+/// Returns the nodes of the tree of `root` that are needed to invert operations: those on the path
+/// to each key, and if the key is new, those on both sides of it, which have to become one.
 ///
 /// # Errors
 ///
-/// A node that is not there or is none.
+/// A node that is missing or invalid.
 pub(crate) fn cover(
     nodes: &HashMap<&Digest, &[u8]>,
     root: &Digest,
@@ -261,7 +261,7 @@ fn add_edge(
     Ok(())
 }
 
-/// Returns whether the tree of `root` has a node: it is on the way to any of the keys below it.
+/// Returns whether the tree of `root` has a node: it is on the path to any of the keys below it.
 fn has_node(nodes: &HashMap<&Digest, &[u8]>, root: &Digest, digest: &Digest) -> Result<bool> {
     let mut below = *digest;
     let key = loop {
@@ -291,9 +291,9 @@ fn has_node(nodes: &HashMap<&Digest, &[u8]>, root: &Digest, digest: &Digest) -> 
 /// The keys of a node, and the subtrees around them.
 type Slots = (Vec<Vec<u8>>, Vec<Option<Digest>>);
 
-/// Returns the keys of a node, and the subtrees before, between and behind them.
+/// Returns the keys of a node, and the subtrees before, between and after them.
 fn slots_of(nodes: &HashMap<&Digest, &[u8]>, digest: &Digest) -> Result<Slots> {
-    let invalid = || format!("{} is no node", cid_of(digest));
+    let invalid = || format!("{} is not a node", cid_of(digest));
     let block = nodes.get(digest).ok_or_else(invalid)?;
     let node = Node::decode(block).ok_or_else(invalid)?;
     let mut keys: Vec<Vec<u8>> = Vec::new();
@@ -315,11 +315,11 @@ enum Step<'s> {
     Entry(&'s [u8], &'s Digest),
 }
 
-/// How a walk and a check look up a block.
+/// How a walk and a check look up blocks.
 type Get<'g, 'a> = &'g mut dyn FnMut(&Digest) -> Option<Cow<'a, [u8]>>;
 
 /// Visits the tree in preorder: a node, then slot by slot its subtrees and entries. A tree whose
-/// nodes hash to their CIDs has no cycle; deep it is not, as long as its root is the right one.
+/// nodes hash to their CIDs has no cycle; and it is not deep, as long as its root is the right one.
 fn walk(
     digest: &Digest,
     get: Get<'_, '_>,
@@ -327,7 +327,7 @@ fn walk(
 ) -> Result<()> {
     let bytes = block(digest, get)?;
     visit(Step::Node(digest))?;
-    let invalid = || format!("{} is no node", cid_of(digest));
+    let invalid = || format!("{} is not a node", cid_of(digest));
     let mut node = Node::decode(&bytes).ok_or_else(invalid)?;
     if let Some(left) = node.left {
         walk(left, get, visit)?;
@@ -352,7 +352,7 @@ fn walk(
     Ok(())
 }
 
-/// Returns the block of a digest, which it hashes to.
+/// Returns the block that hashes to a digest.
 fn block<'a>(digest: &Digest, get: Get<'_, 'a>) -> Result<Cow<'a, [u8]>> {
     let cid: Cid = cid_of(digest);
     let block = get(digest).ok_or_else(|| format!("block {cid} is missing"))?;
@@ -436,7 +436,7 @@ mod tests {
             blocks.remove(index);
             assert!(export_of(&blocks).is_err(), "block {index} is missing");
             blocks.extend([whole[index].clone(), whole[index].clone()]);
-            assert!(export_of(&blocks).is_err(), "block {index} is there twice");
+            assert!(export_of(&blocks).is_err(), "block {index} is present twice");
         }
         let cut = car(&whole);
         assert!(export(Duration::ZERO, &cut[..cut.len() - 1]).is_err());

@@ -1,14 +1,14 @@
-//! The checksum by which a wrong result is seen: the same for every engine and for the
+//! The checksum that reveals a wrong result: the same for every engine and for the
 //! generator of the data, which includes this file. It depends on nothing.
 
 /// A running, order-dependent sum over pairs of a key and a value.
 ///
-/// Of each it takes the length and the last eight bytes: enough to tell a pair that is missing,
-/// repeated, out of place or paired wrongly, and at a nanosecond or two a pair, nothing to what
-/// the engines do. It is no defence against anybody.
+/// It takes the length and the last eight bytes of each: enough to detect a pair that is missing,
+/// repeated, out of place or paired wrongly, and at a nanosecond or two per pair, negligible beside
+/// what the engines do. It is not meant to resist an attacker.
 ///
 /// The value is the record's bytes where a workload reads records, and otherwise the digest of
-/// the value's CID: its last 32 bytes, since not every crate gives the CID's bytes for free.
+/// the value's CID: its last 32 bytes, since not every crate has the CID's bytes for free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checksum(u64);
 

@@ -1,4 +1,4 @@
-//! `peers run`: one job of one engine in a process of its own, told in one line of JSON.
+//! `peers run`: one job of one engine in a process of its own, reported as one line of JSON.
 
 use std::path::Path;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{engines::Engine, input::Input, outcome::Outcome, workload::Workload};
 
-/// Runs the workload `reps` times and prints a line each time, also if it fails. Only the first
+/// Runs the workload `reps` times and prints a line each time, even if it fails. Only the first
 /// line's peak memory is that of one run, and only the first run finds a cold allocator: `peers
-/// all` asks for one.
+/// all` runs it once.
 pub(crate) fn run(engine: &Engine, workload: &Workload, input: &Input, reps: usize) {
     for _ in 0..reps {
         let line = match (engine.run)(workload.job, input) {
@@ -36,7 +36,7 @@ fn line(engine: &Engine, workload: &Workload, outcome: Option<Outcome>) -> Value
     })
 }
 
-/// Returns the largest resident set this process has had, where the system tells (Linux).
+/// Returns the largest resident set this process has had, if the system tells (Linux).
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).ok()?;
     let line = status

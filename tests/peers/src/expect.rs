@@ -1,4 +1,4 @@
-//! What the results must be, as the generator of the data says.
+//! What the results must be, according to the generator of the data.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{Result, workload::Workload};
 
 /// The contents of `expect.json`: the roots of the trees, the numbers of records and blocks, and
-/// for each kind of work the checksum that must come out.
+/// for each kind of work the expected checksum.
 #[derive(Debug)]
 pub(crate) struct Expect(Value);
 

@@ -1,4 +1,4 @@
-//! What a job is given: a CAR file, the keys and values in it, and what is to be written.
+//! The input of a job: a CAR file, the keys and values in it, and what is to be written.
 
 use std::{
     fs::File,
@@ -27,11 +27,11 @@ pub(crate) struct Input<'a> {
 /// One commit's change; `C` is the CID of an engine's crate.
 #[derive(Debug)]
 pub(crate) enum Write<C> {
-    /// A key that is not there yet.
+    /// A new key.
     Create(String, C),
-    /// Another value for a key that is there.
+    /// Another value for an existing key.
     Update(String, C),
-    /// A key that is there.
+    /// An existing key.
     Delete(String),
 }
 
@@ -77,8 +77,7 @@ impl<'a> Input<'a> {
             .collect()
     }
 
-    /// Returns all keys and values in the order to insert them, which has nothing to do with
-    /// theirs.
+    /// Returns all keys and values in the order to insert them, which is independent of theirs.
     pub(crate) fn read_shuffled_pairs<C>(
         &self,
         cid: fn(Cid) -> Result<C>,
@@ -97,7 +96,7 @@ impl<'a> Input<'a> {
                 ["create", key, value] => Ok(Write::Create(key.to_owned(), cid(value.parse()?)?)),
                 ["update", key, value] => Ok(Write::Update(key.to_owned(), cid(value.parse()?)?)),
                 ["delete", key] => Ok(Write::Delete(key.to_owned())),
-                _ => Err(format!("{line} is no write").into()),
+                _ => Err(format!("{line} is not a write").into()),
             }
         };
         lines.lines().map(write).collect()
@@ -108,13 +107,12 @@ impl<'a> Input<'a> {
         Ok(std::fs::read(self.folder.join("changed.car"))?)
     }
 
-    /// Returns messages about commits, each after the one before; the first follows the
-    /// repository's.
+    /// Returns messages about consecutive commits; the first follows the repository's.
     pub(crate) fn read_events(&self) -> Result<Vec<CommitEvent>> {
         self.read_frames("events.bin")
     }
 
-    /// Returns messages that could stand for the first, and are all wrong in another way.
+    /// Returns messages in place of the first, each wrong in another way.
     pub(crate) fn read_refused(&self) -> Result<Vec<CommitEvent>> {
         self.read_frames("refused.bin")
     }
@@ -140,7 +138,7 @@ impl<'a> Input<'a> {
             let (frame, after) = after.split_at_checked(len).ok_or("a frame is cut short")?;
             match Frame::decode(frame)? {
                 Frame::Commit(event) => events.push(*event),
-                _ => return Err("a frame is about something else than a commit".into()),
+                _ => return Err("a frame is about something other than a commit".into()),
             }
             rest = after;
         }

@@ -1,4 +1,4 @@
-//! Where, with what and how the numbers came about: a table without these says nothing.
+//! Where, with what and how the numbers were measured: a table without these says nothing.
 
 use std::{fmt::Write, fs, process::Command, thread};
 
@@ -29,7 +29,7 @@ pub(crate) fn describe(engines: &[&Engine]) -> String {
     text
 }
 
-/// Returns the model of the processor, where the system tells (Linux).
+/// Returns the model of the processor, if the system tells (Linux).
 fn cpu() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;

@@ -31,7 +31,7 @@ mod report;
 mod sample;
 mod workload;
 
-/// Nobody handles an error here but by showing it.
+/// Errors are only shown here, not handled.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {

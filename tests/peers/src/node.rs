@@ -1,6 +1,6 @@
-//! Nodes of a tree in straight-line code: what the floor writes and reads with, and what checks
-//! the blocks that an engine gives. It decodes what this project has generated, and what hashes
-//! to the same; strict it is not.
+//! Nodes of a tree in straight-line code: the floor writes and reads with this, and it checks the
+//! blocks that an engine returns. It decodes what this project has generated, and what hashes to
+//! the same; it is not strict.
 
 use cid::{Cid, multihash::Multihash};
 use sha2::{Digest as _, Sha256};
@@ -28,12 +28,12 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Starts to decode a node; `None` if the block is none.
+    /// Starts to decode a node; `None` if the block is not one.
     pub(crate) fn decode(block: &'a [u8]) -> Option<Self> {
         let mut rest = block;
         take(&mut rest, START)?;
         let len = take_head(&mut rest, ARRAY)?;
-        // The link to the left comes last, behind all entries.
+        // The link to the left comes last, after all entries.
         let left = match block.strip_suffix(NO_LEFT) {
             Some(_) => None,
             None => Some(block.last_chunk()?),
@@ -71,7 +71,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Ends at the first entry that is none.
+/// Ends at the first invalid entry.
 impl<'a> Iterator for Node<'a> {
     type Item = Entry<'a>;
 
@@ -82,7 +82,7 @@ impl<'a> Iterator for Node<'a> {
     }
 }
 
-/// Returns the block of a node of `len` entries, which are encoded already.
+/// Returns the block of a node of `len` already encoded entries.
 pub(crate) fn encode(left: Option<&Digest>, len: usize, entries: &[u8]) -> Vec<u8> {
     let mut block = Vec::with_capacity(entries.len() + ENDS_LEN);
     block.extend_from_slice(START);
@@ -139,7 +139,7 @@ pub(crate) fn cid_of(digest: &Digest) -> Cid {
     Cid::new_v1(DAG_CBOR, hash.expect("32 bytes fit"))
 }
 
-/// Returns the first link behind `label` in a block of DAG-CBOR.
+/// Returns the first link after `label` in a block of DAG-CBOR.
 pub(crate) fn link_behind<'a>(block: &'a [u8], label: &[u8]) -> Option<&'a Digest> {
     let at = block
         .windows(label.len())
@@ -202,8 +202,8 @@ fn push_link(block: &mut Vec<u8>, digest: Option<&Digest>) {
 
 /// How every node begins: a map of two, whose first field is `e`.
 pub(crate) const START: &[u8] = b"\xa2\x61e";
-/// What follows the field name in a link: tag 42, 37 bytes, the 4 before the digest of a CID of
-/// DAG-CBOR after the byte that says that it is binary.
+/// What follows the field name in a link: tag 42, 37 bytes, the byte that says that it is binary,
+/// and the 4 before the digest of a CID of DAG-CBOR.
 const LINK: &[u8] = b"\xd8\x2a\x58\x25\x00\x01\x71\x12\x20";
 const NULL: &[u8] = b"\xf6";
 const NO_LEFT: &[u8] = b"\x61l\xf6";
@@ -211,12 +211,12 @@ const UNSIGNED: u8 = 0x00;
 const BYTES: u8 = 0x40;
 const ARRAY: u8 = 0x80;
 const DIGEST_LEN: usize = 32;
-/// All of a node but its entries, and what a number takes at most.
+/// A node without its entries, and the most that a number takes.
 const ENDS_LEN: usize = START.len() + 3 + 2 + LINK.len() + DIGEST_LEN;
 const DAG_CBOR: u64 = 0x71;
 const SHA2_256: u64 = 0x12;
 
-/// What checks the others must itself be right.
+/// What checks the others must be right itself.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! What one run of a workload came to.
+//! The result of one run of a workload.
 
 use std::time::Duration;
 
@@ -39,20 +39,20 @@ impl Tally {
     }
 }
 
-/// One measurement, and what tells whether it measured the right thing.
+/// One measurement, and what shows whether it measured the right thing.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     pub(crate) count: u64,
-    /// The root of the tree; none from the floor where it knows no tree.
+    /// The root of the tree; none from the floor if it knows no tree.
     pub(crate) root: Option<String>,
-    /// The [`Checksum`] that the workload asks for; none where the root says as much, and none from
-    /// the floor where it visits nothing.
+    /// The [`Checksum`] that the workload asks for; none if the root says as much, and none from
+    /// the floor if it visits nothing.
     pub(crate) checksum: Option<u64>,
     /// Whether the job asks for verified hashes and the engine's crate verifies none.
     pub(crate) unverified: bool,
     /// Whether a CAR was written in the order in which it can be read as a stream: the commit,
-    /// then the tree in preorder, with the records between.
+    /// then the tree in preorder, with the records in between.
     pub(crate) streamable: bool,
 }
 

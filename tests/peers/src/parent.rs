@@ -20,9 +20,9 @@ use crate::{
 
 /// Runs all workloads through all engines `reps` times and prints the report. The repetitions are
 /// the outermost loop and the engines the innermost, so that whatever slows the machine for a
-/// while falls on all engines alike.
+/// while affects all engines alike.
 ///
-/// The exit code tells whether the results of this project's own engines were right.
+/// The exit code says whether the results of this project's own engines were right.
 pub(crate) fn run(
     data: &Path,
     engines: &[&'static Engine],

@@ -61,12 +61,12 @@ impl Cell {
         self.samples.iter().any(|sample| sample.unverified)
     }
 
-    /// Whether it is one to be held to: somebody else's, that does all that the job asks for.
+    /// Whether it is one to compare with: somebody else's that does everything the job requires.
     fn is_correct_peer(&self) -> bool {
         self.engine.is_peer() && !self.is_unverified()
     }
 
-    /// Returns what stands in the table instead of a number.
+    /// Returns what the table shows instead of a number.
     const fn mark(&self) -> &'static str {
         if self.unsupported { "-" } else { "X" }
     }
@@ -202,7 +202,7 @@ impl Report {
         Ok(())
     }
 
-    /// Writes how many operations a second come to: all engines have one core.
+    /// Writes the number of operations per second: all engines have one core.
     #[expect(
         clippy::cast_precision_loss,
         reason = "no workload has 2^53 operations"
@@ -250,7 +250,7 @@ impl Report {
         Ok(())
     }
 
-    /// Writes how each engine of this project stands to the best peer.
+    /// Writes how each engine of this project compares with the best peer.
     fn write_ours(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for row in &self.rows {
             for cell in row.cells.iter().filter(|cell| cell.engine.is_ours()) {

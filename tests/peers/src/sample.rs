@@ -1,15 +1,15 @@
 //! How much the workloads ask for, and in which order. The generator of the data includes this
-//! file too, to know the checksums that must come out. It depends on nothing.
+//! file too, to know the expected checksums. It depends on nothing.
 
 /// How many gets one run of the workload makes.
 pub(crate) const GETS: usize = 20_000;
 /// How many commits one run of the workload makes.
 pub(crate) const COMMITS: usize = 5_000;
-/// How many changes lie between the two trees that are compared, unless there are fewer records.
+/// How many changes there are between the compared trees, unless there are fewer records.
 pub(crate) const CHANGES: usize = 100;
-/// How many messages of the firehose one run of the workloads about them is given.
+/// How many messages of the firehose one run of the workloads about them gets.
 pub(crate) const EVENTS: usize = 500;
-/// After every so many commits, the root is added to the checksum.
+/// The root is added to the checksum each time this many commits were made.
 pub(crate) const CHECKPOINT: usize = 500;
 
 /// Returns the positions, in key order, of the keys to get: all of `count` keys in a shuffled
@@ -29,7 +29,7 @@ pub(crate) fn shuffle<T>(items: &mut [T]) {
 }
 
 /// Returns the next pseudo-random number under `bound` (splitmix64; the bias of the remainder
-/// is of no matter here).
+/// does not matter here).
 fn below(bound: usize, state: &mut u64) -> usize {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut word = *state;

@@ -49,8 +49,8 @@ struct Input {
     nodes: NodeStore<CarBlockStore>,
 }
 
-/// Runs every case in both directions: the operations lead from the one root to the other, and
-/// what a flush hands out are the nodes that the case names.
+/// Runs every case in both directions: the operations lead from one root to the other, and a flush
+/// returns the nodes that the case names.
 pub(super) fn run(suite: &Suite, report: &mut Report) -> Result<()> {
     let before = report.cases;
     let mut inputs = BTreeMap::new();
@@ -153,12 +153,12 @@ fn check(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()>
     if new != *created || removed != *deleted {
         return Err(format!("new {new:?}, removed {removed:?}").into());
     }
-    // Each block is what its CID says.
+    // Each block matches its CID.
     MemoryBlockStore::new().put_many(&changes.new)?;
     Ok(())
 }
 
-/// The operations can be taken back with nothing but the nodes that the case names.
+/// The operations can be inverted with only the nodes that the case names.
 fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
     if backwards {
         // The case names the nodes for one direction only.
@@ -166,7 +166,7 @@ fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> 
     }
     let operations = results.operations(backwards)?;
     if operations.is_empty() {
-        // From a tree to itself: there is nothing to invert, and no node that it takes.
+        // From a tree to itself: there is nothing to invert, and no node is needed.
         return Ok(());
     }
     let blocks = MemoryBlockStore::new();
@@ -192,8 +192,8 @@ fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> 
     Ok(())
 }
 
-/// A proof of what each operation led to holds on the nodes that the case names, and on ours;
-/// and the nodes that cover the operations are enough to take them back.
+/// A proof of the result of each operation holds on the nodes that the case names, and on ours;
+/// and the nodes that cover the operations are enough to invert them.
 fn check_proofs(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
     let (from, to) = if backwards { (b, a) } else { (a, b) };
     let operations = results.operations(backwards)?;
@@ -275,7 +275,7 @@ impl Results {
     }
 }
 
-/// The diff of two trees names the nodes and operations that the case does.
+/// The diff of two trees names the same nodes and operations as the case.
 fn check_diff(a: &Input, b: &Input, results: &Results, backwards: bool) -> Result<()> {
     let expected = results.operations(backwards)?;
     let (from, to) = if backwards { (b, a) } else { (a, b) };

@@ -1,4 +1,4 @@
-//! `atproto-interop-tests`: which nodes a commit has to bring along.
+//! `atproto-interop-tests`: which nodes a commit has to contain.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ fn check(case: &Case) -> Result<()> {
     for (cid, block) in changes.new.into_iter().chain(tree.cover(keys)?) {
         sent.insert(cid.to_string(), (cid, block));
     }
-    // The nodes that the case names are among those that we send; and they are enough.
+    // The nodes that the case names are among those that we send, and they are enough.
     let named: Option<Vec<_>> = case
         .blocks_in_proof
         .iter()

@@ -54,7 +54,7 @@ pub(super) fn run(suite: &Suite, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Both spellings of the key give the one, and it judges the signature as the case does, for
+/// Both forms of the key are the same key, and it judges the signature as the case does, for
 /// the reason that the case names.
 fn check_signature(case: &SignatureCase) -> Result<()> {
     let key: PublicKey = case.public_key_did.parse()?;

@@ -1,4 +1,4 @@
-//! A second tree, to be compared with the repository's own.
+//! A second tree, to compare with the repository's own.
 
 use std::collections::HashSet;
 

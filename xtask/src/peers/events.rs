@@ -1,4 +1,4 @@
-//! Commits as the firehose announces them, one after the other, and some that are to be refused.
+//! Commits as the firehose announces them, one after the other, and some that must be refused.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use super::sample::EVENTS;
 use super::{car_of, later_records, sum_text};
 use crate::Result;
 
-/// Messages of one repository, each about the commit after the one before.
+/// Messages of one repository, about consecutive commits.
 pub(super) struct Events {
     /// Frames as they come over the wire, each after its length.
     pub(super) frames: Vec<u8>,
-    /// The same of messages that say something else than the first of them, and are wrong.
+    /// The same for messages that replace the first one, and are wrong.
     pub(super) refused: Vec<u8>,
     /// One whose only fault is its signature.
     pub(super) forged: Vec<u8>,
@@ -35,7 +35,7 @@ pub(super) struct Events {
 
 impl Events {
     /// Makes up commits of 1 to 5 changes: most are new records, whose keys are later than all
-    /// before, and the others change or delete any record that there is.
+    /// before, and the others change or delete any existing record.
     pub(super) fn generate(seed: u64, repository: &SampleRepository) -> Result<Self> {
         let key = SigningKey::from_bytes(Curve::K256, &[7; 32])?;
         let mut maker = Maker::new(seed, repository, key)?;
@@ -84,7 +84,7 @@ struct Maker {
     keys: Vec<String>,
     /// New records, and values for those that are changed.
     new: std::vec::IntoIter<(String, Cid, Bytes)>,
-    /// A message in whose fields the others are written: it cannot be made of its fields.
+    /// A message in whose fields the others are written, as one cannot be made from its fields.
     template: CommitEvent,
 }
 
@@ -108,7 +108,7 @@ impl Maker {
     }
 
     fn next_event(&mut self) -> Result<CommitEvent> {
-        // The first has one of each, for those that are to be refused are made of it.
+        // The first has one of each, because those to be refused are made from it.
         let kinds = if self.template.seq == 0 {
             vec![0, 80, 90]
         } else {
@@ -180,13 +180,13 @@ impl Maker {
         })
     }
 
-    /// A key that is there, and that no commit will change again.
+    /// An existing key, which no commit will change again.
     fn take_key(&mut self) -> String {
         self.keys.swap_remove(self.rng.below(self.keys.len()))
     }
 }
 
-/// Messages that each have one fault: another previous root, an operation that is not told,
+/// Messages that each have one fault: another previous root, an operation that is left out,
 /// another value for a new key, another previous value, and a node with a byte changed.
 fn wrong(event: &CommitEvent) -> Result<Vec<CommitEvent>> {
     let change = |fault: &dyn Fn(&mut CommitEvent) -> Option<()>| {
@@ -230,7 +230,7 @@ fn wrong(event: &CommitEvent) -> Result<Vec<CommitEvent>> {
     .collect()
 }
 
-/// The message with a commit that says the same, and whose signature is that of another.
+/// The message with a commit that says the same, but has the signature of another.
 fn forged(event: &CommitEvent) -> Result<CommitEvent> {
     let mut blocks = Vec::new();
     for block in CarReader::new(&*event.blocks)? {

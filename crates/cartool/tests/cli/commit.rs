@@ -198,8 +198,8 @@ fn what_a_damaged_database_does_not_keep_is_not_said_to_be_there() {
     connection.execute_batch(ignore).unwrap();
     drop(connection);
     let run = place.commit(&place.database, &[]);
-    let expected = "cartool: db: the database does not keep what it is given; it is damaged, or has \
-                    triggers\n";
+    let expected = "cartool: db: the database does not keep what is written to it; it is damaged, \
+                    or has triggers\n";
     assert_eq!((run.code, &*run.err), (3, expected));
     assert_eq!(place.in_database(), place.sample.car());
 }
@@ -266,7 +266,7 @@ fn all_writes_are_made_or_none() {
         (
             many.join("\n"),
             1,
-            "202 operations, where a commit may have 200",
+            "202 operations, more than the limit of 200",
         ),
         (wide.join("\n"), 1, "more than the limit of 2000000"),
     ] {

@@ -213,7 +213,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     let no_top = folder.write("top.car", car_without(&new, &new.tree.root));
     let run = folder.run(&["export", &no_top, "--since", &a, "-o", &out], b"");
     let start = format!(
-        "cartool: top.car: what {a} does not have cannot be known: block {} is missing",
+        "cartool: top.car: cannot tell what {a} does not have: block {} is missing",
         new.tree.root
     );
     let start = start.replace(&folder.path(""), "");
@@ -222,7 +222,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     let nowhere = note.to_string();
     let run = folder.run(&["export", &a, "--since", &nowhere, "-o", &out], b"");
     assert!(
-        run.code == 1 && run.err.contains("to begin from, is missing"),
+        run.code == 1 && run.err.contains("to start from, is missing"),
         "{}",
         run.err
     );

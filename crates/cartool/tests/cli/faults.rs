@@ -272,7 +272,8 @@ fn deep_records_meet_a_limit_and_not_the_end_of_the_stack() {
         assert_eq!((run.code, run.err.lines().count()), (1, 1));
         assert!(run.out.contains("com.example.thing/1") && run.out.contains("com.example.thing/3"));
         assert!(
-            run.err.contains("byte 4096: too many lists and maps"),
+            run.err
+                .contains("byte 4096: lists and maps that are nested"),
             "{}",
             run.err
         );

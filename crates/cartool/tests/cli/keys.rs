@@ -62,7 +62,7 @@ fn a_key_takes_the_place_of_nothing() {
     let run = folder.run(&["keygen", &path], b"");
     assert_eq!((run.code, &*run.out), (3, ""));
     assert!(
-        run.err.starts_with("cartool: key: the file is there,"),
+        run.err.starts_with("cartool: key: the file exists,"),
         "{}",
         run.err
     );
@@ -152,7 +152,7 @@ fn what_put_leaves_unsigned_can_be_signed_also_out_of_a_database() {
         0
     );
     let run = folder.run(&["verify", &put, "--key", &public], b"");
-    let last = format!("bad signature: the commit is not signed, by {public} or anyone");
+    let last = format!("bad signature: the commit is not signed by {public} or anyone else");
     assert_eq!((run.code, run.lines().pop()), (1, Some(&*last)));
 
     assert_eq!(folder.run(&["import", &put, &database], b"").code, 0);

@@ -121,7 +121,7 @@ fn a_proof_is_about_its_commit_and_no_other() {
     assert_eq!(run.code, 0);
     assert!(
         run.err
-            .contains("as you say so; its signature was NOT CHECKED"),
+            .contains("as you say; its signature was NOT CHECKED"),
         "{}",
         run.err
     );

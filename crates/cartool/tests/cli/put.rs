@@ -230,7 +230,7 @@ fn a_revision_of_the_future_is_followed_by_the_next_and_the_last_by_none() {
 
     folder.write("in.car", at_rev(&sample, "jzzzzzzzzzzzz").car());
     let run = put(&folder, NOTE, b"{}");
-    let expected = "cartool: in.car: no revision can follow jzzzzzzzzzzzz, ";
+    let expected = "cartool: in.car: no revision can follow jzzzzzzzzzzzz: ";
     assert!(
         run.code == 1 && run.err.starts_with(expected),
         "{}",
@@ -255,7 +255,7 @@ fn a_record_unlike_all_others_is_put_with_a_note() {
     }
     for json in ["[1]", "\"text\"", "null"] {
         let run = put(&folder, NOTE, json.as_bytes());
-        let expected = "cartool: standard input: a record is an object\n";
+        let expected = "cartool: standard input: a record must be an object\n";
         assert_eq!((run.code, run.err.as_str()), (1, expected));
     }
 }
