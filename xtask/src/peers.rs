@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     /// Seed of the repository.
     #[arg(long, default_value_t = BENCH_SEED)]
     seed: u64,
-    /// What to hand on, for example `--reps 3 --only ours,shrike --workloads walk`.
+    /// Arguments to pass on, for example `--reps 3 --only ours,shrike --workloads walk`.
     #[arg(last = true)]
     rest: Vec<String>,
 }

@@ -56,7 +56,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// A name in the list that is not one of theirs.
+    /// A name in the list that none of them has.
     pub(crate) fn select<T>(
         &self,
         name: &str,

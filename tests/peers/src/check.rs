@@ -436,7 +436,7 @@ mod tests {
             blocks.remove(index);
             assert!(export_of(&blocks).is_err(), "block {index} is missing");
             blocks.extend([whole[index].clone(), whole[index].clone()]);
-            assert!(export_of(&blocks).is_err(), "block {index} is present twice");
+            assert!(export_of(&blocks).is_err(), "block {index} comes twice");
         }
         let cut = car(&whole);
         assert!(export(Duration::ZERO, &cut[..cut.len() - 1]).is_err());
