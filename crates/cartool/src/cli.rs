@@ -609,7 +609,7 @@ pub(crate) struct CommitArgs {
     /// that show what was done
     ///
     /// It is written after the commit. If that fails, it is an error (exit code 3), but the commit
-    /// is made all the same.
+    /// has been made.
     #[arg(long, value_name = "FILE")]
     pub(crate) slice: Option<PathBuf>,
 }
