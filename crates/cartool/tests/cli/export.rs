@@ -230,7 +230,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     let b = folder.write("b.car", new.car());
     let run = folder.run(&["export", &b, "--since", &nowhere, "-o", &out], b"");
     assert!(
-        run.code == 1 && run.err.contains("cannot be known: "),
+        run.code == 1 && run.err.contains(" does not have: "),
         "{}",
         run.err
     );
