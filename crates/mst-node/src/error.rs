@@ -23,13 +23,13 @@ pub enum DecodeFault {
         len: usize,
     },
     /// The block is cut off.
-    #[error("the block ends {missing} bytes early")]
+    #[error("the block ends early; bytes missing: {missing}")]
     UnexpectedEnd {
         /// How many bytes more were needed.
         missing: u64,
     },
     /// The node is complete, but the block goes on.
-    #[error("{len} bytes follow the end of the node")]
+    #[error("bytes after the end of the node: {len}")]
     TrailingBytes {
         /// How many.
         len: usize,

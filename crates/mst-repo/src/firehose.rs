@@ -547,7 +547,7 @@ pub enum InvalidFrame {
     #[error("not a map")]
     NotAMap,
     /// Bytes follow the message.
-    #[error("{len} bytes follow the message")]
+    #[error("bytes after the message: {len}")]
     TrailingBytes {
         /// How many.
         len: usize,

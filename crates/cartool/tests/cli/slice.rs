@@ -240,7 +240,7 @@ fn what_is_cut_off_anywhere_is_an_error_and_never_good() {
         }
     }
     let run = slice(&[frame.as_slice(), b"\0"].concat(), &[]);
-    let expected = "cartool: FILE: not a message: 1 bytes follow the message\n";
+    let expected = "cartool: FILE: not a message: bytes after the message: 1\n";
     assert_eq!((run.code, &*run.out, &*run.err), (1, "", expected));
     // Two maps that claim to have 2^64 - 1 fields, and a length as large.
     for given in [
