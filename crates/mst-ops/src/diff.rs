@@ -368,8 +368,9 @@ fn compare_level<A, B>(
                 new: new_at.entry().filter(|_| order.is_ge()),
             });
         }
-        let right = old_at.right().filter(|_| order.is_eq());
-        let common_right = right.filter(|right| new_at.right() == Some(*right));
+        let common_right = old_at
+            .right()
+            .filter(|right| new_at.right() == Some(*right));
         common.extend(common_right.copied());
         if order.is_le() {
             old_at.go_on(common_right.is_none());

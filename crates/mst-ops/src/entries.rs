@@ -45,11 +45,10 @@ impl<'s, S: BlockStore> Entries<'s, S> {
         end: Bound<Vec<u8>>,
     ) -> Self {
         walker.go_to_start();
-        // Entries beyond the bounds of a walker of a subtree need not be looked for.
-        let (left, right) = walker.root_bounds();
+        // Entries before the bounds of a walker of a subtree need not be looked for.
+        let (left, _) = walker.root_bounds();
         let ends_before = left.is_some_and(|left| ends_by(&end, left));
-        let starts_behind = right.is_some_and(|right| starts_by(&start, right));
-        let state = if is_empty_range(&start, &end) || ends_before || starts_behind {
+        let state = if is_empty_range(&start, &end) || ends_before {
             State::Done
         } else {
             State::New

@@ -30,17 +30,6 @@ pub(crate) fn check_bottom(node: &TreeNode, height: u8) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks what a store of trusted nodes has not checked: that all keys have one height.
-pub(crate) fn check_heights(node: &TreeNode) -> Result<(), Error> {
-    match node.height() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::InvalidNode {
-            cid: node.cid(),
-            source: Box::new(error.into()),
-        }),
-    }
-}
-
 /// Checks that the keys of `node` lie between `left` and `right`, if there are any such bounds.
 #[inline]
 pub(crate) fn check_order(

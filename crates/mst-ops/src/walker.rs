@@ -97,7 +97,6 @@ pub struct WalkerPosition {
     stack: Vec<Frame>,
     /// Height of the root.
     root_height: u8,
-    trusted: bool,
     intended: Use,
     /// The keys that enclose the walker's root, if that is a subtree of a larger tree.
     left: Option<EntryRef>,
@@ -151,7 +150,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         let at = WalkerPosition {
             root_height,
             stack: first_frame(node),
-            trusted: nodes.options().trusted,
             intended: Use::Again,
             left: None,
             right: None,
@@ -175,22 +173,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         self.at
     }
 
-    /// Makes the walker check what it passes, even if trees are trusted to be well-formed
-    /// ([`NodeStoreOptions::trusted`]).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidNode`] if the node that the walker stands in is invalid.
-    ///
-    /// [`NodeStoreOptions::trusted`]: crate::NodeStoreOptions::trusted
-    pub fn checked(mut self) -> Result<Self, Error> {
-        if self.at.trusted {
-            self.at.trusted = false;
-            place::check_heights(self.node())?;
-        }
-        Ok(self)
-    }
-
     /// Makes the walker leave the cache of its node store unchanged: it takes nodes from the cache
     /// but adds none. For walks through a whole tree, which would fill the cache with nodes that
     /// are not needed again.
@@ -212,7 +194,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         };
         let at = WalkerPosition {
             root_height: self.height() - 1,
-            trusted: self.at.trusted,
             intended: self.at.intended,
             stack: first_frame(node),
             left: self.left_entry(),
@@ -436,9 +417,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Whether both walkers stand in the same slot and on the same side of its subtree.
     pub(crate) fn stands_with(&self, other: &Self) -> bool {
-        let same_slot = |(one, two): (&Frame, &Frame)| {
-            one.slot == two.slot && one.node.digest() == two.node.digest()
-        };
+        let same_slot = |(one, two): (&Frame, &Frame)| one.slot == two.slot;
         self.depth() == other.depth()
             && self.top().side == other.top().side
             && self.at.stack.iter().zip(&other.at.stack).all(same_slot)
@@ -658,7 +637,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
                 Some(_) => Err(place::invalid(&top.node, TreeFault::BelowBottom)),
             };
         }
-        if !self.at.trusted
+        let trusted = self.nodes.options().trusted;
+        if !trusted
             && !self.nodes.bad().is_empty()
             && let Some(digest) = top.node.subtree_digest(top.slot)
         {
@@ -669,7 +649,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         else {
             return Ok(None);
         };
-        if linked && !self.nodes.options().trusted && !top.node.is_empty() {
+        if linked && !trusted && !top.node.is_empty() {
             // The link was made when the child was found to be in its place. What that depends on
             // in the parent stays true; what depends on the ancestors has to be checked again.
             let left = if top.slot == 0 { self.left_key() } else { None };
@@ -681,7 +661,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             };
             place::check_order(&node, left, right)?;
         } else {
-            if !self.at.trusted {
+            if !trusted {
                 self.check_place(&node)?;
             }
             if self.at.intended == Use::Again {
@@ -693,9 +673,6 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Checks that `child` may be the top of the subtree here.
     fn check_place(&self, child: &TreeNode) -> Result<(), Error> {
-        if self.nodes.options().trusted {
-            place::check_heights(child)?;
-        }
         let checked = place::check_site(child, &self.site());
         checked.inspect_err(|_| self.nodes.bad().insert_misplaced(child))
     }

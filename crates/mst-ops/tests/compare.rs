@@ -352,6 +352,17 @@ proptest! {
                 prop_assert!(refuted, "{}", error);
             }
         }
+        // Of two, the first is named.
+        for (second, claim) in proof.claims.iter().enumerate() {
+            let mut wrong_proof = proof.clone();
+            wrong_proof.claims[second] = distortions(claim).remove(0);
+            for (first, claim) in proof.claims.iter().enumerate().take(second).rev() {
+                wrong_proof.claims[first] = distortions(claim).remove(0);
+                let error = wrong_proof.verify(&input.tree.root).unwrap_err();
+                let refuted = matches!(error, ProofError::Refuted { claim } if claim == first);
+                prop_assert!(refuted, "{}", error);
+            }
+        }
     }
 
     /// Every block is needed, or removing it changes nothing; none can be altered.
@@ -368,7 +379,15 @@ proptest! {
             let (removed, _) = less.blocks.remove(at);
             match less.verify(&input.tree.root) {
                 Ok(()) => {}
-                Err(ProofError::Incomplete { missing, .. }) => prop_assert_eq!(*missing, removed),
+                Err(ProofError::Incomplete { claim, missing }) => {
+                    prop_assert_eq!(*missing, removed);
+                    let mut alone = less.clone();
+                    let needs_it = proof.claims.iter().position(|claim| {
+                        alone.claims = vec![claim.clone()];
+                        alone.verify(&input.tree.root).is_err()
+                    });
+                    prop_assert_eq!(needs_it, Some(claim));
+                }
                 Err(error) => prop_assert!(false, "{error}"),
             }
             let mut altered = proof.clone();

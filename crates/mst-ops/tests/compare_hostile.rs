@@ -25,6 +25,22 @@ use mst_testkit::key_of_height;
 
 // ---- A diff of what is not a tree.
 
+#[test]
+fn a_top_on_the_bottom_has_no_subtrees() {
+    let blocks = MemoryBlockStore::new();
+    let leaf = put(&blocks, None, &[(&key("b", 0), None)]);
+    let bad = put(&blocks, Some(leaf), &[(&key("m", 0), None)]);
+    let good = put(&blocks, None, &[(&key("m", 0), None)]);
+    for (old, new) in [(good, bad), (bad, good)] {
+        let error = diff(&blocks, &old, &new).unwrap_err();
+        let fault = TreeFault::BelowBottom;
+        assert!(
+            matches!(&error, Error::InvalidTree { cid, fault: found } if *cid == bad && *found == fault),
+            "{error}"
+        );
+    }
+}
+
 /// The ways in which a node can be out of place: the node, the fault, and the root above it.
 fn misfits(blocks: &MemoryBlockStore) -> Vec<(Cid, TreeFault, Cid)> {
     let (b, d) = (key("b", 1), key("d", 1));
@@ -401,6 +417,14 @@ fn ranges_of_every_shape_are_proven_and_no_entry_can_be_left_out() {
                     entries.remove(at);
                 }
                 let error = less.verify(&tree.root).unwrap_err();
+                assert!(matches!(error, ProofError::Refuted { claim: 0 }));
+            }
+            if let Some(beside) = keys.iter().find(|key| !holds(key)) {
+                let mut more = proof.clone();
+                if let Claim::Range { entries, .. } = &mut more.claims[0] {
+                    entries.push((beside.as_bytes().to_vec(), value()));
+                }
+                let error = more.verify(&tree.root).unwrap_err();
                 assert!(matches!(error, ProofError::Refuted { claim: 0 }));
             }
         }

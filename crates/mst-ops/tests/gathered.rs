@@ -20,6 +20,35 @@ use mst_testkit::{Rng, build_tree};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+#[test]
+fn a_tree_of_one_gathered_entry_is_not_empty() {
+    let mut tree = Tree::new();
+    assert!(tree.is_empty());
+    tree.insert(b"a", &value_of(1)).unwrap();
+    assert!(!tree.is_empty());
+    tree.remove(b"a").unwrap();
+    assert!(tree.is_empty());
+}
+
+/// Sorting compares several bytes at a time: no byte may be left out, wherever keys differ.
+#[test]
+fn gathered_keys_are_sorted_however_much_they_share() {
+    for shared in 0..40 {
+        let mut rng = Rng::new(shared as u64);
+        let mut letter = || char::from(b"abcdefgh"[rng.below(8)]);
+        let keys = (0..300).map(|n| {
+            let (first, second) = (letter(), letter());
+            format!("{}{first}{}{second}", "p".repeat(shared), "q".repeat(n % 3))
+        });
+        let map: BTreeMap<String, Cid> = keys.map(|key| (key, value_of(1))).collect();
+        let mut entries: Vec<_> = map.iter().map(|(key, value)| (key, *value)).collect();
+        rng.shuffle(&mut entries);
+        let mut tree = Tree::from_entries(entries).unwrap();
+        let root = build_tree(&map).root;
+        assert_eq!((tree.root(), tree.flush().root), (root, root), "{shared}");
+    }
+}
+
 proptest! {
     #![proptest_config(cases(200))]
 

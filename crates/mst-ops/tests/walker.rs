@@ -49,6 +49,21 @@ fn published_trees_are_built_walked_and_found_valid() {
 
 // ---- Whole trees.
 
+#[test]
+fn entries_have_the_walker_of_their_last_item() {
+    let keys = ["a/1", "a/2", "b/1", "c/1"].map(|key| (key.to_owned(), dag_cbor_cid(b"\xa0")));
+    let (nodes, tree) = whole(&Map::from(keys));
+    let mut entries = nodes.entries(&tree.root).unwrap();
+    for key in ["c/1", "b/1"] {
+        entries.next_back().unwrap().unwrap();
+        assert_eq!(entries.walker().right_key(), Some(key.as_bytes()));
+    }
+    entries.next().unwrap().unwrap();
+    assert_eq!(entries.walker().left_key(), Some(b"a/1".as_slice()));
+    entries.next_back().unwrap().unwrap();
+    assert_eq!(entries.walker().right_key(), Some(b"a/2".as_slice()));
+}
+
 proptest! {
     #![proptest_config(cases(384))]
 

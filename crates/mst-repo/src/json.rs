@@ -23,7 +23,8 @@ use crate::data_model::MAX_RECORD_ITEMS;
 /// is empty or not text, an incomplete `blob`, more than 131,072 items in all. It accepts base64
 /// with and without padding, and numbers such as `1.0` as integers, if they are integers of at most
 /// 50 bits as far as an `f64` can tell. An object with the one key under which `serde_json` hides
-/// numbers is read as a number, and no such map is written.
+/// numbers is read as a number, and no such map is written. A link or bytes nested 127 levels deep
+/// are written and not read back, as `serde_json` stops at 127 levels, of which they take one.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
@@ -205,8 +206,13 @@ impl<'de> de::Visitor<'de> for Visitor<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Json, A::Error> {
         let mut fields = BTreeMap::new();
-        while let Some(key) = object.next_key()? {
-            self.count_item()?;
+        while let Some(key) = object.next_key::<String>()? {
+            if fields.is_empty() && [LINK, BYTES].contains(&key.as_str()) {
+                // A link or bytes is one item: neither its key nor its text counts.
+                *self.left += 1;
+            } else {
+                self.count_item()?;
+            }
             if key == NUMBER {
                 let number: String = object.next_value()?;
                 let is_alone = fields.is_empty() && object.next_key::<String>()?.is_none();

@@ -171,7 +171,21 @@ pub struct InvalidTid;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 mod tests {
-    use super::{Tid, date};
+    use super::{CLOCK_BITS, Tid, date};
+
+    #[test]
+    fn a_later_tid_stays_and_any_other_moves_on() {
+        let at = |micros: u64, clock: u64| Tid(micros << CLOCK_BITS | clock);
+        assert_eq!(at(5, 9).after(at(5, 3)), Some(at(5, 9)));
+        assert_eq!(at(6, 0).after(at(5, 9)), Some(at(6, 0)));
+        for previous in [at(5, 9), at(5, 10), at(8, 0)] {
+            let next = at(5, 9).after(previous);
+            assert_eq!(next, Some(at(previous.micros() + 1, 9)));
+        }
+        let last = u64::MAX >> CLOCK_BITS;
+        assert_eq!(at(0, 7).after(at(last - 1, 9)), Some(at(last, 7)));
+        assert_eq!(at(0, 7).after(at(last, 9)), None);
+    }
 
     /// Vectors of `atproto-interop-tests`, `syntax/tid_syntax_*.txt`.
     #[test]

@@ -1,6 +1,6 @@
 //! Writes commits, each following the one before.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -286,8 +286,8 @@ pub struct Writer<S> {
     cid: Cid,
     /// Distinguishes this writer's revisions from those of another clock.
     clock: u16,
-    /// Whether the store failed last time. It may have kept the commit all the same.
-    in_doubt: bool,
+    /// The blocks of this writer's commit that a store may have dropped before it failed.
+    in_doubt: BTreeSet<Cid>,
 }
 
 impl<S: BlockStoreMut> Writer<S> {
@@ -339,7 +339,7 @@ impl<S: BlockStore> Writer<S> {
             commit,
             cid,
             clock: Tid::random_clock(),
-            in_doubt: false,
+            in_doubt: BTreeSet::new(),
         })
     }
 
@@ -385,7 +385,7 @@ impl<S: BlockStore> Writer<S> {
             commit,
             cid,
             clock,
-            in_doubt: false,
+            in_doubt: BTreeSet::new(),
         };
         Ok((writer, new))
     }
@@ -432,9 +432,10 @@ impl<S: BlockStore> Writer<S> {
     ) -> Result<NewCommit, WriteError> {
         check(writes)?;
         // The nodes are in memory, even if their blocks were dropped.
-        let root = self.commit.data;
-        if self.in_doubt && !self.blocks().has(&root)? {
-            return Err(Error::MissingBlock(root).into());
+        for cid in &self.in_doubt {
+            if !self.blocks().has(cid)? {
+                return Err(Error::MissingBlock(*cid).into());
+            }
         }
         let mut tree = self.tree.clone();
         let mut operations = Vec::with_capacity(writes.len());
@@ -506,9 +507,10 @@ impl<S: BlockStore> Writer<S> {
             removed,
             commit,
         };
-        let stored = store(self.blocks(), &new);
-        self.in_doubt = stored.is_err();
-        stored?;
+        // Before `store`, which may panic.
+        self.in_doubt.extend(&new.removed);
+        store(self.blocks(), &new)?;
+        self.in_doubt.clear();
         self.tree = tree;
         self.commit = new.commit.clone();
         self.cid = cid;

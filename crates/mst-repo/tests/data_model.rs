@@ -146,6 +146,17 @@ fn what_is_not_dag_cbor_is_refused_wherever_it_stands() {
     }
 }
 
+/// The map, its key, the list, and what is in that.
+#[test]
+fn a_record_may_have_131_072_items() {
+    for (len, is_allowed) in [(131_069_u32, true), (131_070, false)] {
+        let start = [b"\xa1\x61a\x9a".as_slice(), &len.to_be_bytes()].concat();
+        let block = [start, vec![0; len as usize]].concat();
+        assert_eq!(is_record(&block), is_allowed);
+        assert_eq!(decode_record::<Ipld>(&block).is_ok(), is_allowed);
+    }
+}
+
 /// No byte can hide how much there is.
 #[test]
 fn what_is_far_too_much_is_refused_behind_whatever_it_stands() {

@@ -104,6 +104,34 @@ fn a_long_link_is_not_decoded_and_items_are_counted_as_they_come() {
     assert_eq!(refusal(&maps(43_691)).2, too_many);
 }
 
+/// In JSON each is an object with a key and a text.
+#[test]
+fn links_and_bytes_are_one_item_each() {
+    let link = Ipld::Link(dag_cbor_cid(b"\xa0"));
+    for one in [Ipld::Bytes(vec![]), link] {
+        for (len, is_allowed) in [(131_071, true), (131_072, false)] {
+            let list = Json(Ipld::List(vec![one.clone(); len]));
+            let text = serde_json::to_string(&list).unwrap();
+            match serde_json::from_str::<Json>(&text) {
+                Ok(read) => assert!(is_allowed && read == list),
+                Err(error) => assert!(!is_allowed, "{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_is_read_back_at_any_depth_but_for_the_last() {
+    for depth in [1, 125, 126, 127] {
+        for (innermost, limit) in [(Ipld::Null, 127), (Ipld::Bytes(vec![1]), 126)] {
+            let nested = (0..depth).fold(innermost, |value, _| Ipld::List(vec![value]));
+            let text = serde_json::to_string(&Json(nested.clone())).unwrap();
+            let read = serde_json::from_str::<Json>(&text).ok();
+            assert_eq!(read, (depth <= limit).then_some(Json(nested)), "{depth}");
+        }
+    }
+}
+
 #[test]
 fn a_key_that_comes_twice_is_pointed_at() {
     let text = "{\"a\": 1, \"b\": {\"a\": 1},\n \"\\u0061\": 2}";

@@ -12,8 +12,8 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, Read};
-use std::pin::pin;
-use std::task::{Context, Waker};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use blockstore_car::{CarBlockStore, CarError, CarFault};
 use blockstore_core::{
@@ -24,6 +24,7 @@ use mst_repo::{
     StreamError, StreamOptions,
 };
 use mst_testkit::{Rng, SampleRepository};
+use tokio::io::ReadBuf;
 
 const REV: &str = "3jzfcijpj2z2a";
 
@@ -217,6 +218,103 @@ fn a_car_in_another_order_is_read_if_what_comes_early_may_be_laid_aside() {
 }
 
 /// Many blocks with hardly any bytes take memory too.
+/// What was laid aside and is returned no longer counts.
+#[test]
+fn a_car_slightly_out_of_order_is_read_in_little_memory() {
+    const MEMORY: usize = 20_000;
+    let sample = SampleRepository::generate(3, 2_000);
+    let mut blocks = sample.blocks();
+    let mut laid_aside = 0;
+    for pair in blocks.chunks_exact_mut(2) {
+        if pair.iter().all(|(cid, _)| sample.records.contains_key(cid)) {
+            pair.swap(0, 1);
+            laid_aside += pair[0].1.len();
+        }
+    }
+    assert!(laid_aside > 5 * MEMORY, "{laid_aside}");
+    let (given, ended) = read(&sample.car_of(&blocks), MEMORY);
+    ended.unwrap();
+    assert_eq!(given, expected(&sample));
+}
+
+#[test]
+fn a_key_too_long_for_a_path_is_refused_with_its_node() {
+    let record = Bytes::from_static(b"\xa0");
+    let cid = dag_cbor_cid(&record);
+    let long = format!("com.example.note/{}", "x".repeat(900));
+    let sample = SampleRepository::of([(long, cid)].into(), [(cid, record)].into(), REV);
+    let (given, ended) = read(&sample.car(), 1 << 20);
+    assert!(given.is_empty());
+    assert!(
+        matches!(ended, Err(StreamError::Repository(Error::Tree(_)))),
+        "{ended:?}"
+    );
+}
+
+/// Input that fails once, and then looks as if it were at its end.
+#[derive(Clone)]
+struct FailsOnce<'c> {
+    rest: &'c [u8],
+    has_failed: bool,
+}
+
+impl Read for FailsOnce<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() && !self.has_failed {
+            self.has_failed = true;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.rest.read(into)
+    }
+}
+
+impl tokio::io::AsyncRead for FailsOnce<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let len = self.read(into.initialize_unfilled())?;
+        into.advance(len);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn after_an_error_of_the_input_nothing_is_returned() {
+    let car = SampleRepository::generate(3, 50).car();
+    let input = FailsOnce {
+        rest: &car[..car.len() / 2],
+        has_failed: false,
+    };
+    let mut repository = RepositoryStream::open(input.clone()).unwrap();
+    let mut records = repository.records();
+    let error = records.by_ref().find_map(Result::err).unwrap();
+    assert!(
+        matches!(error, StreamError::Car(CarError::Io(_))),
+        "{error:?}"
+    );
+    assert!(records.next().is_none());
+
+    let reading = async {
+        let mut repository = AsyncRepositoryStream::open(input).await.unwrap();
+        let error = loop {
+            match repository.next_record().await {
+                Ok(record) => assert!(record.is_some()),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(error, StreamError::Car(CarError::Io(_))),
+            "{error:?}"
+        );
+        let after = repository.next_record().await;
+        assert!(matches!(after, Err(StreamError::AfterError)), "{after:?}");
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    { runtime }.build().unwrap().block_on(reading);
+}
+
 #[test]
 fn empty_blocks_laid_aside_are_not_free() {
     let sample = SampleRepository::generate(4, 10);

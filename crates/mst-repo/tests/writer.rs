@@ -7,9 +7,11 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use blockstore_car::CarBlockStore;
 use blockstore_core::{
-    BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, StoreError, dag_cbor_cid,
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
 };
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
@@ -157,12 +159,13 @@ fn a_writer_does_not_go_on_beside_a_commit_that_was_kept_after_all() {
         Err(StoreError::backend("the connection was lost"))
     });
     assert!(matches!(lost, Err(WriteError::Store(_))));
-    let root = before.commit.data;
+    let dropped: Vec<Cid> = before.new_blocks.iter().map(|(cid, _)| *cid).collect();
     for _ in 0..2 {
         let error = writer.write(&[create(41)], &sign).unwrap_err();
         let is_missing = matches!(
             error,
-            WriteError::Repository(Error::MissingBlock(cid)) if cid == root
+            WriteError::Repository(Error::MissingBlock(cid))
+                if dropped.contains(&cid) && !store.has(&cid).unwrap()
         );
         assert!(is_missing, "{error}");
     }
@@ -171,6 +174,48 @@ fn a_writer_does_not_go_on_beside_a_commit_that_was_kept_after_all() {
     let new = writer.write(&[create(41)], &sign).unwrap();
     let repository = Repository::open(&store, &new.cid).unwrap();
     assert_eq!(repository.verify().unwrap().records, 31);
+}
+
+/// A store that fails, or panics, while it drops what is no longer used. The nodes are in the
+/// writer's memory, so it could go on without them.
+#[test]
+fn a_writer_does_not_go_on_over_nodes_that_were_dropped() {
+    for (seed, panics) in (0..40).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let store = MemoryBlockStore::new();
+        let (mut writer, _) = Writer::create(&store, DID, &sign).unwrap();
+        let writes: Vec<Write> = (0..50 + seed).map(create).collect();
+        let before = writer.write(&writes, &sign).unwrap();
+        let mut dropped = 0;
+        let failing = AssertUnwindSafe(|| {
+            writer.write_with(&[create(900 + seed)], &sign, |blocks, new| {
+                blocks.put_many(&new.new_blocks)?;
+                dropped = seed % (new.removed.len() + 1);
+                blocks.delete_many(&new.removed[..dropped])?;
+                assert!(!panics);
+                Err(StoreError::backend("the disk failed"))
+            })
+        });
+        let failed = catch_unwind(failing);
+        assert!(if panics {
+            failed.is_err()
+        } else {
+            failed.unwrap().is_err()
+        });
+
+        let delete = Write::Delete { path: path(seed) };
+        match writer.write(&[delete], &sign) {
+            Ok(new) => {
+                assert_eq!(dropped, 0);
+                let repository = Repository::open(&store, &new.cid).unwrap();
+                assert_eq!(repository.verify().unwrap().records, 49 + seed as u64);
+            }
+            Err(WriteError::Repository(Error::MissingBlock(cid))) => {
+                assert!(dropped > 0 && !store.has(&cid).unwrap());
+                assert_eq!(writer.commit_cid(), before.cid);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// What a commit no longer uses may be dropped: so no record may be one of the tree's own blocks,
@@ -211,8 +256,13 @@ fn what_is_put_is_created_or_updated() {
     let [one, two] = [0x10_0001, 0x10_0002].map(|n| dag_cbor_cid(&record(n)));
     assert_eq!(values(&created), (None, Some(one)));
     assert_eq!(values(&updated), (Some(one), Some(two)));
+    // The previous commit is no longer used, and neither is the record that was replaced.
+    assert_eq!(first.removed, []);
+    assert!(created.removed.contains(&first.cid) && updated.removed.contains(&created.cid));
+    assert_eq!((created.replaced, updated.replaced), (vec![], vec![one]));
     let again = put(2);
-    assert!(again.operations.is_empty());
+    assert!(again.operations.is_empty() && again.replaced.is_empty());
+    assert_eq!(again.removed, [updated.cid]);
     // The record exists, and is not sent again.
     assert_eq!(
         again.new_blocks,
