@@ -17,8 +17,8 @@ use blockstore_core::{
 };
 use mst_node::{Node, NodeBuilder};
 use mst_ops::{NodeStoreOptions, Tree, TreeFault};
-use mst_repo::{Commit, Error, MAX_PATH_LEN, Repository, Salvaged, Tid, reachable};
-use mst_testkit::{SampleRepository, key_of_height};
+use mst_repo::{Commit, Error, MAX_PATH_LEN, Record, Repository, Salvaged, Tid, reachable};
+use mst_testkit::{Rng, SampleRepository, key_of_height};
 
 #[test]
 fn a_missing_node_hides_what_is_below_it_and_nothing_beside_it() {
@@ -50,6 +50,48 @@ fn a_missing_node_hides_what_is_below_it_and_nothing_beside_it() {
                 .all(|(cid, _)| lost.contains(cid) == below.contains(cid))
         );
     }
+}
+
+/// Whoever asks in whatever way is told the same faults, in key order.
+#[test]
+fn records_faults_and_what_is_salvaged_agree() {
+    let mut faults = 0;
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let sample = SampleRepository::generate(seed, 1 + rng.below(120));
+        let store = MemoryBlockStore::new();
+        for (cid, block) in sample.blocks() {
+            let is_needed = cid == sample.commit.0 || cid == sample.tree.root;
+            if is_needed || rng.below(12) > 0 {
+                store.put(&cid, block).unwrap();
+            }
+        }
+        let repository = Repository::open(&store, &sample.commit.0).unwrap();
+        let path_or_error = |record: Result<Record, Error>| match record {
+            Ok(record) => Ok(record.path().to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let records = || repository.records().unwrap().map(path_or_error);
+        let all: Vec<_> = records().collect();
+        let mut reversed: Vec<_> = records().rev().collect();
+        reversed.reverse();
+        assert_eq!(reversed, all);
+        let salvaged = repository.salvage().map(|item| match item {
+            Salvaged::Record(record) => Ok(record.path().to_owned()),
+            Salvaged::Fault(fault) => Err(fault.error.to_string()),
+        });
+        assert_eq!(salvaged.collect::<Vec<_>>(), all);
+        let errors: Vec<_> = all.into_iter().filter_map(Result::err).collect();
+        let found: Vec<_> = repository
+            .faults()
+            .map(|fault| fault.error.to_string())
+            .collect();
+        assert_eq!(found, errors);
+        let first = repository.verify().err().map(|error| error.to_string());
+        assert_eq!(first.as_ref(), errors.first());
+        faults += errors.len();
+    }
+    assert!(faults > 100, "{faults}");
 }
 
 /// The blocks of a subtree, the obvious way.
