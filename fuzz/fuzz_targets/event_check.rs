@@ -83,7 +83,7 @@ fn commit(there: &[u8], changed: &[u8]) -> Option<(RepoState, CommitEvent)> {
     }
     let writes: Vec<Write> = writes.into_values().collect();
     let mut writer = Writer::open(&store, &sample.commit.0).unwrap();
-    let before = RepoState::of(writer.commit()).unwrap();
+    let before = RepoState::of(writer.commit());
     let key = |_: &[u8]| Ok::<_, SignError>([1; 64]);
     let new = writer.write(&writes, &key).ok()?;
     Some((before, CommitEvent::new(&new, 1, "2026-01-01T00:00:00Z")))

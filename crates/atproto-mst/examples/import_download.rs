@@ -70,9 +70,7 @@ fn import(car: &Path, database: &Path, (did, key): &(String, PublicKey)) -> Resu
         let known = known
             .map(|known| Repository::open(tx, &known))
             .transpose()?;
-        let state = known
-            .map(|known| RepoState::of(known.commit()))
-            .transpose()?;
+        let state = known.map(|known| RepoState::of(known.commit()));
         let mut check = EventCheck::with_key(key);
         check.state = state.as_ref();
         check.repository(did, repository.commit())?;

@@ -94,5 +94,5 @@ fn known(blocks: &SqliteBlockStore, did: &str) -> Result<Option<RepoState>> {
         return Ok(None);
     };
     let commit = Repository::open(blocks, &head)?.commit().clone();
-    Ok(Some(RepoState::of(&commit)?))
+    Ok(Some(RepoState::of(&commit)))
 }

@@ -19,11 +19,11 @@ pub(crate) enum Outcome {
     /// The tree is the same, so the commit is unchanged, including its signature.
     Kept {
         commit: Cid,
-        rev: String,
+        rev: Tid,
     },
     New {
         commit: Cid,
-        rev: String,
+        rev: Tid,
     },
 }
 
@@ -53,10 +53,10 @@ pub(crate) fn write(
     new.put_many(new_blocks)?;
     let old = repository.commit();
     let (commit, rev) = if *root == old.data {
-        (repository.commit_cid(), old.rev.clone())
+        (repository.commit_cid(), old.rev)
     } else {
-        let rev = rev_after(&old.rev)?;
-        let commit = Commit::unsigned(&old.did, &rev, *root);
+        let rev = rev_after(old.rev)?;
+        let commit = Commit::unsigned(&old.did, rev, *root);
         let block = Bytes::from(commit.encode());
         new.put(&commit.cid(), block)?;
         (commit.cid(), rev)
@@ -71,11 +71,10 @@ pub(crate) fn write(
 
 /// The revision of the present time; or, if `old` is in the future, as clocks differ, the one after
 /// that.
-pub(crate) fn rev_after(old: &str) -> Result<String, Failure> {
+fn rev_after(old: Tid) -> Result<Tid, Failure> {
     // Other tools, which might see the same microsecond, have other clock numbers.
     let now = Tid::now(Tid::random_clock());
-    let new = old.parse().ok().and_then(|old| now.after(old));
-    new.map(|new| new.to_string()).ok_or_else(|| {
+    now.after(old).ok_or_else(|| {
         let what = format!("no revision can follow {old}: a TID cannot name a later time");
         Failure::Invalid(what)
     })

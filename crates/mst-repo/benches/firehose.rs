@@ -94,7 +94,7 @@ fn writer() -> Writer<&'static MemoryBlockStore> {
 /// The messages about all commits, signed, with the state before the first.
 static EVENTS: LazyLock<(RepoState, Vec<CommitEvent>)> = LazyLock::new(|| {
     let mut writer = writer();
-    let before = RepoState::of(writer.commit()).expect("a commit has a revision");
+    let before = RepoState::of(writer.commit());
     let commits = write(&mut writer, Some(&KEY));
     let events = commits.iter().zip(1..);
     let event = |(new, seq)| CommitEvent::new(new, seq, "2026-11-21T00:00:00.000Z");

@@ -10,7 +10,7 @@ use crate::brief::Quoted;
 use crate::dag_cbor::{self, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::{encode, holds_float};
-use crate::{is_did, is_tid};
+use crate::{Tid, is_did};
 
 /// A commit: the account, the revision, the tree, and the signature.
 ///
@@ -26,14 +26,14 @@ use crate::{is_did, is_tid};
 ///
 /// let mut commit = Commit::unsigned(
 ///     "did:plc:z72i7hdynmk6r22z27h6tvur",
-///     "3jzfcijpj2z2a",
+///     "3jzfcijpj2z2a".parse()?,
 ///     Node::empty().cid(),
 /// );
 /// let to_be_signed = commit.unsigned_bytes();
 /// # let sign = |_: &[u8]| vec![0; 64];
 /// commit.sig = sign(&to_be_signed);
 /// assert_eq!(Commit::decode(&commit.encode())?, commit);
-/// # Ok::<(), mst_repo::InvalidCommit>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -45,7 +45,7 @@ pub struct Commit {
     /// The CID of the tree's top node.
     pub data: Cid,
     /// The revision, a TID that only increases.
-    pub rev: String,
+    pub rev: Tid,
     /// The previous commit; usually `None`, as version 3 no longer needs it.
     pub prev: Option<Cid>,
     /// The signature over [`unsigned_bytes`](Self::unsigned_bytes).
@@ -58,12 +58,12 @@ pub struct Commit {
 
 impl Commit {
     /// Makes a commit of version 3, still unsigned.
-    pub fn unsigned(did: impl Into<String>, rev: impl Into<String>, data: Cid) -> Self {
+    pub fn unsigned(did: impl Into<String>, rev: Tid, data: Cid) -> Self {
         Self {
             did: did.into(),
             version: 3,
             data,
-            rev: rev.into(),
+            rev,
             prev: None,
             sig: Vec::new(),
             extra: BTreeMap::new(),
@@ -116,9 +116,9 @@ impl Commit {
             return Err(InvalidCommit::Did { found: did });
         }
         let rev = fields.take_text("rev")?;
-        if !is_tid(&rev) {
+        let Ok(rev) = rev.parse() else {
             return Err(InvalidCommit::Rev { found: rev });
-        }
+        };
         let data = match fields.take("data")? {
             Ipld::Link(cid) => checked_link("data", cid)?,
             _ => return Err(wrong_type("data", "a link")),
@@ -181,7 +181,7 @@ impl Commit {
         let prev = self.prev.map_or(Ipld::Null, Ipld::Link);
         let known = [
             ("did", Ipld::String(self.did.clone())),
-            ("rev", Ipld::String(self.rev.clone())),
+            ("rev", Ipld::String(self.rev.to_string())),
             ("data", Ipld::Link(self.data)),
             ("prev", prev),
             ("version", Ipld::Integer(self.version.into())),

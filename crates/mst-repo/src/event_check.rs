@@ -9,9 +9,8 @@ use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 use crate::brief::Quoted;
 use crate::commit::checked_link;
 use crate::{
-    Action, Commit, CommitEvent, Error, InvalidCommit, InvalidPath, InvalidTid, MAX_OPERATIONS,
-    MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, Record, RepoOp, RepoPath, Repository, SyncEvent,
-    Tid,
+    Action, Commit, CommitEvent, Error, InvalidCommit, InvalidPath, MAX_OPERATIONS, MAX_PATH_LEN,
+    MAX_RECORD_LEN, MAX_SLICE_LEN, Record, RepoOp, RepoPath, Repository, SyncEvent, Tid,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 use crate::{PublicKey, SignatureError};
@@ -108,15 +107,11 @@ pub struct RepoState {
 
 impl RepoState {
     /// Returns the state of a repository that is at `commit`.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidTid`] if its revision is not one, which a decoded commit rules out.
-    pub fn of(commit: &Commit) -> Result<Self, InvalidTid> {
-        Ok(Self {
-            rev: commit.rev.parse()?,
+    pub fn of(commit: &Commit) -> Self {
+        Self {
+            rev: commit.rev,
             data: commit.data,
-        })
+        }
     }
 }
 
@@ -261,9 +256,6 @@ pub enum EventFault {
     #[cfg(any(feature = "k256", feature = "p256"))]
     #[error("its signature is not valid")]
     Signature(#[source] SignatureError),
-    /// The revision is not a TID.
-    #[error("its revision is not a TID")]
-    Rev(#[source] InvalidTid),
     /// The revision is further in the future than clocks may differ.
     #[error("its revision {rev} is in the future")]
     Future {
@@ -377,7 +369,7 @@ impl EventCheck<'_> {
         }
         let is_past =
             |known: &RepoState, found: &RepoState| found.rev < known.rev || found == known;
-        let (blocks, cid, commit, rev) = self.open(
+        let (blocks, cid, commit) = self.open(
             &event.blocks,
             MAX_SLICE_LEN,
             &event.repo,
@@ -393,6 +385,7 @@ impl EventCheck<'_> {
         }
         if let Some(since) = &event.since {
             let before: Option<Tid> = since.parse().ok();
+            let rev = commit.rev;
             if before.is_none_or(|before| before >= rev) {
                 let since = since.clone();
                 return Err(EventFault::Since { rev, since }.into());
@@ -420,10 +413,7 @@ impl EventCheck<'_> {
             }
         }
         Ok(CheckedCommit {
-            state: RepoState {
-                rev,
-                data: commit.data,
-            },
+            state: RepoState::of(&commit),
             commit,
             cid,
             operations,
@@ -460,16 +450,15 @@ impl EventCheck<'_> {
     /// [`EventError`]; [`OutOfSync::Data`] if the repository has another tree.
     pub fn sync(&self, event: &SyncEvent) -> Result<RepoState, EventError> {
         let is_past = |known: &RepoState, found: &RepoState| found.rev < known.rev;
-        let (_, _, commit, rev) =
+        let (_, _, commit) =
             self.open(&event.blocks, MAX_SYNC_LEN, &event.did, &event.rev, is_past)?;
-        let data = commit.data;
         match self.state {
-            Some(known) if data != known.data => Err(OutOfSync::Data {
+            Some(known) if commit.data != known.data => Err(OutOfSync::Data {
                 known: known.data,
-                data,
+                data: commit.data,
             }
             .into()),
-            _ => Ok(RepoState { rev, data }),
+            _ => Ok(RepoState::of(&commit)),
         }
     }
 
@@ -560,15 +549,15 @@ impl EventCheck<'_> {
         did: &str,
         rev: &str,
         is_past: impl Fn(&RepoState, &RepoState) -> bool,
-    ) -> Result<(CarBlockStore, Cid, Commit, Tid), EventError> {
+    ) -> Result<(CarBlockStore, Cid, Commit), EventError> {
         if blocks.len() > limit {
             let len = blocks.len();
             return Err(EventFault::BlocksTooLarge { len, limit }.into());
         }
         let (blocks, cid, commit) = open(blocks.clone(), did)?;
-        check_same("rev", rev, &commit.rev)?;
-        let state = self.check_commit(&commit, is_past)?;
-        Ok((blocks, cid, commit, state.rev))
+        check_same("rev", rev, &commit.rev.to_string())?;
+        self.check_commit(&commit, is_past)?;
+        Ok((blocks, cid, commit))
     }
 
     /// Checks a commit by itself.
@@ -577,7 +566,7 @@ impl EventCheck<'_> {
         commit: &Commit,
         is_past: impl Fn(&RepoState, &RepoState) -> bool,
     ) -> Result<RepoState, EventError> {
-        let state = RepoState::of(commit).map_err(EventFault::Rev)?;
+        let state = RepoState::of(commit);
         if let Some(known) = self.state
             && is_past(known, &state)
         {

@@ -206,8 +206,8 @@ impl CommitEvent {
             seq,
             repo: new.commit.did.clone(),
             commit: new.cid,
-            rev: new.commit.rev.clone(),
-            since: new.since.clone(),
+            rev: new.commit.rev.into(),
+            since: new.since.map(String::from),
             blocks: new.slice.clone(),
             ops: ops.collect(),
             prev_data: new.prev_data,
@@ -386,7 +386,7 @@ impl SyncEvent {
     pub fn of_commit(commit: &Commit, seq: i64, time: impl Into<String>) -> Self {
         let block = (commit.cid(), Bytes::from(commit.encode()));
         let blocks = car(&block.0, [&block]);
-        Self::new(&*commit.did, &*commit.rev, seq, time, blocks)
+        Self::new(&*commit.did, commit.rev, seq, time, blocks)
     }
 
     /// Makes the message that the repository `did` is at the revision `rev`. `blocks` is a CAR

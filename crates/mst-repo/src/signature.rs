@@ -44,7 +44,7 @@ impl Commit {
     /// let key = SigningKey::from_bytes(Curve::K256, &[7; 32])?;
     /// let mut commit = Commit::unsigned(
     ///     "did:plc:z72i7hdynmk6r22z27h6tvur",
-    ///     "3jzfcijpj2z2a",
+    ///     "3jzfcijpj2z2a".parse()?,
     ///     Node::empty().cid(),
     /// );
     /// commit.sign(&key)?;

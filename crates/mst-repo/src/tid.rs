@@ -146,6 +146,12 @@ impl fmt::Debug for Tid {
     }
 }
 
+impl From<Tid> for String {
+    fn from(tid: Tid) -> Self {
+        tid.to_string()
+    }
+}
+
 impl FromStr for Tid {
     type Err = InvalidTid;
 

@@ -105,7 +105,7 @@ pub struct NewCommit {
     /// to the store too, it should accept the new commit only if this is still the last one.
     pub previous: Option<Cid>,
     /// The revision of the previous commit.
-    pub since: Option<String>,
+    pub since: Option<Tid>,
     /// The root of the previous tree.
     pub prev_data: Option<Cid>,
     /// The operations, in key order, with the values before and after.
@@ -216,7 +216,7 @@ pub enum WriteError {
     #[error("no revision can follow {previous}: a TID cannot name a later time")]
     NoRevision {
         /// The revision of the previous commit.
-        previous: String,
+        previous: Tid,
     },
     /// The commit could not be signed, or its signature is not valid.
     #[error("the commit could not be signed")]
@@ -363,7 +363,7 @@ impl<S: BlockStore> Writer<S> {
         let mut tree = Tree::empty(Arc::new(nodes));
         let clock = Tid::random_clock();
         let changes = tree.flush();
-        let mut commit = Commit::unsigned(did, Tid::now(clock).to_string(), changes.root);
+        let mut commit = Commit::unsigned(did, Tid::now(clock), changes.root);
         let (cid, block) = signed(&mut commit, key)?;
         let mut new_blocks = vec![(cid, block)];
         new_blocks.extend(changes.new);
@@ -456,13 +456,10 @@ impl<S: BlockStore> Writer<S> {
         operations.sort_unstable_by(|one, two| one.key.cmp(&two.key));
 
         let changes = tree.flush();
-        let previous = &self.commit.rev;
-        let rev = previous.parse().ok();
-        let rev = rev.and_then(|previous| Tid::now(self.clock).after(previous));
-        let rev = rev.ok_or_else(|| WriteError::NoRevision {
-            previous: previous.clone(),
-        })?;
-        let mut commit = Commit::unsigned(&*self.commit.did, rev.to_string(), changes.root);
+        let previous = self.commit.rev;
+        let rev = Tid::now(self.clock).after(previous);
+        let rev = rev.ok_or(WriteError::NoRevision { previous })?;
+        let mut commit = Commit::unsigned(&*self.commit.did, rev, changes.root);
         let (cid, block) = signed(&mut commit, key)?;
 
         let keys = operations.iter().map(|operation| operation.key.as_slice());
@@ -492,7 +489,7 @@ impl<S: BlockStore> Writer<S> {
             cid,
             slice,
             previous: Some(self.cid),
-            since: Some(self.commit.rev.clone()),
+            since: Some(self.commit.rev),
             prev_data: Some(self.commit.data),
             replaced: operations
                 .iter()

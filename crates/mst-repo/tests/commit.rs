@@ -35,7 +35,7 @@ fn the_bytes_are_those_of_the_specification() {
     ]
     .concat();
     let commit = Commit::decode(&block).unwrap();
-    assert_eq!((commit.did.as_str(), commit.rev.as_str()), (DID, REV));
+    assert_eq!((&*commit.did, &*commit.rev.to_string()), (DID, REV));
     assert_eq!((commit.version, commit.data, commit.prev), (3, data, None));
     assert_eq!(commit.sig, [7; 64]);
     assert!(commit.extra.is_empty());

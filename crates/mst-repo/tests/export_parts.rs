@@ -496,7 +496,7 @@ fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
         let mut top = mst_node::NodeBuilder::new(left.as_ref()).unwrap();
         top.push(new.as_bytes(), &value, right.as_ref()).unwrap();
         let top = top.finish();
-        let mut commit = Commit::unsigned("did:plc:abc", REV, top.cid());
+        let mut commit = Commit::unsigned("did:plc:abc", REV.parse().unwrap(), top.cid());
         commit.sig = vec![0; 64];
         let part = [
             (commit.cid(), commit.encode().into()),
@@ -718,7 +718,7 @@ fn an_old_tree_that_is_not_well_formed_is_an_error() {
     let low = node_of("asdf", &old_value, None);
     let high = node_of("blue", &old_value, Some(&low.0));
     let new = node_of("asdf", &new_value, None);
-    let commit = Commit::unsigned("did:plc:test", "3jzfcijpj2z2a", new.0);
+    let commit = Commit::unsigned("did:plc:test", REV.parse().unwrap(), new.0);
     let old_nodes = NodeStore::new(stored(&[low, high.clone()]));
     let blocks = [
         (commit.cid(), Bytes::from(commit.encode())),

@@ -27,7 +27,7 @@ fn many_paths_to_one_large_record_take_no_more_memory_than_one() {
     let map: BTreeMap<String, Cid> = (0..400).map(|n| (path(n), record_cid)).collect();
     let tree = build_tree(&map);
     assert_eq!(tree.nodes.len(), 1);
-    let mut commit = Commit::unsigned("did:plc:abc", "3jzfcijpj2z2a", tree.root);
+    let mut commit = Commit::unsigned("did:plc:abc", "3jzfcijpj2z2a".parse().unwrap(), tree.root);
     commit.sig = vec![0; 64];
 
     let mut writer = CarWriter::new(Vec::new(), &[commit.cid()]).unwrap();

@@ -245,7 +245,7 @@ fn a_commit_whose_tree_is_missing_or_none_opens_and_says_so_when_asked() {
         .put(&dag_cbor_cid(&garbage), garbage.clone())
         .unwrap();
     for (data, missing) in [(no_tree, true), (dag_cbor_cid(&garbage), false)] {
-        let commit = Commit::unsigned("did:plc:abc", "3jzfcijpj2z2a", data);
+        let commit = Commit::unsigned("did:plc:abc", "3jzfcijpj2z2a".parse().unwrap(), data);
         blocks.put(&commit.cid(), commit.encode().into()).unwrap();
         let repository = Repository::open(&blocks, &commit.cid()).unwrap();
         let is_it = |error: &Error| match error {
@@ -573,7 +573,7 @@ fn stored_tree(map: &BTreeMap<String, Cid>) -> (MemoryBlockStore, Commit) {
     blocks.put_many(&tree.nodes).unwrap();
     let mut commit = Commit::unsigned(
         "did:plc:z72i7hdynmk6r22z27h6tvur",
-        "3jzfcijpj2z2a",
+        "3jzfcijpj2z2a".parse().unwrap(),
         tree.root,
     );
     commit.sig = vec![0; 64];

@@ -474,7 +474,7 @@ fn key(curve: Curve, fill: u8) -> SigningKey {
 fn commit() -> Commit {
     let data = "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm";
     let data = data.parse().unwrap();
-    Commit::unsigned(DID, "3jzfcijpj2z2a", data)
+    Commit::unsigned(DID, "3jzfcijpj2z2a".parse().unwrap(), data)
 }
 
 fn bytes<const N: usize>(hex: &str) -> [u8; N] {

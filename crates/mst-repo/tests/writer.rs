@@ -299,7 +299,7 @@ fn a_revision_at_the_end_of_time_has_none_behind_it() {
     let store = MemoryBlockStore::new();
     let (writer, _) = Writer::create(&store, DID, &sign).unwrap();
     let mut last = writer.commit().clone();
-    last.rev = "jzzzzzzzzzzzz".into();
+    last.rev = "jzzzzzzzzzzzz".parse().unwrap();
     last.sign(&sign).unwrap();
     store.put(&last.cid(), last.encode().into()).unwrap();
     let mut writer = Writer::open(&store, &last.cid()).unwrap();

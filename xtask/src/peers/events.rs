@@ -125,9 +125,9 @@ impl Maker {
 
         let changes = self.tree.flush();
         let cover = self.tree.cover(ops.iter().map(|op| op.path.as_bytes()))?;
-        let rev: Tid = self.commit.rev.parse()?;
+        let rev = self.commit.rev;
         let rev = Tid::new(rev.micros() + 1_000_000, rev.clock());
-        let mut commit = Commit::unsigned(&*self.commit.did, rev.to_string(), changes.root);
+        let mut commit = Commit::unsigned(&*self.commit.did, rev, changes.root);
         commit.sign(&self.key)?;
         let block = Bytes::from(commit.encode());
         let cid = dag_cbor_cid(&block);
@@ -143,8 +143,8 @@ impl Maker {
         event.seq += 1;
         event.repo.clone_from(&commit.did);
         event.commit = cid;
-        event.rev.clone_from(&commit.rev);
-        event.since = Some(self.commit.rev.clone());
+        event.rev = commit.rev.into();
+        event.since = Some(self.commit.rev.into());
         event.prev_data = Some(self.commit.data);
         event.blocks = car_of(&cid, &blocks).into();
         event.ops = ops;
@@ -239,7 +239,7 @@ fn forged(event: &CommitEvent) -> Result<CommitEvent> {
     }
     let (cid, block) = blocks.first_mut().ok_or("the commit is there")?;
     let mut commit = Commit::decode(block)?;
-    let mut other = Commit::unsigned(&*commit.did, "2222222222222", commit.data);
+    let mut other = Commit::unsigned(&*commit.did, Tid::new(0, 0), commit.data);
     other.sign(&SigningKey::from_bytes(Curve::K256, &[7; 32])?)?;
     commit.sig = other.sig;
     *block = commit.encode().into();

@@ -43,7 +43,7 @@ fn write_commit(commit: &Commit, json: &mut JsonWriter<impl Write>) -> io::Resul
     json.open("{")?;
     number(json, "version", commit.version)?;
     text(json, "did", &commit.did)?;
-    text(json, "rev", &commit.rev)?;
+    text(json, "rev", &commit.rev.to_string())?;
     text(json, "sig", &BASE64URL.encode(&commit.sig))?;
     text(json, "data", &commit.data.to_string())?;
     json.key("prev")?;

@@ -33,7 +33,7 @@ pub(super) fn list(
     for (did, commit) in heads {
         let repository = Repository::open_with(database, commit, NodeStoreOptions::uncached());
         let rev = match repository.map_err(Failure::from) {
-            Ok(repository) => Some(repository.commit().rev.clone()),
+            Ok(repository) => Some(repository.commit().rev.to_string()),
             Err(Failure::Invalid(what)) => {
                 report.fault(&format_args!("{did}: {what}"));
                 None

@@ -111,7 +111,7 @@ fn several_repositories_live_side_by_side() {
     let run = folder.run(&["info", "--json", &database], b"");
     let info: serde_json::Value = serde_json::from_str(&run.out).unwrap();
     let expected = serde_json::json!([
-        { "did": "did:plc:another", "commit": other_cid.to_string(), "rev": other_rev },
+        { "did": "did:plc:another", "commit": other_cid.to_string(), "rev": other_rev.to_string() },
         { "did": DID, "commit": one_cid.to_string(), "rev": null },
     ]);
     assert_eq!((run.code, &info["repositories"]), (1, &expected));

@@ -226,7 +226,7 @@ fn a_revision_of_the_future_is_followed_by_the_next_and_the_last_by_none() {
     assert_eq!(put(&folder, NOTE, NOTE_JSON.as_bytes()).code, 0);
     // The time, which excludes the last two characters, is a microsecond later.
     let rev = commit_of(&folder.read("out.car")).rev;
-    assert!(rev.starts_with("jyyyyyyyyyz"), "{rev}");
+    assert!(rev.to_string().starts_with("jyyyyyyyyyz"), "{rev}");
 
     folder.write("in.car", at_rev(&sample, "jzzzzzzzzzzzz").car());
     let run = put(&folder, NOTE, b"{}");

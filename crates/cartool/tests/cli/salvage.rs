@@ -90,7 +90,7 @@ fn an_earlier_commit_is_not_taken_for_all_and_a_record_for_none() {
     let old = SampleRepository::generate(94, 60);
     let mut new = old.clone();
     let mut other = commit_of(&old.car());
-    other.rev = "3zzzzzzzzzzzz".to_owned();
+    other.rev = "3zzzzzzzzzzzz".parse().unwrap();
     let record = (other.cid(), Bytes::from(other.encode()));
     new.paths
         .insert("com.example.commit/1".to_owned(), record.0);

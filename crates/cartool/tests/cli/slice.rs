@@ -102,7 +102,7 @@ fn a_message_is_told_and_checked() {
         new.commit.did,
         new.cid,
         new.commit.rev,
-        new.since.as_deref().unwrap(),
+        new.since.unwrap(),
         new.prev_data.unwrap()
     );
     assert!(run.out.starts_with(&start), "{}", run.out);
@@ -120,7 +120,7 @@ fn a_message_is_told_and_checked() {
 
     let event = SyncEvent::new(
         &*new.commit.did,
-        &*new.commit.rev,
+        new.commit.rev,
         18,
         TIME,
         new.slice.clone(),

@@ -155,7 +155,7 @@ pub(crate) fn rebuilt(repository: &SampleRepository, commit: &Commit) -> SampleR
 /// `repository` at a commit of its present paths with that revision.
 pub(crate) fn at_rev(repository: &SampleRepository, rev: &str) -> SampleRepository {
     let mut commit = Commit::decode(&repository.commit.1).unwrap();
-    rev.clone_into(&mut commit.rev);
+    commit.rev = rev.parse().unwrap();
     commit.data = build_tree(&repository.paths).root;
     rebuilt(repository, &commit)
 }
@@ -183,7 +183,7 @@ pub(crate) fn repository_of_key(key: &[u8], block: &[u8]) -> SampleRepository {
 }
 
 fn with_tree(tree: SampleTree, records: &[(&str, &[u8])]) -> SampleRepository {
-    let mut commit = Commit::unsigned("did:plc:test", "3jzfcijpj2z2a", tree.root);
+    let mut commit = Commit::unsigned("did:plc:test", "3jzfcijpj2z2a".parse().unwrap(), tree.root);
     commit.sig = vec![0xfb; 64];
     SampleRepository {
         commit: (commit.cid(), commit.encode().into()),

@@ -138,9 +138,8 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
         }),
         rule("the revision is a TID", "Invalid Commit Rev", |draft| {
             let revs = ["", "3jzfcijpj2z2", "zzzzzzzzzzzzz", "3JZFCIJPJ2Z2A"];
-            draft.commit.rev = revs[draft.rng.below(4)].into();
-            draft.seal();
-            true
+            let rev = Ipld::String(revs[draft.rng.below(4)].to_owned());
+            draft.alter_commit(|fields| drop(fields.insert("rev".to_owned(), rev)))
         }),
     ];
     for field in ["did", "version", "data", "rev", "prev", "sig"] {

@@ -67,7 +67,7 @@ impl Draft {
         for _ in 0..commits {
             writer.write(&step(), &key).unwrap();
         }
-        let known = RepoState::of(writer.commit()).unwrap();
+        let known = RepoState::of(writer.commit());
         let new = writer.write(&step(), &key).unwrap();
         let mut draft = Self {
             rng: Rng::new(seed),
@@ -115,7 +115,7 @@ impl Draft {
         let key = key(self.curve).public_key();
         let check = self.event_check(&key);
         let state = check.repository(&self.event.repo, &self.commit)?;
-        assert_eq!(state, RepoState::of(&self.commit).unwrap());
+        assert_eq!(state, RepoState::of(&self.commit));
         Ok(())
     }
 

@@ -71,8 +71,8 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
             "Invalid Future",
             |draft| {
                 let micros = draft.now.micros() + 6 * 60 * 1_000_000;
-                draft.commit.rev = Tid::new(micros, 0).to_string();
-                draft.event.rev.clone_from(&draft.commit.rev);
+                draft.commit.rev = Tid::new(micros, 0);
+                draft.event.rev = draft.commit.rev.into();
                 draft.seal();
                 true
             },
@@ -328,7 +328,7 @@ fn each_rule_about_messages_is_enforced_for_its_own_sake() {
 #[test]
 fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
     fn state(draft: &Draft) -> RepoState {
-        RepoState::of(&draft.commit).unwrap()
+        RepoState::of(&draft.commit)
     }
     let rules = [
         rule("what is known may be announced", "nothing", |draft| {
@@ -375,7 +375,7 @@ fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
 fn each_rule_about_fetched_repositories_is_enforced_for_its_own_sake() {
     let rules = [
         rule("what is known may be fetched", "nothing", |draft| {
-            draft.known_by_sync = Some(RepoState::of(&draft.commit).unwrap());
+            draft.known_by_sync = Some(RepoState::of(&draft.commit));
             true
         }),
         rule("and any that is newer", "nothing", |draft| {
@@ -383,7 +383,7 @@ fn each_rule_about_fetched_repositories_is_enforced_for_its_own_sake() {
             true
         }),
         rule("but none that is older", "Stale", |draft| {
-            let mut known = RepoState::of(&draft.commit).unwrap();
+            let mut known = RepoState::of(&draft.commit);
             known.rev = known.rev.after(known.rev).unwrap();
             draft.known_by_sync = Some(known);
             true

@@ -41,8 +41,8 @@ fn each_rule_about_signatures_is_enforced_for_its_own_sake() {
             "over this revision",
             "Invalid Signature Mismatch",
             |draft| {
-                draft.commit.rev = Tid::now(1).after(draft.known.rev).unwrap().to_string();
-                draft.event.rev.clone_from(&draft.commit.rev);
+                draft.commit.rev = Tid::now(1).after(draft.known.rev).unwrap();
+                draft.event.rev = draft.commit.rev.into();
                 draft.pack();
                 true
             },
