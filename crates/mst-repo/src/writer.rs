@@ -422,8 +422,8 @@ impl<S: BlockStore> Writer<S> {
     ///
     /// # Errors
     ///
-    /// [`WriteError`]; [`Error::MissingBlock`] if the tree of this writer's commit was dropped by a
-    /// `store` that failed.
+    /// [`WriteError`]; [`Error::MissingBlock`] if a block of this writer's commit was dropped by a
+    /// `store` that failed, or panicked.
     pub fn write_with(
         &mut self,
         writes: &[Write],
