@@ -64,7 +64,7 @@ fn docs() -> Result<()> {
     shell::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Builds each combination of features that a user may choose.
+/// Builds the crates with each of the features that a user may choose, one at a time.
 fn features() -> Result<()> {
     for chosen in [
         "-p atproto-mst --no-default-features",

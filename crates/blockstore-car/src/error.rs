@@ -23,7 +23,7 @@ pub enum CarError {
     #[error("the CAR names no root")]
     NoRoot,
     /// Reading or writing went on after an error, which is not possible.
-    #[error("nothing can be read after an earlier error")]
+    #[error("nothing can be read or written after an earlier error")]
     AfterError,
 }
 

@@ -93,8 +93,8 @@ impl MemoryBlockStore {
     /// Drops the blocks for which `keep` returns `false`, and returns how many there were.
     ///
     /// For garbage collection: `mst_repo::reachable` says which blocks are in use. `keep` may use
-    /// the store, and so may other threads in the meantime, but blocks that they put after that was
-    /// found out are not known to be in use.
+    /// the store, and so may other threads in the meantime. But what they put after `reachable` was
+    /// called is not known to it, and may be dropped.
     ///
     /// # Examples
     ///

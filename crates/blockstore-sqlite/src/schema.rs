@@ -193,7 +193,8 @@ pub(crate) fn quoted(table: &str) -> String {
 
 /// Returns what is there under the name `table`.
 ///
-/// Uses `PRAGMA` statements: a `SELECT` would be answered by a table of that name.
+/// Uses `PRAGMA` statements and not `SELECT ... FROM pragma_table_list`, which a table with that
+/// name in the database would answer.
 fn look(connection: &Connection, table: &str, columns: &[Column]) -> Result<Found, SqliteError> {
     let main = Some("main");
     let mut found = Found::Nothing;

@@ -219,8 +219,8 @@ pub(crate) struct DumpArgs {
 
 /// Print one record, as JSON or as its raw bytes
 ///
-/// Exit code 4, for no such record, requires that the CAR proves it. If the answer depends on a
-/// block that is missing, the error names it (exit code 1).
+/// Exit code 4 (there is no such record) is given only if the CAR proves it. If the answer depends
+/// on a block that is missing, the error names it (exit code 1).
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     #[command(flatten)]
@@ -608,8 +608,9 @@ pub(crate) struct CommitArgs {
     /// Write what the firehose sends for the commit, a CAR: the commit, the new records, the nodes
     /// that show what was done
     ///
-    /// It is written after the commit. If that fails, it is an error (exit code 3), but the commit
-    /// has been made.
+    /// A file is written before the commit is made, and gets its name afterwards; a pipe or standard
+    /// output gets the slice only then. If that last step fails, it is an error (exit code 3), but
+    /// the commit has been made.
     #[arg(long, value_name = "FILE")]
     pub(crate) slice: Option<PathBuf>,
 }
@@ -623,8 +624,8 @@ pub(crate) struct CommitArgs {
 ///
 /// Of a CAR that was cut off, or contains wrong bytes, the intact parts are used: one wrong byte
 /// costs one block. If the commit that the header names is lost, the last one that is present is
-/// used. Records under keys that are not repository paths are lost. Nodes that can no longer be
-/// reached, in a part of the tree whose top is missing, are not searched for.
+/// used. Records under keys that are not repository paths are lost. Nodes and records that can no
+/// longer be reached, in a part of the tree whose top is missing, are not searched for.
 #[derive(Debug, Args)]
 pub(crate) struct SalvageArgs {
     #[command(flatten)]
@@ -639,7 +640,7 @@ pub(crate) struct SalvageArgs {
 ///
 /// OUT has the original commit, including the signature, its tree and its records, in streamable
 /// order: it can be read in one pass. Refuses a repository of which anything is missing. A record
-/// with several paths is repeated for each, as the reader of a stream need not keep any.
+/// with several paths is repeated for each, so that whoever reads it in one pass need not keep any.
 ///
 /// A database is compacted in place: what older revisions have left behind is dropped, and the file
 /// shrinks. With --drop, a repository is dropped too, except for blocks that others share with it.
@@ -661,7 +662,7 @@ pub(crate) struct CompactArgs {
 ///
 /// The repository is verified first, as by `verify`, and then copied in one transaction: all of it,
 /// or nothing. Unreferenced blocks are left out. The database is created if it does not exist,
-/// holds any number of repositories, and can be the FILE of all commands.
+/// holds any number of repositories, and can be the FILE of every command that reads a repository.
 ///
 /// A later revision of a repository replaces the earlier one; `compact` removes from the database
 /// what only the earlier one needed.
@@ -692,10 +693,11 @@ pub(crate) struct ImportArgs {
 /// verified first.
 ///
 /// With --collection, the commit, the records of one collection, and the nodes that show that these
-/// are all of them: `list` can list that collection from it, and reports nothing else. With
-/// --since, the commit, and the nodes and records that an older tree does not have: together with
-/// the old repository, the new one is complete. Only these are read then, once to check that they
-/// are present, once to write them; what is missing is reported, and nothing is written.
+/// are all of them: `list --collection` lists all of that collection from it, and reports nothing
+/// as missing. With --since, the commit, and the nodes and records that an older tree does not
+/// have: together with the old repository, the new one is complete. Only these are read then, once
+/// to check that they are present, once to write them; what is missing is reported, and nothing is
+/// written.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The database; for a part, a CAR or `-` as well

@@ -103,6 +103,6 @@ fn last_commit(car: &CarBlockStore) -> Option<(Cid, Commit)> {
             records.extend(values.filter(|value| commits.contains_key(value)));
         }
     }
-    let rank = |(cid, commit): &(Cid, Commit)| (!records.contains(cid), commit.rev.clone());
+    let rank = |(cid, commit): &(Cid, Commit)| (!records.contains(cid), commit.rev);
     commits.into_iter().max_by_key(rank)
 }

@@ -62,7 +62,7 @@ impl NodeBuilder {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`], with which the builder is unchanged.
+    /// A [`BuildError`]; the builder is then unchanged.
     pub fn push(&mut self, key: &[u8], value: &Cid, right: Option<&Cid>) -> Result<(), BuildError> {
         let index = self.spans.len();
         check_key(key, &Limits::NONE).map_err(|source| BuildError::InvalidKey { index, source })?;

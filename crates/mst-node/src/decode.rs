@@ -114,7 +114,7 @@ impl Node {
             end.right += position(entry.links.right.map_or(0, |right| right.len()));
             *row = end.to_row();
         }
-        // Rarely enough spare capacity to be worth a second allocation.
+        // Shrinking takes a second allocation, which is usually not worth it.
         if data.capacity() > data.len() / 4 * 5 + 64 {
             data.shrink_to_fit();
         }

@@ -25,8 +25,8 @@ use crate::{EntryRef, Error, NodeStore, TreeFault, TreeNode};
 ///
 /// Both trees are checked as far as they are read, as a [`NodeWalker`] does it; in trusted trees,
 /// everything except whether the keys of a node have one height. What both have is not read, so a
-/// diff does not show whether it is in its right place: that there is no difference to a sound tree
-/// in some part does not make that part sound.
+/// diff does not show whether it is in its right place: a part that a tree shares with a sound one
+/// may be in the wrong place there.
 ///
 /// Everything is read, once, before the first operation is returned. Nodes with entries that differ
 /// stay in memory until the last: if the trees have little in common, nearly all of their nodes. A

@@ -18,7 +18,7 @@ use crate::{EntryRef, Error, NodeWalker};
 /// `count()` and `take(n)` too.
 ///
 /// It cannot repeat a step. To fetch what is missing and go on, use [`NodeWalker::next_entry`],
-/// which stays where it is on an error.
+/// which can be called again after an error.
 pub struct Entries<'s, S> {
     /// Stands after the last item from the front.
     front: NodeWalker<'s, S>,

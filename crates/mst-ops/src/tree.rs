@@ -36,7 +36,8 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// about a million of them, or half of that with long keys. Its nodes are made all at once when
 /// somebody asks for something that needs them. [`root`](Self::root) does not need them the first
 /// time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them again.
-/// Once the nodes are made, and as long as the tree does not change, it keeps both.
+/// Once the nodes are made, the tree keeps them and their hashes until it is changed, so neither
+/// call hashes them again.
 ///
 /// A change that fails, because of a missing or a bad block, leaves the tree unchanged. So on
 /// [`Error::MissingBlock`] you may fetch the block and try again. Nodes are checked in their place

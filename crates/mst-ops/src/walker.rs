@@ -23,7 +23,8 @@ use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
 /// ```
 ///
 /// It starts in slot 0 of the root. It remembers nothing but the path down, on a stack of its own.
-/// No tree is too deep for it, and none has cycles, since each step down must lower the height.
+/// No tree is too deep for it, and no blocks can make it go in circles, since each step down must
+/// lower the height.
 ///
 /// As it goes down it checks that each node is in its place: its height is one less than its
 /// parent's, all its keys are between the two that enclose it, and it is not there for nothing. A
@@ -31,9 +32,9 @@ use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};
 /// only one encoding, it is *the* tree of its entries. [`NodeStoreOptions::trusted`] disables these
 /// checks.
 ///
-/// A step that fails leaves the walker where it was or, if it leads through several nodes, before the
-/// subtree that could not be entered. So after [`Error::MissingBlock`] you may fetch the block and
-/// repeat the step, or skip the subtree.
+/// A step that fails leaves the walker where it was or, if it leads through several nodes, before
+/// the subtree that could not be entered. So after [`Error::MissingBlock`] you may fetch the block
+/// and repeat the step, or skip the subtree.
 ///
 /// [`NodeStoreOptions::trusted`]: crate::NodeStoreOptions::trusted
 ///

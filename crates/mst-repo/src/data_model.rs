@@ -167,7 +167,9 @@ pub enum InvalidRecord {
     NotAMap,
     /// A map in it has the key `$link` or `$bytes`: the value to be encoded is the JSON form of a
     /// record and not the record itself.
-    #[error("a map with the key `$link` or `$bytes`, which JSON reserves for links and bytes")]
+    #[error(
+        "a map with the key `$link` or `$bytes`, which are reserved for links and bytes in JSON"
+    )]
     ReservedKey,
 }
 

@@ -17,8 +17,8 @@ impl LargeRecords {
         !self.0.is_empty() && self.0.contains(cid)
     }
 
-    /// Records a record if it is large. Returns whether it was not recorded before, which is always
-    /// true for others.
+    /// Remembers a record if it is large. Returns `false` only for a large record that was
+    /// remembered before.
     pub(crate) fn note(&mut self, cid: &Cid, record: &[u8]) -> bool {
         record.len() < Self::LEN || self.0.insert(*cid)
     }

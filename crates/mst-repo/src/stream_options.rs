@@ -10,7 +10,7 @@ use mst_ops::NodeStoreOptions;
 pub struct StreamOptions {
     /// How the CAR is read.
     pub car: CarOptions,
-    /// How nodes are checked. The cache is not used, as no node comes twice. No key may be longer
+    /// How nodes are checked. A cache is of no use, as no node comes twice. No key may be longer
     /// than a path, whatever the limits say.
     pub nodes: NodeStoreOptions,
     /// How many bytes of memory may be taken by blocks that came before they were wanted, and by
@@ -18,7 +18,6 @@ pub struct StreamOptions {
     /// than its length, so a CAR in no order at all may be some 23 MB long with the smallest
     /// records, and 40 MB with records of 300 bytes. As long as it is in streamable order, a
     /// sixteenth of this is used, up to 1 MiB, and the length of the last large record.
-    /// 1 MiB, and what the last large record takes.
     ///
     /// In addition, a [`CarDecoder`](blockstore_car::CarDecoder) keeps its buffer, 64 KiB even if
     /// nothing comes, and there is a copy of the block that comes next: if an untrusted source

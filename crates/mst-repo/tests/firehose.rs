@@ -13,8 +13,8 @@ use blockstore_core::{BlockStoreMut, Bytes, MemoryBlockStore, dag_cbor_cid, raw_
 use mst_ops::Tree;
 use mst_repo::{
     Action, Commit, CommitEvent, Curve, Error, EventCheck, EventError, EventFault, Frame,
-    InvalidFrame, MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, OutOfSync, RepoOp, RepoState,
-    Repository, SignError, SigningKey, SyncEvent, Tid, Write, WriteError, Writer,
+    InvalidFrame, MAX_FRAME_LEN, MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, OutOfSync, RepoOp,
+    RepoState, Repository, SignError, SigningKey, SyncEvent, Tid, Write, WriteError, Writer,
 };
 use mst_testkit::{Rng, SampleRepository};
 
@@ -383,6 +383,42 @@ fn a_sync_message_tells_where_the_repository_is() {
     let mut wrong = sync;
     wrong.did = "did:plc:another".into();
     assert!(matches!(check.sync(&wrong), Err(EventError::Invalid(_))));
+}
+
+#[test]
+fn a_frame_may_be_as_long_as_it_may_be() {
+    let frame = |len| {
+        let event = SyncEvent::new(DID, Tid::new(1, 1), 1, TIME, vec![0; len].into());
+        Frame::Sync(event).encode()
+    };
+    let other = frame(1 << 20).len() - (1 << 20);
+    let longest = frame(MAX_FRAME_LEN - other);
+    assert_eq!(longest.len(), MAX_FRAME_LEN);
+    assert!(matches!(Frame::decode(&longest), Ok(Frame::Sync(_))));
+    let too_long = Frame::decode(&frame(MAX_FRAME_LEN - other + 1)).unwrap_err();
+    let len = MAX_FRAME_LEN + 1;
+    assert_eq!(too_long, InvalidFrame::TooLong { len });
+}
+
+#[test]
+fn a_revision_may_be_five_minutes_in_the_future() {
+    let (writer, _) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
+    let now = Tid::now(0);
+    let mut check = EventCheck::default();
+    check.now = Some(now);
+    for (micros, is_allowed) in [(5 * 60_000_000, true), (5 * 60_000_000 + 1, false)] {
+        let mut commit = writer.commit().clone();
+        commit.rev = Tid::new(now.micros() + micros, 1);
+        commit.sign(&sign).unwrap();
+        match check.sync(&SyncEvent::of_commit(&commit, 1, TIME)) {
+            Ok(state) => assert!(is_allowed && state.rev == commit.rev),
+            Err(EventError::Invalid(fault)) => {
+                let is_it = matches!(*fault, EventFault::Future { rev } if rev == commit.rev);
+                assert!(!is_allowed && is_it, "{fault}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Origin {
 
     /// One more commit, compared with the tree of the records, built the obvious way.
     fn commit(&mut self) -> NewCommit {
-        let before = (self.writer.commit().rev.clone(), self.writer.commit().data);
+        let before = (self.writer.commit().rev, self.writer.commit().data);
         let changes = self.history.step();
         let writes: Vec<Write> = changes.iter().map(write).collect();
         let new = self.writer.write(&writes, &self.key).unwrap();

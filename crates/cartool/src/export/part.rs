@@ -128,7 +128,7 @@ pub(super) fn since(
         }
     }
     if !whole {
-        let what = "some of what is new is missing, so nothing was written";
+        let what = "some of what is new is missing or invalid, so nothing was written";
         return Err(Failure::Invalid(what.to_owned()));
     }
     let (count, bytes) = write(&repository, difference()?, target, out)?;

@@ -40,7 +40,7 @@ fn write_file(name: &str, file: &FileFacts, out: &mut impl Write) -> io::Result<
 pub(crate) fn write_commit(commit: &Commit, out: &mut impl Write) -> io::Result<()> {
     line(out, "Version", commit.version)?;
     line(out, "Repo", &commit.did)?;
-    line(out, "Rev", &commit.rev)?;
+    line(out, "Rev", commit.rev)?;
     match &*commit.sig {
         [] => line(out, "Sig", "none: the commit is not signed")?,
         sig => line(out, "Sig", BASE64URL.encode(sig))?,

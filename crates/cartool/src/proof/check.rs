@@ -90,7 +90,7 @@ fn of_commit(
     let repository = input::open_at(&opened.blocks, &commit)?;
     let (root, did, rev) = {
         let commit = repository.commit();
-        (commit.data, commit.did.clone(), commit.rev.clone())
+        (commit.data, commit.did.clone(), commit.rev)
     };
     let basis = match expected {
         Some(_) => "which is taken to be the account's, as you say",

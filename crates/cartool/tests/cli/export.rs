@@ -207,7 +207,7 @@ fn what_is_new_and_not_there_is_told_and_nothing_written() {
     let run = folder.run(&["export", &gone, "--since", &a, "-o", &out], b"");
     let expected = format!(
         "cartool: gone.car: missing block {note}\n\
-         cartool: gone.car: some of what is new is missing, so nothing was written\n"
+         cartool: gone.car: some of what is new is missing or invalid, so nothing was written\n"
     );
     assert_eq!((run.code, run.err), (1, expected));
     let no_top = folder.write("top.car", car_without(&new, &new.tree.root));

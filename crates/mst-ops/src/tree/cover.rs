@@ -44,9 +44,8 @@ impl<N: NodeSource> Tree<N> {
         Ok(encoded(self.covering(keys)?))
     }
 
-    /// Returns what [`cover`](Self::cover) does, without the nodes in `new`: the
-    /// [`new`](crate::Changes::new) of the changes from the flush just before, where their blocks
-    /// are already.
+    /// Returns what [`cover`](Self::cover) does, without the nodes in `new`. That must be the
+    /// [`new`](crate::Changes::new) of the flush just before, so their blocks are at hand already.
     ///
     /// # Errors
     ///

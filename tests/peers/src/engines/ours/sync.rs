@@ -201,7 +201,7 @@ pub(super) fn verify(input: &Input, signed: bool) -> Result<Outcome> {
 
     let start = Instant::now();
     let mut roots = Vec::with_capacity(events.len());
-    let mut state = before.clone();
+    let mut state = before;
     for event in &events {
         let mut check = check;
         check.state = Some(&state);
