@@ -34,9 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let new = writer.write(&[Write::Create { path, record }], &key)?;
         tx.set_head(DID, &new.cid)?;
-        // What is no longer used can be removed, as this store holds no other repository.
+        // Nodes that are no longer used can be removed, as this store holds no other repository. Of
+        // records, `new.replaced` says which may be unused; see the example `sweep`.
         tx.delete_many(&new.removed)?;
-        // And `new.slice` is what is sent to the firehose.
+        // What is sent to the firehose is in `new`, too. A server would put it into a table of its
+        // own here, so that it is not lost if the process ends before it is sent.
         Ok::<_, Box<dyn Error>>(new.cid)
     })?;
 

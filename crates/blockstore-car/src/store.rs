@@ -35,8 +35,8 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 /// [`CarOptions::verify`] changes this, and so how much of a damaged CAR can be read: if blocks are
 /// checked on opening, one bad block and the CAR is refused; if they are checked on reading, the
 /// others can be read. Blocks may come in any order, may occur twice (the first counts), and need
-/// not be linked from anywhere. A block whose CID has a hash function other than sha2-256 is
-/// ignored on opening; asking for it is [`StoreError::Unverifiable`], unless blocks are never
+/// not be linked from anywhere. A block whose CID has a hash function other than sha2-256, or
+/// only a part of the digest, is ignored on opening; asking for it is [`StoreError::Unverifiable`], unless blocks are never
 /// checked.
 ///
 /// # Examples
@@ -124,7 +124,9 @@ impl CarBlockStore {
         Self::finish(Source::Memory(car), roots, sections, verify, options)
     }
 
-    /// Opens what is left of a damaged CAR, and lists the faults in it, from start to end.
+    /// Opens what is left of a damaged CAR, and lists the faults in it, from start to end. A section
+    /// whose CID has become one of another codec or hash function is not among them, as a sound CAR
+    /// may hold such blocks, too: it shows only by the block that is missing.
     ///
     /// Where it is not clear any more where a section begins, it goes on at the next place where a
     /// length, a CID and a block match; only CIDs of atproto's form count (version 1, a codec of

@@ -67,11 +67,12 @@ Examples:
 
 Exit codes:
   0  success; a closed pipe, as with `| head`, changes no exit code
-  1  the CAR, the repository, or a record in it or for it, is damaged, invalid or incomplete
+  1  the CAR, the repository, or a record in it or for it, is damaged, invalid or incomplete;
+     commit: a record to be created exists; import: the database has a later revision
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output
   4  there is no such record, or no such repository in the database; commit: no record to update
-     or delete
+     or delete; proof check: all is proven, and some paths are absent
   5  diff: the two differ
   6  proof check, verify --ops: a block is missing, so something is neither proven nor refuted
   7  another process has written to the database for a minute: try again";

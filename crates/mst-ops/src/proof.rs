@@ -146,6 +146,9 @@ impl Proof {
 
 /// Makes a [`Proof`]: answers questions about a tree, and collects the nodes that the answers
 /// depend on.
+///
+/// A proof has neither the commit nor records. An answer to `com.atproto.sync.getRecord`, which has
+/// them, is made by `export_range` and checked by `EventCheck::record` of `mst-repo`.
 pub struct Prover<'s, S> {
     walker: NodeWalker<'s, S>,
     proof: Proof,

@@ -218,7 +218,8 @@ impl RepositoryDecoder {
     /// can expand to a great many bytes of records: bound what you keep.
     ///
     /// At [`Decoded::End`] all records have been returned, and the CAR was read to its end. Blocks
-    /// that no record needs are skipped, but they too must match their CIDs.
+    /// that no record needs are skipped, but they too must match their CIDs, if these can be
+    /// checked.
     ///
     /// # Errors
     ///

@@ -20,9 +20,9 @@ use crate::{PublicKey, SignatureError};
 /// It does no I/O: the account's key, the known state of the repository, and the time come from the
 /// caller. What is left out is not checked.
 ///
-/// A message may be *invalid*: it breaks a rule, or is not the account's. Or it may be *out of
-/// sync*: messages were missed, or it does not contain enough, and the whole repository has to be
-/// fetched.
+/// A message may be *invalid*: it breaks a rule, or is not the account's. It may be *out of sync*:
+/// messages were missed, or it does not contain enough, and the whole repository has to be fetched.
+/// Or it may be *stale*: a duplicate, or late, to be ignored.
 ///
 /// Source: <https://atproto.com/specs/sync#commit-validation>
 ///
@@ -141,16 +141,17 @@ pub struct CheckedCommit {
 #[non_exhaustive]
 pub enum EventError {
     /// The message breaks a rule, or is not the account's.
-    #[error("an invalid message")]
+    #[error("refused as invalid")]
     Invalid(#[source] Box<EventFault>),
     /// The message does not follow the known state: fetch the repository, and check it with
     /// [`EventCheck::repository`].
     #[error("out of sync")]
     OutOfSync(#[source] Box<OutOfSync>),
     /// The revision is less than the known one, or it is that of the known commit itself: the
-    /// message is a duplicate or late. Ignore it. Nothing else in it was checked, least of all its
+    /// message is a duplicate or late. Ignore it; if it was about a repository that was fetched,
+    /// fetch it again later. Nothing else in it was checked, least of all its
     /// signature, as the account's key may have been another then.
-    #[error("revision {found} is not after {known}")]
+    #[error("revision {found} is stale: {known} is known already")]
     Stale {
         /// The known revision.
         known: Tid,

@@ -210,7 +210,8 @@ impl<R> fmt::Debug for RepositoryStream<R> {
 /// An iterator over the records of a [`RepositoryStream`].
 ///
 /// The first error ends it; without one, all records were returned, and the CAR was read to its
-/// end. Blocks that no record needs are skipped, but they too must match their CIDs.
+/// end. Blocks that no record needs are skipped, but they too must match their CIDs, if these can
+/// be checked.
 pub struct StreamedRecords<'s, R> {
     stream: &'s mut RepositoryStream<R>,
     /// Whether there was an error.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 
 use blockstore_car::CarWriter;
@@ -120,8 +121,10 @@ pub struct NewCommit {
     /// No record is among them, as a [`Writer`] does not accept a node or a commit as a record. If
     /// a repository came from elsewhere and has such records, `reachable` says what it uses.
     pub removed: Vec<Cid>,
-    /// Records that are no longer at their old path. Another path may lead to the same block; see
-    /// [`reachable`](crate::reachable).
+    /// Records that are no longer at their old path: deleted, or replaced by an update. They are not
+    /// in [`removed`](Self::removed), as another path may lead to the same block. To drop one, find
+    /// out with [`reachable`](crate::reachable) that none does, or by a table of yours from CIDs to
+    /// paths.
     pub replaced: Vec<Cid>,
     /// The CAR for the firehose: the commit, the new nodes and those that cover the operations, and
     /// the new records.
@@ -418,12 +421,17 @@ impl<S: BlockStore> Writer<S> {
     /// the answer of a database may be lost, so that `store` fails although the commit is stored.
     /// If you cannot rule that out, open a new writer at the commit that the store has as the last.
     /// This writer would make another commit beside it; or, if `store` also dropped what was no
-    /// longer used, find that missing.
+    /// longer used, find that missing. Open a new one, too, if a transaction around this call is
+    /// rolled back: this writer's commit does not exist then.
+    ///
+    /// If the commit has to be announced, let `store` also put its message into a table of yours
+    /// ([`CommitEvent::new`](crate::CommitEvent::new), [`Frame::encode`](crate::Frame::encode)), and
+    /// send it from there: after a crash, or a lost answer, it can still be sent.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]; [`Error::MissingBlock`] if a block of this writer's commit was dropped by a
-    /// `store` that failed, or panicked.
+    /// [`WriteError`]; [`Error::MissingBlock`] if this writer's commit is not in the store, or a
+    /// block of it was dropped by a `store` that failed or panicked.
     pub fn write_with(
         &mut self,
         writes: &[Write],
@@ -431,8 +439,9 @@ impl<S: BlockStore> Writer<S> {
         store: impl FnOnce(&S, &NewCommit) -> Result<(), StoreError>,
     ) -> Result<NewCommit, WriteError> {
         check(writes)?;
-        // The nodes are in memory, even if their blocks were dropped.
-        for cid in &self.in_doubt {
+        // The nodes are in memory, even if their blocks were dropped, or are not in the store after
+        // all, as when a transaction around the last write was rolled back.
+        for cid in iter::once(&self.cid).chain(&self.in_doubt) {
             if !self.blocks().has(cid)? {
                 return Err(Error::MissingBlock(*cid).into());
             }

@@ -176,6 +176,27 @@ fn a_writer_does_not_go_on_beside_a_commit_that_was_kept_after_all() {
     assert_eq!(repository.verify().unwrap().records, 31);
 }
 
+/// A transaction around the write was rolled back.
+#[test]
+fn a_writer_does_not_go_on_from_a_commit_that_does_not_exist() {
+    let store = MemoryBlockStore::new();
+    let (mut writer, first) = Writer::create(&store, DID, &sign).unwrap();
+    let second = writer.write(&[create(1)], &sign).unwrap();
+    for (cid, _) in &second.new_blocks {
+        store.delete(cid).unwrap();
+    }
+    let error = writer.write(&[create(2)], &sign).unwrap_err();
+    let is_missing = matches!(
+        error,
+        WriteError::Repository(Error::MissingBlock(cid)) if cid == second.cid
+    );
+    assert!(is_missing, "{error}");
+    let mut writer = Writer::open(&store, &first.cid).unwrap();
+    let new = writer.write(&[create(2)], &sign).unwrap();
+    let repository = Repository::open(&store, &new.cid).unwrap();
+    assert_eq!(repository.verify().unwrap().records, 1);
+}
+
 /// A store that fails, or panics, while it drops what is no longer used. The nodes are in the
 /// writer's memory, so it could go on without them.
 #[test]
