@@ -36,8 +36,8 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 /// checked on opening, one bad block and the CAR is refused; if they are checked on reading, the
 /// others can be read. Blocks may come in any order, may occur twice (the first counts), and need
 /// not be linked from anywhere. A block whose CID has a hash function other than sha2-256, or
-/// only a part of the digest, is ignored on opening; asking for it is [`StoreError::Unverifiable`], unless blocks are never
-/// checked.
+/// only a part of the digest, is ignored on opening; asking for it is
+/// [`StoreError::Unverifiable`], unless blocks are never checked.
 ///
 /// # Examples
 ///

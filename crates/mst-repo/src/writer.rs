@@ -415,7 +415,8 @@ impl<S: BlockStore> Writer<S> {
     }
 
     /// Makes a commit of `writes`, and lets `store` keep it, in one transaction with anything else
-    /// that has to be consistent with it, such as which commit is the last.
+    /// that has to be consistent with it, such as which commit is the last. After that, the blocks
+    /// must be in the writer's block store: the next call looks for the commit there.
     ///
     /// If anything fails, including `store`, the writer is where it was, and you can try again. But
     /// the answer of a database may be lost, so that `store` fails although the commit is stored.
