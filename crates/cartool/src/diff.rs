@@ -51,12 +51,7 @@ pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Res
     })?;
     report.progress().clear();
     out.flush()?;
-    if old.commit().did != new.commit().did {
-        let (old, new) = (&old.commit().did, &new.commit().did);
-        report.note(&format_args!(
-            "note: these are two repositories, {old} and {new}"
-        ));
-    }
+    report.note_if_two(old.commit(), new.commit());
     if counts.is_empty() {
         if old.commit_cid() != new.commit_cid() {
             report.note(&"no record differs; the commits do");

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use atproto_mst::Commit;
+
 use crate::failure::{self, Failure, chain};
 use crate::progress::Progress;
 use crate::quote::Harmless;
@@ -60,6 +62,16 @@ impl Report {
     pub(crate) fn note(&self, what: &dyn fmt::Display) {
         let line = what.to_string();
         self.progress.aside(|| print(&line));
+    }
+
+    /// Prints a line if two commits are of different repositories.
+    pub(crate) fn note_if_two(&self, old: &Commit, new: &Commit) {
+        let (old, new) = (&old.did, &new.did);
+        if old != new {
+            self.note(&format_args!(
+                "note: these are two repositories, {old} and {new}"
+            ));
+        }
     }
 
     /// Counts a fault that is reported elsewhere.

@@ -92,12 +92,7 @@ pub(super) fn since(
         (repository.nodes(), tree_of(&repository, &cid)?)
     } else {
         other = open_old(source, old, is_database).map_err(of_old)?;
-        let (old, new) = (&other.commit().did, &repository.commit().did);
-        if old != new {
-            report.note(&format_args!(
-                "note: these are two repositories, {old} and {new}"
-            ));
-        }
+        report.note_if_two(other.commit(), repository.commit());
         (other.nodes(), other.commit().data)
     };
     let unknown = |error: Error| match Failure::from(error) {

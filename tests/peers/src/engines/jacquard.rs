@@ -75,7 +75,7 @@ async fn walk(input: &Input<'_>) -> Result<Outcome> {
     Ok(tally.outcome(start.elapsed(), &root))
 }
 
-/// Warmed by a list of all leaves, which leaves all nodes decoded in the tree.
+/// Made `warm` by a list of all leaves, which leaves all nodes decoded in the tree.
 async fn get(input: &Input<'_>, warm: bool) -> Result<Outcome> {
     let wanted = input.read_wanted()?;
     let car = input.read_car()?;

@@ -136,7 +136,7 @@ fn walk(input: &Input, options: NodeStoreOptions) -> Result<Outcome> {
     Ok(tally.outcome(start.elapsed(), &root))
 }
 
-/// Warmed by a walk in single steps, which leaves all nodes in the cache.
+/// Made `warm` by a walk in single steps, which leaves all nodes in the cache.
 fn get(input: &Input, options: NodeStoreOptions, warm: bool) -> Result<Outcome> {
     let wanted = input.read_wanted()?;
     let (car, root) = open(input)?;

@@ -72,7 +72,7 @@ fn walk(input: &Input) -> Result<Outcome> {
     Ok(tally.outcome(start.elapsed(), &root))
 }
 
-/// Warmed by a walk, which leaves all nodes decoded in the tree; the gets then read no block.
+/// Made `warm` by a walk, which leaves all nodes decoded in the tree; the gets then read no block.
 fn get(input: &Input, warm: bool) -> Result<Outcome> {
     let wanted = input.read_wanted()?;
     let car = input.read_car()?;

@@ -107,7 +107,7 @@ pub(super) fn export(input: &Input, options: NodeStoreOptions) -> Result<Outcome
     check::export(elapsed, &output)
 }
 
-/// Through a tree, warmed by `verify`, which leaves all nodes in it.
+/// Through a tree, made `warm` by `verify`, which leaves all nodes in it.
 pub(super) fn get(input: &Input, warm: bool) -> Result<Outcome> {
     let wanted = input.read_wanted()?;
     let (car, root) = open(input)?;
