@@ -1,6 +1,6 @@
 //! Blocks of a repository in any order, some of them missing, repeated or damaged: a stream returns
 //! the beginning of what the index returns, and ends without an error only if it has returned
-//! everything.
+//! everything. What is salvaged is as it was, and no less than what a stream returns.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -9,7 +9,8 @@ use blockstore_car::CarBlockStore;
 use blockstore_core::MemoryBlockStore;
 use libfuzzer_sys::fuzz_target;
 use mst_repo::{
-    Decoded, Record, Repository, RepositoryDecoder, RepositoryStream, StreamError, StreamOptions,
+    Cid, Decoded, Record, Repository, RepositoryDecoder, RepositoryStream, Salvaged, StreamError,
+    StreamOptions,
 };
 use mst_testkit::SampleRepository;
 
@@ -65,7 +66,10 @@ fuzz_target!(|program: &[u8]| {
         let copy = Repository::open(&store, &sample.commit.0).unwrap();
         assert_eq!(copy.verify().unwrap().records, streamed.len() as u64);
     }
-    for (path, record) in &streamed {
+    let saved = salvage(&car, &sample.commit.0);
+    assert!(saved.is_sorted_by(|one, next| one.0 < next.0));
+    assert!(streamed.iter().all(|record| saved.contains(record)));
+    for (path, record) in &saved {
         let value = &sample.paths[path];
         assert_eq!(*record, sample.records[value]);
     }
@@ -106,6 +110,21 @@ fn copy(car: &[u8], options: StreamOptions) -> (Result<(), StreamError>, MemoryB
     let copied = RepositoryStream::open_with(car, options)
         .and_then(|mut repository| repository.copy_to(&store).map(drop));
     (copied, store)
+}
+
+/// What is left if the CAR is taken for damaged.
+fn salvage(car: &[u8], commit: &Cid) -> Given {
+    let (car, _) = CarBlockStore::from_damaged_bytes(car.to_vec());
+    let Ok(repository) = Repository::open(&car, commit) else {
+        return Vec::new();
+    };
+    let cids: Vec<Cid> = car.cids().map(Result::unwrap).collect();
+    let salvaged = repository.salvage_among(&cids).unwrap();
+    let record = |item| match item {
+        Salvaged::Record(record) => Some(plain(&record)),
+        Salvaged::Fault(_) => None,
+    };
+    salvaged.filter_map(record).collect()
 }
 
 /// Whether the CAR is valid to its end, which a stream sees when it gets there.

@@ -1,5 +1,5 @@
 //! Saves what is left of a damaged CAR: one that was cut off, or has wrong bytes somewhere.
-//! Prints each record that can still be reached, and what is lost.
+//! Prints each record that is left, and what is lost.
 //!
 //! ```sh
 //! head -c 6000 crates/atproto-mst/examples/sample.car |
@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::io::Read;
 
-use atproto_mst::{CarBlockStore, Repository, Salvaged};
+use atproto_mst::{CarBlockStore, Repository, Salvaged, latest_commit};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut damaged = Vec::new();
@@ -18,10 +18,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for fault in faults {
         eprintln!("{fault}");
     }
-    let commit = *car.root()?;
+    // The header may be damaged, or the commit that it names.
+    let cids = car.cids().collect::<Result<Vec<_>, _>>()?;
+    let (commit, _) = latest_commit(&car, &cids)?.ok_or("no commit is left")?;
 
     let repository = Repository::open(car, &commit)?;
-    for item in repository.salvage() {
+    for item in repository.salvage_among(&cids)? {
         match item {
             Salvaged::Record(record) => {
                 println!("{}: {} bytes", record.path(), record.bytes().len());

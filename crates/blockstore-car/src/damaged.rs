@@ -1,6 +1,8 @@
 //! Finds the sections that are left in a damaged CAR.
 
-use blockstore_core::{Cid, sha2_256};
+use std::ops::Range;
+
+use blockstore_core::{Cid, cid_of, dag_cbor_cid, sha2_256};
 
 use crate::section::{self, Section, Split};
 use crate::{CarError, CarFault};
@@ -31,6 +33,13 @@ pub(crate) enum Part {
     BadBlock(Section, CarError),
     /// Not a section.
     Fault(CarError),
+}
+
+impl Part {
+    /// Whether nothing is wrong with it.
+    fn is_certain(&self) -> bool {
+        matches!(self, Self::Section(section) if section.verifiable)
+    }
 }
 
 impl<'c> Sections<'c> {
@@ -77,6 +86,36 @@ impl<'c> Sections<'c> {
         };
         let fault = CarError::at(at as u64, fault);
         Some((Part::BadBlock(section, fault), certain))
+    }
+
+    /// Returns the CID that the block of the `part` from `at` to `next` must have had if only its
+    /// CID is damaged, and where the block is. If it is the block that is damaged, nothing links to
+    /// that CID.
+    pub(crate) fn recomputed(
+        &mut self,
+        part: &Part,
+        at: usize,
+        next: usize,
+    ) -> Option<(Cid, Range<usize>)> {
+        /// The length of a CID of atproto's form.
+        const CID_LEN: usize = 36;
+        let rest = self.car.get(at..)?;
+        let (start, end) = section::body(rest, self.limit).ok()?.ok()?;
+        // A section that overlaps another has a wrong length.
+        if part.is_certain() || at + end > next {
+            return None;
+        }
+        let (damaged, block) = rest.get(start..end)?.split_at_checked(CID_LEN)?;
+        self.budget = self.budget.saturating_sub(block.len());
+        let cid = if let [0x01, codec @ 0x00..=0x7f, 0x12, 0x20, ..] = *damaged {
+            cid_of(codec.into(), block)
+        } else {
+            // A CID of another form may be a sound one, unless the digest shows what it was.
+            let cid = dag_cbor_cid(block);
+            damaged.ends_with(cid.hash().digest()).then_some(cid)?
+        };
+        let block = at + start + CID_LEN..at + end;
+        (self.budget > 0).then_some((cid, block))
     }
 
     fn fault(&mut self, at: usize, inside: usize, fault: CarFault) -> (Part, usize) {

@@ -1,6 +1,7 @@
 //! A CAR as a read-only block store.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
@@ -61,6 +62,8 @@ pub struct CarBlockStore {
     sections: usize,
     verify: Verify,
     limit: u32,
+    /// The blocks of a damaged CAR that do not match their CIDs, under those that they match.
+    recomputed: HashMap<Cid, Bytes>,
 }
 
 enum Source {
@@ -126,17 +129,21 @@ impl CarBlockStore {
 
     /// Opens what is left of a damaged CAR, and lists the faults in it, from start to end. A section
     /// whose CID has become one of another codec or hash function is not among them, as a sound CAR
-    /// may hold such blocks, too: it shows only by the block that is missing.
+    /// may hold such blocks, too.
     ///
     /// Where it is not clear any more where a section begins, it goes on at the next place where a
     /// length, a CID and a block match; only CIDs of atproto's form count (version 1, a codec of
     /// one byte, sha2-256). So between such sections a wrong byte costs only the section that it is
     /// in. Sections are held to the length limit of [`CarOptions::default`].
     ///
+    /// A block that does not match its CID is an error when it is asked for. As it may be the CID
+    /// that is damaged, the block is also there under the CID that it matches, one of the
+    /// [`recomputed_cids`](Self::recomputed_cids): so a wrong byte in a CID costs nothing, unless it
+    /// makes it one of another codec.
+    ///
     /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
-    /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). A block that does not
-    /// match its CID is an error when it is asked for. If a CAR was crafted to take long, the
-    /// search is given up, and lengths are trusted.
+    /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). If a CAR was crafted to
+    /// take long, the search is given up, and lengths are trusted.
     ///
     /// # Examples
     ///
@@ -175,7 +182,11 @@ impl CarBlockStore {
         let mut sections = Indexer::default();
         // Added last, so that a good block with the same CID comes first.
         let mut bad_blocks = Vec::new();
+        let mut recomputed = HashMap::new();
         while let Some((part, behind)) = parts.part(next) {
+            if let Some((cid, block)) = parts.recomputed(&part, next, behind) {
+                recomputed.insert(cid, car.slice(block));
+            }
             let rest = car.get(next..).unwrap_or_default();
             let offset = next as u64;
             match part {
@@ -199,7 +210,9 @@ impl CarBlockStore {
             places: Places::default(),
         });
         let store = Self::finish(source, roots, sections, Verify::OnRead, options);
-        (store.expect("bytes in memory do not change"), faults)
+        let mut store = store.expect("bytes in memory do not change");
+        store.recomputed = recomputed;
+        (store, faults)
     }
 
     /// Opens a CAR file.
@@ -281,6 +294,7 @@ impl CarBlockStore {
             sections: count,
             verify,
             limit,
+            recomputed: HashMap::new(),
         })
     }
 
@@ -327,6 +341,14 @@ impl CarBlockStore {
             cid.map_err(StoreError::backend)
         };
         self.index.offsets().into_iter().map(cid_at)
+    }
+
+    /// Returns the CIDs computed for the blocks of a damaged CAR that do not match theirs
+    /// ([`from_damaged_bytes`](Self::from_damaged_bytes)). If it is the CID in the CAR that is
+    /// damaged, this is what it was; if it is the block, nothing links to this. The
+    /// [`cids`](Self::cids) and the [`len`](Self::len) do not include them.
+    pub fn recomputed_cids(&self) -> impl Iterator<Item = Cid> {
+        self.recomputed.keys().copied()
     }
 
     /// Returns the number of blocks, each counted once.
@@ -432,17 +454,20 @@ impl CarBlockStore {
 
     fn find_checked(&self, asked: Asked, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         let block = self.find(asked, cid)?;
-        block.map(|block| self.checked(cid, block)).transpose()
+        self.checked(cid, block)
     }
 
     /// Checks a block that is about to leave the store, if blocks are checked on reading.
-    fn checked(&self, cid: &Cid, block: Bytes) -> Result<Bytes, StoreError> {
+    fn checked(&self, cid: &Cid, block: Option<Bytes>) -> Result<Option<Bytes>, StoreError> {
+        let Some(block) = block else {
+            return Ok(self.recomputed.get(cid).cloned());
+        };
         match self.verify {
             Verify::OnRead => check_block(cid, &block)?,
             Verify::OnOpen if !is_verifiable(cid) => return Err(StoreError::Unverifiable(*cid)),
             Verify::OnOpen | Verify::Never => {}
         }
-        Ok(block)
+        Ok(Some(block))
     }
 }
 
@@ -482,7 +507,7 @@ impl BlockStore for CarBlockStore {
                 Some(section) => Some(car.give(Asked::Many, section)),
                 None => self.find_in(car, Asked::Many, wanted),
             };
-            block.map(|block| self.checked(cid, block)).transpose()
+            self.checked(cid, block)
         };
         cids.iter().map(get).collect()
     }
@@ -495,7 +520,7 @@ impl BlockStore for CarBlockStore {
             self.source.with_cid(offset, self.limit, is_it).flatten()
         };
         let offset = self.index.find(wanted, look).map_err(StoreError::backend)?;
-        Ok(offset.is_some())
+        Ok(offset.is_some() || self.recomputed.contains_key(cid))
     }
 }
 

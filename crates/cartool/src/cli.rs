@@ -624,13 +624,20 @@ pub(crate) struct CommitArgs {
 /// commit is unchanged.
 ///
 /// Of a CAR that was cut off, or contains wrong bytes, the intact parts are used: one wrong byte
-/// costs one block. If the commit that the header names is lost, the last one that is present is
-/// used. Records under keys that are not repository paths are lost. Nodes and records that can no
-/// longer be reached, in a part of the tree whose top is missing, are not searched for.
+/// costs at most one block. If the commit that the header names is lost, the last one that is
+/// present is used. Records under keys that are not repository paths are lost.
+///
+/// A node that is missing or wrong costs everything below it, unless --unreachable is given: with
+/// a CAR in any order that was cut off, nearly all.
 #[derive(Debug, Args)]
 pub(crate) struct SalvageArgs {
     #[command(flatten)]
     pub(crate) source: Source,
+
+    /// Where a node is missing, take records from the nodes of a CAR that nothing links to; if it
+    /// holds blocks of earlier revisions, some that were deleted or changed since may come back
+    #[arg(long)]
+    pub(crate) unreachable: bool,
 
     /// The CAR to write, or `-` for standard output
     #[arg(short, long, value_name = "OUT")]

@@ -82,6 +82,7 @@ impl Fault {
         }
         Ok(Self {
             cid: match place {
+                Place::Record { .. } if matches!(error, Error::Ambiguous { .. }) => None,
                 Place::Record { value, .. } => Some(value),
                 Place::Subtree { .. } => error.cid(),
             },
@@ -92,6 +93,9 @@ impl Fault {
                 Error::InvalidPath { source, .. } => {
                     What::BadKey(format!("not a repository path: {}", chain(source)))
                 }
+                Error::Ambiguous { .. } => What::BadKey(
+                    "nodes that nothing links to have different values for it".to_owned(),
+                ),
                 error => What::Bad(what_is_wrong(error)),
             },
         })

@@ -1,12 +1,13 @@
 //! `cartool salvage`
 
-use atproto_mst::{Salvaged, TreeBuilder};
+use atproto_mst::{Cid, Salvaged, TreeBuilder};
 
 use crate::cli::SalvageArgs;
 use crate::damaged::{self, Left};
 use crate::edit;
 use crate::failure::Failure;
 use crate::fault::Fault;
+use crate::input::Blocks;
 use crate::new_file::check_kept;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -22,6 +23,7 @@ pub(crate) fn run(
     let Left {
         repository,
         is_named,
+        mut bad_blocks,
     } = damaged::open(&args.source, report)?;
     report.show(Progress::of_silent_work(repository.blocks().count()));
     let mut nodes = Vec::new();
@@ -29,8 +31,13 @@ pub(crate) fn run(
         nodes.push((cid, block));
         Ok(())
     });
-    let (mut saved, mut faults) = (0, 0);
-    for item in repository.salvage() {
+    let (mut saved, mut faults, mut gaps) = (0, 0, 0);
+    let items = if args.unreachable {
+        repository.salvage_among(&cids_of(repository.blocks())?)?
+    } else {
+        repository.salvage()
+    };
+    for item in items {
         match item {
             Salvaged::Record(record) => {
                 tree.push(record.path().as_bytes(), &record.cid())?;
@@ -38,15 +45,27 @@ pub(crate) fn run(
                 report.tick();
             }
             Salvaged::Fault(fault) => {
-                report.fault(&Fault::new(fault.place, fault.error)?);
+                if let Some(cid) = fault.error.cid() {
+                    bad_blocks.remove(&cid);
+                }
+                let fault = Fault::new(fault.place, fault.error)?;
+                report.fault(&fault);
                 faults += 1;
+                gaps += u64::from(fault.is_node());
             }
         }
     }
     let root = tree.finish()?;
+    for fault in bad_blocks.values() {
+        let what = "the block is used under the CID that matches it, if a link leads there";
+        report.fault(&format_args!("{fault}; {what}"));
+    }
     let records = Counted(saved, "record");
+    if gaps > 0 && !args.unreachable && matches!(repository.blocks(), Blocks::Car(_)) {
+        report.note(&"note: --unreachable may find records below those nodes");
+    }
     if saved == 0 && faults > 0 {
-        let what = "no record can be reached, so nothing was written";
+        let what = "no record was found, so nothing was written";
         return Err(Failure::Invalid(what.to_owned()));
     }
     let outcome = edit::write(&repository, &root, &nodes, &args.output, out, report)?;
@@ -59,4 +78,15 @@ pub(crate) fn run(
     report.note(&format_args!("saved {records}; {lost}"));
     report.note(&outcome);
     Ok(())
+}
+
+/// The CIDs of all blocks, any of which may be a node that nothing links to.
+fn cids_of(blocks: &Blocks) -> Result<Vec<Cid>, Failure> {
+    match blocks {
+        Blocks::Car(car) => Ok(damaged::cids_of(car)?),
+        Blocks::Database(_) => {
+            let what = "--unreachable is for CARs; a database may hold nodes of any repository";
+            Err(Failure::Usage(what.to_owned()))
+        }
+    }
 }

@@ -60,6 +60,17 @@ pub enum Place {
     },
 }
 
+impl Fault {
+    /// What is wrong with the record of `entry`.
+    pub(crate) fn of_entry(entry: &EntryRef, error: Error) -> Self {
+        let place = Place::Record {
+            key: entry.key().to_vec(),
+            value: entry.value(),
+        };
+        Self { error, place }
+    }
+}
+
 impl Place {
     /// Returns the place of the top node: all records.
     pub fn everything() -> Self {
@@ -282,13 +293,8 @@ impl<S: BlockStore> Faults<'_, S> {
             };
             self.summary.records += u64::from(missing.is_none());
             let path = self.paths.check(entry.key()).err();
-            let faults = path.into_iter().chain(missing).map(|error| Fault {
-                error,
-                place: Place::Record {
-                    key: entry.key().to_vec(),
-                    value,
-                },
-            });
+            let faults = path.into_iter().chain(missing);
+            let faults = faults.map(|error| Fault::of_entry(entry, error));
             self.found.extend(faults);
         }
     }

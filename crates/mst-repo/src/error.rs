@@ -42,6 +42,16 @@ pub enum Error {
         /// What is wrong with it.
         source: Box<InvalidPath>,
     },
+    /// Nodes that nothing links to have different values for a key, so it is not known which is the
+    /// latest; from [`Repository::salvage_among`](crate::Repository::salvage_among).
+    #[error(
+        "nodes that cannot be reached have different values for {}",
+        Quoted(key)
+    )]
+    Ambiguous {
+        /// The key, with invalid UTF-8 replaced.
+        key: String,
+    },
     /// The name of a collection is not valid.
     #[error("{} is not the name of a collection", Quoted(collection))]
     InvalidCollection {
@@ -61,7 +71,9 @@ impl Error {
             Self::MissingBlock(cid)
             | Self::InvalidCommit { cid, .. }
             | Self::Signature { cid, .. } => Some(*cid),
-            Self::InvalidPath { .. } | Self::InvalidCollection { .. } => None,
+            Self::InvalidPath { .. } | Self::Ambiguous { .. } | Self::InvalidCollection { .. } => {
+                None
+            }
         }
     }
 

@@ -450,9 +450,13 @@ impl EventCheck<'_> {
     ///
     /// [`EventError`]; [`OutOfSync::Data`] if the repository has another tree.
     pub fn sync(&self, event: &SyncEvent) -> Result<RepoState, EventError> {
-        let is_past = |known: &RepoState, found: &RepoState| found.rev < known.rev;
-        let (_, _, commit) =
-            self.open(&event.blocks, MAX_SYNC_LEN, &event.did, &event.rev, is_past)?;
+        let (_, _, commit) = self.open(
+            &event.blocks,
+            MAX_SYNC_LEN,
+            &event.did,
+            &event.rev,
+            is_older,
+        )?;
         match self.state {
             Some(known) if commit.data != known.data => Err(OutOfSync::Data {
                 known: known.data,
@@ -496,7 +500,7 @@ impl EventCheck<'_> {
     /// ```
     pub fn repository(&self, did: &str, commit: &Commit) -> Result<RepoState, EventError> {
         check_same("repo", did, &commit.did)?;
-        self.check_commit(commit, |known, found| found.rev < known.rev)
+        self.check_commit(commit, is_older)
     }
 
     /// Checks a server's answer to `com.atproto.sync.getRecord`, a CAR with the commit of the
@@ -534,7 +538,7 @@ impl EventCheck<'_> {
         car: impl Into<Bytes>,
     ) -> Result<Option<Record>, EventError> {
         let (blocks, cid, commit) = open(car.into(), did)?;
-        self.check_commit(&commit, |known, found| found.rev < known.rev)?;
+        self.check_commit(&commit, is_older)?;
         let nodes = NodeStore::with_options(blocks, untrusted());
         let record = Repository::from_parts(nodes, commit, cid).get(path);
         Ok(record.map_err(EventFault::Record)?)
@@ -605,6 +609,11 @@ impl EventCheck<'_> {
         let root = tree.invert(operations);
         Ok(root.map_err(EventFault::Inversion)?)
     }
+}
+
+/// Whether what was found is older than what is known.
+fn is_older(known: &RepoState, found: &RepoState) -> bool {
+    found.rev < known.rev
 }
 
 /// Opens the blocks of a CAR and reads their commit, which must be one of the account `did`.

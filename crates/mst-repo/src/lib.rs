@@ -19,6 +19,7 @@ mod export;
 mod firehose;
 mod json;
 mod large;
+mod latest_commit;
 mod path;
 mod reachable;
 mod record;
@@ -34,6 +35,7 @@ mod stream_options;
 mod syntax;
 mod tid;
 mod turn;
+mod unreachable;
 #[cfg(feature = "car")]
 mod writer;
 
@@ -59,6 +61,7 @@ pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, Repo
 pub use ipld_core::ipld;
 pub use ipld_core::ipld::Ipld;
 pub use json::Json;
+pub use latest_commit::latest_commit;
 pub use mst_ops::{
     EntryRef, InvertError, Limits, NodeStore, NodeStoreOptions, NodeWalker, Operation, Tree,
     WalkerPosition,

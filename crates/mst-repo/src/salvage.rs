@@ -3,11 +3,12 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use blockstore_core::BlockStore;
+use blockstore_core::{BlockStore, Cid};
 use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
 use crate::damaged::RememberingDamage;
 use crate::repository::read_block;
+use crate::unreachable::Unreachable;
 use crate::{Error, Fault, Place, Record, RepoPath, Repository};
 
 /// What [`Repository::salvage`] finds.
@@ -19,13 +20,16 @@ pub enum Salvaged {
     Fault(Fault),
 }
 
-/// An iterator over what is left of a damaged repository, from [`Repository::salvage`].
+/// An iterator over what is left of a damaged repository, from [`Repository::salvage`] and
+/// [`Repository::salvage_among`].
 pub struct Salvage<'r, S> {
     nodes: NodeStore<RememberingDamage<&'r S>>,
     /// The current position, until the walk is over.
     position: Option<WalkerPosition>,
     /// Why there is no position, until that is returned.
     failed: Option<Error>,
+    /// The entries of nodes that cannot be reached.
+    unreachable: Unreachable,
 }
 
 impl<S: BlockStore> Repository<S> {
@@ -33,7 +37,8 @@ impl<S: BlockStore> Repository<S> {
     /// be reached and every fault, in the order of the keys affected.
     ///
     /// If nothing is damaged, these are the [`records`](Self::records); if you want only the
-    /// damage, use [`faults`](Self::faults).
+    /// damage, use [`faults`](Self::faults). To get records that cannot be reached as well, use
+    /// [`salvage_among`](Self::salvage_among).
     ///
     /// # Examples
     ///
@@ -67,25 +72,63 @@ impl<S: BlockStore> Repository<S> {
             nodes,
             position,
             failed,
+            unreachable: Unreachable::default(),
         }
+    }
+
+    /// As [`salvage`](Self::salvage), and where a node is missing or wrong, also looks for the
+    /// entries that were below it among the blocks `cids`: in nodes that nothing links to any more.
+    ///
+    /// Without this, a missing node costs everything below it: if a download that was not in
+    /// streamable order is cut off, nearly all. But nothing proves that such a node belongs to this
+    /// revision. If there are blocks of earlier ones, records that were deleted since may come
+    /// back, and such that were changed; nodes that name different values for a key are a fault
+    /// ([`Error::Ambiguous`]).
+    ///
+    /// Of a `CarBlockStore`, pass the `cids`, but not the `recomputed_cids`: some of those may be of
+    /// damaged nodes.
+    ///
+    /// The entries found are kept in memory, with their nodes. If a node is missing or wrong, all
+    /// blocks are read, and the nodes that are left twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] if the store fails while it looks for nodes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_repo::{CarBlockStore, Repository, Salvaged};
+    ///
+    /// let sample = mst_testkit::SampleRepository::generate(7, 200);
+    /// let mut blocks = sample.blocks();
+    /// blocks.retain(|(cid, _)| *cid != sample.tree.root);
+    /// let car = CarBlockStore::from_bytes(sample.car_of(&blocks))?;
+    ///
+    /// let repository = Repository::open(&car, &sample.commit.0)?;
+    /// let saved = |item: &Salvaged| matches!(item, Salvaged::Record(_));
+    /// assert_eq!(repository.salvage().filter(saved).count(), 0);
+    ///
+    /// let cids = car.cids().collect::<Result<Vec<_>, _>>()?;
+    /// let lost = 200 - repository.salvage_among(&cids)?.filter(saved).count();
+    /// assert!((1..10).contains(&lost), "only what the root node itself held");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn salvage_among(&self, cids: &[Cid]) -> Result<Salvage<'_, S>, Error> {
+        let mut salvage = self.salvage();
+        salvage.unreachable = Unreachable::find(&salvage.nodes, &self.commit().data, cids)?;
+        Ok(salvage)
     }
 }
 
 impl<S: BlockStore> Salvage<'_, S> {
     fn record(&self, entry: EntryRef) -> Salvaged {
-        let value = entry.value();
         let path = RepoPath::parse(entry.key());
         let path = path.map_err(|fault| Error::invalid_path(entry.key(), fault));
-        let block = path.and_then(|_| read_block(self.nodes.blocks(), &value));
+        let block = path.and_then(|_| read_block(self.nodes.blocks(), &entry.value()));
         match block {
             Ok(bytes) => Salvaged::Record(Record::new(entry, bytes)),
-            Err(error) => Salvaged::Fault(Fault {
-                error,
-                place: Place::Record {
-                    key: entry.key().to_vec(),
-                    value,
-                },
-            }),
+            Err(error) => Salvaged::Fault(Fault::of_entry(&entry, error)),
         }
     }
 }
@@ -95,10 +138,14 @@ impl<S: BlockStore> Iterator for Salvage<'_, S> {
 
     fn next(&mut self) -> Option<Salvaged> {
         if let Some(error) = self.failed.take() {
-            return Some(Salvaged::Fault(Fault {
-                error,
-                place: Place::everything(),
-            }));
+            self.unreachable.enter(None);
+            let place = Place::everything();
+            return Some(Salvaged::Fault(Fault { error, place }));
+        }
+        match self.unreachable.next() {
+            Some(Ok(entry)) => return Some(self.record(entry)),
+            Some(Err(fault)) => return Some(Salvaged::Fault(fault)),
+            None => {}
         }
         let position = self.position.take()?;
         let mut walker = NodeWalker::at(&self.nodes, position).expect("it is from this store");
@@ -106,6 +153,7 @@ impl<S: BlockStore> Iterator for Salvage<'_, S> {
             Ok(entry) => self.record(entry?),
             Err(error) => {
                 let place = Place::of_subtree(&walker);
+                self.unreachable.enter(walker.left_key());
                 walker.skip_subtree();
                 let error = error.into();
                 Salvaged::Fault(Fault { error, place })

@@ -183,6 +183,90 @@ fn a_wrong_length_costs_one_record() {
     }
 }
 
+/// In whatever CID: of a record, of a node, of the commit.
+#[test]
+fn a_wrong_byte_in_a_cid_costs_nothing() {
+    let sample = SampleRepository::generate(96, 60);
+    let (car, folder) = (sample.car(), Folder::new());
+    let mut at = 59;
+    for (cid, block) in sample.blocks() {
+        at += usize::from(block.len() + 36 > 127) + 1;
+        assert_eq!(car[at..at + 36], cid.to_bytes());
+        for wrong in [at, at + 4, at + 35] {
+            let mut damaged = car.clone();
+            damaged[wrong] ^= 0x20;
+            let file = folder.write("damaged.car", &damaged);
+            let run = folder.run(&["salvage", &file, "-o", "-"], b"");
+            assert!(run.raw_out == car, "{cid}: {}", run.err);
+            // One line tells of it, and the rest what was done.
+            let faults = run.err.lines().filter(|line| line.contains("damaged.car"));
+            assert_eq!((run.code, faults.count()), (1, 1), "{}", run.err);
+            assert!(run.err.contains("; nothing was lost\n"), "{}", run.err);
+        }
+        at += 36 + block.len();
+    }
+    assert_eq!(at, car.len());
+}
+
+/// A commit with a wrong byte may still name the tree; whatever else it says cannot be trusted.
+#[test]
+fn a_damaged_commit_does_not_cost_the_records() {
+    let sample = SampleRepository::generate(98, 60);
+    let folder = Folder::new();
+    let len = sample.commit.1.len();
+    let mut saved = 0;
+    for at in 0..len {
+        let mut car = sample.car();
+        car[59 + 2 + 36 + at] ^= 4;
+        let run = folder.run(&["salvage", "-", "-o", "-"], &car);
+        assert_eq!(run.code, 1, "{at}: {}", run.err);
+        assert!(!run.err.contains("; nothing was lost"), "{at}: {}", run.err);
+        if run.err.contains("saved 60 records") {
+            assert!(run.err.contains("no commit is intact"), "{at}: {}", run.err);
+            saved += 1;
+        } else {
+            assert!(run.raw_out.is_empty(), "{at}: {}", run.err);
+        }
+    }
+    assert!(saved > len / 3, "{saved} of {len}");
+}
+
+/// As when a download in any order is cut off.
+#[test]
+fn what_nothing_links_to_is_found_if_it_is_asked_for() {
+    let sample = SampleRepository::generate(97, 300);
+    let folder = Folder::new();
+    let out = folder.path("out.car");
+    let mut car = sample.shuffled_car(2);
+    car.truncate(car.len() * 3 / 4);
+    let saved = |args: &[&str]| {
+        let args = [&["salvage", "-", "-o", &out], args].concat();
+        let run = folder.run(&args, &car);
+        assert_eq!(run.code, 1, "{}", run.err);
+        let hint = run.err.contains("note: --unreachable may find records");
+        assert_eq!(hint, args.len() == 4, "{}", run.err);
+        if !run.err.contains("saved ") {
+            return 0;
+        }
+        let verified = folder.run(&["verify", &out], b"");
+        let records = verified.out.trim_start_matches("ok: ");
+        let records = records.split(' ').next().unwrap();
+        records.parse::<usize>().unwrap()
+    };
+    let (reached, all) = (saved(&[]), saved(&["--unreachable"]));
+    assert!(reached < 100 && all > 120, "{reached} and {all} of 300");
+
+    let database = folder.path("repos.sqlite");
+    let car = folder.write("whole.car", sample.car());
+    assert_eq!(folder.run(&["import", &car, &database], b"").code, 0);
+    let run = folder.run(&["salvage", &database, "-o", &out, "--unreachable"], b"");
+    assert!(
+        run.code == 2 && run.err.contains("is for CARs"),
+        "{}",
+        run.err
+    );
+}
+
 #[test]
 fn nothing_to_save_is_nothing_written() {
     let sample = SampleRepository::generate(94, 100);

@@ -1,0 +1,138 @@
+//! What nodes hold that nothing links to any more, for where a tree has gaps.
+
+use std::collections::VecDeque;
+
+use blockstore_core::{BlockStore, Cid};
+use mst_node::Node;
+use mst_ops::{EntryRef, NodeStore, NodeWalker};
+
+use crate::{Error, Fault};
+
+/// Entries of a tree that cannot be reached.
+#[derive(Default)]
+pub(crate) struct Unreachable {
+    /// Those in the gap that the walk has come to, in key order.
+    here: VecDeque<EntryRef>,
+    /// The gaps after it, in key order.
+    gaps: VecDeque<Gap>,
+}
+
+/// A part of a tree whose top node is missing or wrong.
+struct Gap {
+    /// The greatest key left of it.
+    left: Option<Vec<u8>>,
+    /// The least key right of it.
+    right: Option<Vec<u8>>,
+    entries: Vec<EntryRef>,
+}
+
+impl Unreachable {
+    /// Looks for what belongs into the gaps of the tree of `root`, in the nodes among the blocks
+    /// `cids`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`] if the store fails.
+    pub(crate) fn find<S: BlockStore>(
+        nodes: &NodeStore<S>,
+        root: &Cid,
+        cids: &[Cid],
+    ) -> Result<Self, Error> {
+        let mut gaps = gaps(nodes, root);
+        let cids = if gaps.is_empty() { &[] } else { cids };
+        for cid in cids {
+            let Some(mut walker) = walker_of(nodes, cid)? else {
+                continue;
+            };
+            loop {
+                if let Some(entry) = walker.right_entry()
+                    && let Some(gap) = gap_around(&mut gaps, entry.key())
+                {
+                    gap.entries.push(entry);
+                }
+                if !walker.go_right() {
+                    break;
+                }
+            }
+        }
+        for gap in &mut gaps {
+            let sorted = &mut gap.entries;
+            sorted.sort_by(|one, other| one.key().cmp(other.key()));
+        }
+        Ok(Self {
+            here: VecDeque::new(),
+            gaps: gaps.into(),
+        })
+    }
+
+    /// Says that the walk has come to a gap, whose greatest key on the left is `left`.
+    pub(crate) fn enter(&mut self, left: Option<&[u8]>) {
+        if let Some(gap) = self.gaps.pop_front_if(|gap| gap.left.as_deref() == left) {
+            self.here = gap.entries.into();
+        }
+    }
+
+    /// Returns the next entry for this gap, or the fault if there are several for its key, with
+    /// different values.
+    pub(crate) fn next(&mut self) -> Option<Result<EntryRef, Fault>> {
+        let entry = self.here.pop_front()?;
+        let mut is_ambiguous = false;
+        while let Some(same) = self.here.pop_front_if(|next| next.key() == entry.key()) {
+            is_ambiguous |= same.value_bytes() != entry.value_bytes();
+        }
+        if !is_ambiguous {
+            return Some(Ok(entry));
+        }
+        let key = String::from_utf8_lossy(entry.key()).into_owned();
+        Some(Err(Fault::of_entry(&entry, Error::Ambiguous { key })))
+    }
+}
+
+/// The gaps in a tree, in key order.
+fn gaps<S: BlockStore>(nodes: &NodeStore<S>, root: &Cid) -> Vec<Gap> {
+    let gap = |left: Option<&[u8]>, right: Option<&[u8]>| Gap {
+        left: left.map(<[u8]>::to_vec),
+        right: right.map(<[u8]>::to_vec),
+        entries: Vec::new(),
+    };
+    let Ok(top) = NodeWalker::new(nodes, root) else {
+        return vec![gap(None, None)];
+    };
+    let mut gaps = Vec::new();
+    let mut nodes = top.nodes();
+    while let Some(node) = nodes.next() {
+        if node.is_err() {
+            let walker = nodes.walker();
+            gaps.push(gap(walker.left_key(), walker.right_key()));
+        }
+    }
+    gaps
+}
+
+/// The gap that `key` belongs into.
+fn gap_around<'g>(gaps: &'g mut [Gap], key: &[u8]) -> Option<&'g mut Gap> {
+    let is_before = |right: &[u8]| right <= key;
+    let is_left = |gap: &Gap| gap.right.as_deref().is_some_and(is_before);
+    let gap = gaps.partition_point(is_left);
+    let gap = gaps.get_mut(gap)?;
+    let is_after = gap.left.as_deref().is_none_or(|left| left < key);
+    is_after.then_some(gap)
+}
+
+/// A walker at the start of the node in the block `cid`, if that is intact and is one.
+fn walker_of<'s, S: BlockStore>(
+    nodes: &'s NodeStore<S>,
+    cid: &Cid,
+) -> Result<Option<NodeWalker<'s, S>>, Error> {
+    let walker = match nodes.blocks().get(cid) {
+        // A `NodeStore` would remember each block that is not a node.
+        Ok(Some(block)) if Node::decode(&block).is_ok() => NodeWalker::new(nodes, cid),
+        Ok(_) => return Ok(None),
+        Err(error) => Err(error.into()),
+    };
+    match walker {
+        Ok(walker) => Ok(Some(walker)),
+        Err(error) if error.cid().is_some() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
