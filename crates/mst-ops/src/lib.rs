@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod bad_nodes;
+mod bounds;
 mod builder;
 mod diff;
 mod entries;

@@ -9,7 +9,7 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, S
 use hashbrown::HashSet;
 use mst_node::node_digest;
 
-use crate::entries::{ends_by, is_before_end, is_behind_start, is_empty_range, prefix_end};
+use crate::bounds::{ends_by, is_before_end, is_behind_start, is_empty_range, prefix_end};
 use crate::node_store::DigestKey;
 use crate::{Error, NodeStore, NodeStoreOptions, NodeWalker};
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use blockstore_core::{BlockStore, Cid};
 use mst_node::height_of;
 
-use crate::entries::{Entries, prefix_end};
+use crate::bounds::prefix_end;
+use crate::entries::Entries;
 use crate::node_store::{Child, TreeNode, Use};
 use crate::place::{self, Site};
 use crate::{EntryRef, Error, NodeStore, Nodes, TreeFault};

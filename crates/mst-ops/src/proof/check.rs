@@ -6,7 +6,7 @@ use std::slice;
 use blockstore_core::{BlockStore, Cid};
 
 use super::{Claim, ProofError};
-use crate::entries::{ends_by, is_before_end, is_behind_start, is_empty_range};
+use crate::bounds::{ends_by, is_before_end, is_behind_start, is_empty_range};
 use crate::{EntryRef, Error, NodeStore, NodeWalker};
 
 /// Checks that all claims are true of the tree of `root`. If not, the error is about the first
