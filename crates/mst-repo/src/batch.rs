@@ -57,10 +57,19 @@ impl Batch {
 /// may make a copy for each, and a few bytes of path may lead to the same megabytes again.
 fn distinct_len(cids: &[Cid]) -> usize {
     let start = |cid: &Cid| cid.hash().digest().first_chunk::<8>().copied();
-    let again = |(index, cid)| {
-        cids.iter()
-            .take(index)
-            .any(|other| start(other) == start(cid))
+    // Which first bytes there were. Most digests need not be compared with any other.
+    let mut seen = [false; 256];
+    let again = |(index, cid): (usize, &Cid)| {
+        let start_here = start(cid);
+        let [first, ..] = start_here.unwrap_or_default();
+        let seen = seen
+            .get_mut(usize::from(first))
+            .map(|seen| std::mem::replace(seen, true));
+        seen != Some(false)
+            && cids
+                .iter()
+                .take(index)
+                .any(|other| start(other) == start_here)
     };
     let twin = cids.iter().enumerate().position(again);
     twin.unwrap_or(cids.len())

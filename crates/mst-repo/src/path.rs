@@ -122,23 +122,41 @@ pub fn check_nsid(bytes: &[u8]) -> Result<&str, InvalidNsid> {
 ///
 /// [`InvalidRecordKey`].
 pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
+    check_record_key_bytes(bytes)?;
+    // All bytes have been checked to be ASCII.
+    str::from_utf8(bytes).map_err(|error| InvalidRecordKey::Character {
+        at: error.valid_up_to(),
+    })
+}
+
+/// [`check_record_key`] for a caller who does not need the text.
+pub(crate) fn check_record_key_bytes(bytes: &[u8]) -> Result<(), InvalidRecordKey> {
     let len = bytes.len();
     if len == 0 || len > MAX_RECORD_KEY_LEN {
         return Err(InvalidRecordKey::Len { len });
     }
-    let allowed =
-        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'~' | b'-');
+    let allowed = |b: &u8| IN_RECORD_KEYS.get(usize::from(*b)) == Some(&true);
     if let Some(at) = bytes.iter().position(|b| !allowed(b)) {
         return Err(InvalidRecordKey::Character { at });
     }
     if matches!(bytes, b"." | b"..") {
         return Err(InvalidRecordKey::Dots);
     }
-    // All bytes have been checked to be ASCII.
-    str::from_utf8(bytes).map_err(|error| InvalidRecordKey::Character {
-        at: error.valid_up_to(),
-    })
+    Ok(())
 }
+
+/// Whether a byte may be in a record key. A table, as every key that is read is checked.
+#[allow(clippy::indexing_slicing, reason = "it is indexed when it is compiled")]
+static IN_RECORD_KEYS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'~' | b'-');
+        byte += 1;
+    }
+    table
+};
 
 /// Why a key of a tree is not the path of a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

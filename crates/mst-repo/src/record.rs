@@ -9,7 +9,7 @@ use mst_ops::{Entries, EntryRef};
 use serde::Deserialize;
 
 use crate::batch::Batch;
-use crate::path::check_record_key;
+use crate::path::check_record_key_bytes;
 use crate::repository::read_block;
 use crate::{Error, InvalidRecord, RepoPath, decode_record};
 
@@ -219,7 +219,7 @@ impl PathCheck {
     pub(crate) fn check(&mut self, key: &[u8]) -> Result<(), Error> {
         if !self.checked.is_empty()
             && let Some(record_key) = key.strip_prefix(&*self.checked)
-            && check_record_key(record_key).is_ok()
+            && check_record_key_bytes(record_key).is_ok()
         {
             return Ok(());
         }
