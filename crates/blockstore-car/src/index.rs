@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::hint::black_box;
 
-use blockstore_core::{Cid, CidBytes};
+use blockstore_core::CidBytes;
 use hashbrown::DefaultHashBuilder;
 
 /// A hash table from CIDs to the offsets of their sections.
@@ -116,8 +116,8 @@ impl Index {
     }
 
     /// Returns the likely offsets of the sections with these CIDs, without comparing the CIDs.
-    pub(crate) fn guess(&self, cids: &[Cid]) -> Vec<Option<u64>> {
-        let hash = |cid| self.hasher.hash_one(CidBytes::from(cid).as_ref());
+    pub(crate) fn guess(&self, cids: &[CidBytes]) -> Vec<Option<u64>> {
+        let hash = |cid: &CidBytes| self.hasher.hash_one(cid.as_ref());
         let hashes: Vec<u64> = cids.iter().map(hash).collect();
         for hash in &hashes {
             // A loop that does nothing else, so that the processor loads all slots in parallel.

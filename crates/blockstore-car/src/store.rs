@@ -415,17 +415,16 @@ impl CarBlockStore {
         }
         let found = Cell::new(None);
         let look = |offset| {
-            let section = car.section(offset, self.limit);
-            found.set(section.filter(|section| section.cid == wanted));
+            found.set(car.section_of(offset, wanted, self.limit));
             Ok::<_, Infallible>(found.get().is_some())
         };
         let Ok(_) = self.index.find(wanted, look);
         found.get().map(|section| car.give(asked, section))
     }
 
-    /// Where the blocks of `cids` probably are. Prefetches all of their slots in the index in
+    /// Where the blocks with these CIDs probably are. Prefetches all of their slots in the index in
     /// parallel, and then all of their sections.
-    fn guess(&self, car: &CarBytes, cids: &[Cid]) -> Vec<Option<u64>> {
+    fn guess(&self, car: &CarBytes, cids: &[CidBytes]) -> Vec<Option<u64>> {
         let guesses = self.index.guess(cids);
         for offset in guesses.iter().flatten() {
             let at = usize::try_from(*offset).unwrap_or(usize::MAX);
@@ -491,25 +490,29 @@ impl BlockStore for CarBlockStore {
             let find = |cid| self.find_checked(Asked::Many, cid);
             return cids.iter().map(find).collect();
         };
-        let in_order = car.places.of(Asked::Many).load().in_order;
-        let guesses = if in_order && self.looks_ahead() {
-            Vec::new()
-        } else {
-            self.guess(car, cids)
-        };
-        let mut guesses = guesses.into_iter();
-        let get = |cid: &Cid| {
-            let bytes = CidBytes::from(cid);
-            let wanted = bytes.as_ref();
-            let guessed = guesses.next().flatten();
-            let section = guessed.and_then(|offset| car.section(offset, self.limit));
-            let block = match section.filter(|section| section.cid == wanted) {
-                Some(section) => Some(car.give(Asked::Many, section)),
+        let shared = car.places.of(Asked::Many);
+        let mut place = shared.load();
+        if place.in_order && self.looks_ahead() {
+            let find = |cid| self.find_checked(Asked::Many, cid);
+            return cids.iter().map(find).collect();
+        }
+        let wanted: Vec<CidBytes> = cids.iter().map(CidBytes::from).collect();
+        let guesses = self.guess(car, &wanted);
+        let get = |((cid, wanted), guess): ((&Cid, &CidBytes), Option<u64>)| {
+            let wanted = wanted.as_ref();
+            let guessed = guess.and_then(|offset| car.section_of(offset, wanted, self.limit));
+            let block = match guessed {
+                Some(section) => {
+                    place.come_to(section.start as u64, section.end as u64);
+                    Some(car.block(section))
+                }
                 None => self.find_in(car, Asked::Many, wanted),
             };
             self.checked(cid, block)
         };
-        cids.iter().map(get).collect()
+        let found = cids.iter().zip(&wanted).zip(guesses).map(get).collect();
+        shared.store(place);
+        found
     }
 
     fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
@@ -577,25 +580,37 @@ impl CarBytes {
         })
     }
 
+    /// The section at `offset`, if its CID is `wanted`.
+    fn section_of(&self, offset: u64, wanted: &[u8], limit: u32) -> Option<SectionRef<'_>> {
+        let section = self.body(offset, limit, wanted.len())?;
+        is_same(section.cid, wanted).then_some(section)
+    }
+
+    /// The section at `offset`, as if its CID took `cid_len` bytes. If these are a CID, it is the
+    /// section's: no CID is a prefix of another.
+    #[inline]
+    fn body(&self, offset: u64, limit: u32, cid_len: usize) -> Option<SectionRef<'_>> {
+        let at = usize::try_from(offset).ok()?;
+        let rest = self.car.get(at..)?;
+        let (start, end) = section::body(rest, limit).ok()?.ok()?;
+        let body = rest.get(start..end)?;
+        let (cid, block) = body.split_at_checked(cid_len).unwrap_or((body, &[]));
+        Some(SectionRef {
+            start: at,
+            cid,
+            block,
+            end: at + end,
+        })
+    }
+
     /// The section of the block `wanted`, if it is the next one or a few sections ahead.
     fn ahead(&self, asked: Asked, wanted: &[u8], limit: u32) -> Option<SectionRef<'_>> {
         let shared = self.places.of(asked);
         let mut place = shared.load();
         let found = place.look_ahead(|offset| {
-            let at = usize::try_from(offset).ok()?;
-            let rest = self.car.get(at..)?;
-            let (start, end) = section::body(rest, limit).ok()?.ok()?;
-            let body = rest.get(start..end)?;
-            let end = at + end;
-            // If the body begins with this CID, it is the section's: no CID is a prefix of another.
-            let (cid, block) = body.split_at_checked(wanted.len()).unwrap_or((body, &[]));
-            let section = SectionRef {
-                start: at,
-                cid,
-                block,
-                end,
-            };
-            Some((is_same(cid, wanted).then_some(section), end as u64))
+            let section = self.body(offset, limit, wanted.len())?;
+            let end = section.end as u64;
+            Some((is_same(section.cid, wanted).then_some(section), end))
         })?;
         shared.store(place);
         Some(found)
