@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::hint::black_box;
 
-use blockstore_core::CidBytes;
 use hashbrown::DefaultHashBuilder;
 
 /// A hash table from CIDs to the offsets of their sections.
@@ -115,17 +114,19 @@ impl Index {
         tag(self.hasher.hash_one(cid)) == tag(self.hasher.hash_one(found))
     }
 
-    /// Returns the likely offsets of the sections with these CIDs, without comparing the CIDs.
-    pub(crate) fn guess(&self, cids: &[CidBytes]) -> Vec<Option<u64>> {
-        let hash = |cid: &CidBytes| self.hasher.hash_one(cid.as_ref());
-        let hashes: Vec<u64> = cids.iter().map(hash).collect();
-        for hash in &hashes {
-            // A loop that does nothing else, so that the processor loads all slots in parallel.
-            black_box(self.slots.get(self.first_slot(*hash)).copied());
-        }
+    /// Returns the likely offsets of the sections with these CIDs, without comparing the CIDs, and
+    /// [`OFFSET_LIMIT`] for those that are not there.
+    pub(crate) fn guess(&self, cids: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<u64> {
+        let hash = |cid| self.hasher.hash_one(AsRef::<[u8]>::as_ref(&cid));
+        let hashes: Vec<u64> = cids.map(hash).collect();
+        // A loop that does nothing else, so that the processor loads all slots in parallel.
+        let slots = hashes
+            .iter()
+            .map(|hash| self.slots.get(self.first_slot(*hash)));
+        black_box(slots.flatten().fold(0, |touched, slot| touched ^ slot));
         let guess = |hash| {
             let Ok((_, offset)) = self.probe(hash, |_| Ok::<_, Infallible>(true));
-            offset
+            offset.unwrap_or(OFFSET_LIMIT)
         };
         hashes.into_iter().map(guess).collect()
     }

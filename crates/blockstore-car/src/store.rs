@@ -424,15 +424,19 @@ impl CarBlockStore {
 
     /// Where the blocks with these CIDs probably are. Prefetches all of their slots in the index in
     /// parallel, and then all of their sections.
-    fn guess(&self, car: &CarBytes, cids: &[CidBytes]) -> Vec<Option<u64>> {
+    fn guess(&self, car: &CarBytes, cids: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<u64> {
         let guesses = self.index.guess(cids);
-        for offset in guesses.iter().flatten() {
+        // As few instructions as possible for each line: the fewer there are, the more lines the
+        // processor loads at once.
+        let mut touched = 0;
+        for offset in &guesses {
             let at = usize::try_from(*offset).unwrap_or(usize::MAX);
             let rest = car.car.get(at..).unwrap_or_default();
-            for line in rest.chunks(LINE).take(TYPICAL_LEN / LINE) {
-                black_box(line.first().copied());
+            for line in (0..TYPICAL_LEN).step_by(LINE) {
+                touched ^= rest.get(line).copied().unwrap_or_default();
             }
         }
+        black_box(touched);
         guesses
     }
 
@@ -497,11 +501,10 @@ impl BlockStore for CarBlockStore {
             return cids.iter().map(find).collect();
         }
         let wanted: Vec<CidBytes> = cids.iter().map(CidBytes::from).collect();
-        let guesses = self.guess(car, &wanted);
-        let get = |((cid, wanted), guess): ((&Cid, &CidBytes), Option<u64>)| {
+        let guesses = self.guess(car, wanted.iter());
+        let get = |((cid, wanted), guess): ((&Cid, &CidBytes), u64)| {
             let wanted = wanted.as_ref();
-            let guessed = guess.and_then(|offset| car.section_of(offset, wanted, self.limit));
-            let block = match guessed {
+            let block = match car.section_of(guess, wanted, self.limit) {
                 Some(section) => {
                     place.come_to(section.start as u64, section.end as u64);
                     Some(car.block(section))
@@ -513,6 +516,17 @@ impl BlockStore for CarBlockStore {
         let found = cids.iter().zip(&wanted).zip(guesses).map(get).collect();
         shared.store(place);
         found
+    }
+
+    fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+        /// More would be out of the processor's cache again before they are asked for.
+        const AT_ONCE: usize = 16;
+        if let Source::Memory(car) = &self.source
+            && car.car.len() > SHORT_CAR
+            && !car.places.of(Asked::One).load().in_order
+        {
+            self.guess(car, cids.take(AT_ONCE).map(|cid| CidBytes::from(&cid)));
+        }
     }
 
     fn has(&self, cid: &Cid) -> Result<bool, StoreError> {

@@ -15,6 +15,7 @@ use crate::StoreError;
 ///   checks that: as the block comes in, or as it goes out.
 /// - A block that is not there is `Ok(None)`. An error means that the store could not tell.
 /// - `get_many` answers in the order of `cids`, with one answer for each.
+/// - `will_get` changes no answer.
 ///
 /// The tests of these promises are public: see the `contract` feature.
 ///
@@ -56,6 +57,13 @@ pub trait BlockStore {
     /// As for [`get`](Self::get); one error fails the whole call.
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         cids.iter().map(|cid| self.get(cid)).collect()
+    }
+
+    /// Tells the store which blocks will probably be asked for soon, the next one first, so that it
+    /// can bring them nearer. If that gains nothing, it need not look at `cids`; the default does
+    /// not.
+    fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+        let _ = cids;
     }
 }
 
@@ -125,6 +133,10 @@ macro_rules! forward_to_target {
 
             fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
                 (**self).get_many(cids)
+            }
+
+            fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+                (**self).will_get(cids);
             }
         }
 

@@ -51,6 +51,10 @@ impl BlockStore for Blocks {
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.inner().get_many(cids)
     }
+
+    fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+        self.inner().will_get(cids);
+    }
 }
 
 /// What a file was found to be.

@@ -32,4 +32,8 @@ impl<S: BlockStore> BlockStore for Watched<S> {
         }
         Ok(blocks)
     }
+
+    fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+        self.blocks.will_get(cids);
+    }
 }

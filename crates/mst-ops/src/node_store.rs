@@ -334,6 +334,13 @@ impl<S: BlockStore> NodeStore<S> {
         }))
     }
 
+    /// Prepares for reading all subtrees of `node`.
+    pub(crate) fn will_read_below(&self, node: &TreeNode) {
+        let digests = node.subtree_digests();
+        self.blocks
+            .will_get(&mut digests.map(|(_, digest)| node_cid(digest)));
+    }
+
     /// The node whose SHA-256 is `digest`.
     pub(crate) fn node_by_digest(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
         self.node_with(digest, Node::height)

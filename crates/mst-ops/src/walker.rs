@@ -618,9 +618,13 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             index if index < top.node.len() => Above::Entry { depth, index },
             _ => top.right,
         };
+        let has_subtrees = node.has_subtrees();
+        if has_subtrees && self.at.intended == Use::Once {
+            self.nodes.will_read_below(&node);
+        }
         self.at.stack.push(Frame {
             slot: slot(&node),
-            has_subtrees: node.has_subtrees(),
+            has_subtrees,
             node,
             side,
             left,

@@ -61,4 +61,8 @@ impl<S: BlockStore> BlockStore for RememberingDamage<S> {
     fn get_many(&self, cids: &[Cid]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.blocks.get_many(cids)
     }
+
+    fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+        self.blocks.will_get(cids);
+    }
 }
