@@ -24,8 +24,8 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 /// A CAR v1 as a read-only block store, over bytes in memory or over a file.
 ///
 /// Opening it reads the CAR once, refuses it if its framing is wrong anywhere, and builds an index
-/// of 20 bytes or fewer per section (some 50 while it is being built). To salvage what is left of a
-/// damaged CAR, use [`from_damaged_bytes`](Self::from_damaged_bytes).
+/// of 20 bytes or fewer per section, or 8 KiB (some 50 bytes per section while it is being built).
+/// To salvage what is left of a damaged CAR, use [`from_damaged_bytes`](Self::from_damaged_bytes).
 ///
 /// - [`from_bytes`](Self::from_bytes): a block is a slice of the CAR's own bytes, never copied.
 ///   Blocks are checked against their CIDs on opening. A block keeps all of the CAR in memory: copy

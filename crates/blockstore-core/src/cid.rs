@@ -146,6 +146,7 @@ impl fmt::Debug for CidBytes {
 }
 
 impl From<&Cid> for CidBytes {
+    #[inline]
     fn from(cid: &Cid) -> Self {
         let mut bytes = [0; Self::MAX_LEN];
         let len = write_common_form(cid, &mut bytes).unwrap_or_else(|| {
@@ -158,12 +159,14 @@ impl From<&Cid> for CidBytes {
 }
 
 impl AsRef<[u8]> for CidBytes {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 
 /// Writes the form that nearly every CID has, without the loops of varint encoding.
+#[inline]
 fn write_common_form(cid: &Cid, out: &mut [u8; CidBytes::MAX_LEN]) -> Option<u8> {
     const START_LEN: u8 = 4;
     let codec = u8::try_from(cid.codec()).ok().filter(|byte| *byte < 0x80)?;

@@ -104,8 +104,9 @@ const RAW: u64 = 0x55;
 
 #[inline]
 fn sha2_256_cid(codec: u64, digest: &[u8; DIGEST_LEN]) -> Cid {
-    match Multihash::wrap(SHA2_256, digest) {
-        Ok(hash) => Cid::new_v1(codec, hash),
-        Err(_) => unreachable!("32 bytes fit a multihash of 64"),
-    }
+    let hash = Multihash::wrap(SHA2_256, digest);
+    hash.map_or_else(
+        |_| unreachable!("32 bytes fit a multihash of 64"),
+        |hash| Cid::new_v1(codec, hash),
+    )
 }

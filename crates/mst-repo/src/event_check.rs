@@ -434,8 +434,8 @@ impl EventCheck<'_> {
         }
         let operations = check_operations(&event.ops, blocks)?;
         let found = self.invert(blocks, &commit.data, &operations)?;
-        let empty = mst_node::Node::empty().cid();
-        if event.prev_data == Some(found) || event.is_first() && found == empty {
+        let is_empty = || found == mst_node::Node::empty().cid();
+        if event.prev_data == Some(found) || event.is_first() && is_empty() {
             return Ok(operations);
         }
         let claimed = event.prev_data;
