@@ -126,8 +126,8 @@ impl Hash for DigestKey {
 pub struct TreeNode {
     node: Node,
     digest: [u8; DIGEST_LEN],
-    /// The height of its keys. For trusted nodes it is computed on request.
-    height: OnceLock<Option<u8>>,
+    /// The height of its keys, if it has any. For trusted nodes it is computed on request.
+    height: Option<u8>,
     /// The nodes of the subtrees that were read, so that going down takes no look-up as long as the
     /// cache holds them. Empty if no cache holds the node itself.
     links: Box<[OnceLock<Weak<TreeNode>>]>,
@@ -150,7 +150,7 @@ impl TreeNode {
 
     /// Returns the height of the node's keys, or `None` if it has none.
     pub fn key_height(&self) -> Option<u8> {
-        *self.height.get_or_init(|| self.key(0).map(height_of))
+        self.height.or_else(|| self.key(0).map(height_of))
     }
 }
 
@@ -367,7 +367,7 @@ impl<S: BlockStore> NodeStore<S> {
         Ok(Some(TreeNode {
             node: cached.node.clone(),
             digest: cached.digest,
-            height: cached.height.clone(),
+            height: cached.height,
             links: Box::default(),
         }))
     }
@@ -435,12 +435,12 @@ impl<S> NodeStore<S> {
         &self,
         block: &[u8],
         height: impl FnOnce(&Node) -> Result<Option<u8>, MixedHeights>,
-    ) -> Result<(Node, OnceLock<Option<u8>>), InvalidNode> {
+    ) -> Result<(Node, Option<u8>), InvalidNode> {
         let node = Node::decode_within(block, &self.options.limits)?;
         let height = if self.options.trusted {
-            OnceLock::new()
+            None
         } else {
-            OnceLock::from(height(&node)?)
+            height(&node)?
         };
         Ok((node, height))
     }
