@@ -1,5 +1,6 @@
 //! Finds the sections that are left in a damaged CAR.
 
+use std::mem;
 use std::ops::Range;
 
 use blockstore_core::{Cid, cid_of, dag_cbor_cid, sha2_256};
@@ -17,9 +18,12 @@ pub(crate) struct Sections<'c> {
     /// Where the certain section found last begins: 0 before the first search, [`NOWHERE`] if there
     /// is none.
     certain: usize,
-    /// How many bytes may still be hashed. Candidate sections may overlap, and a CAR can be crafted
-    /// of nothing else. Once this is used up, the search stops, and lengths are trusted.
+    /// How many bytes may still be hashed in search of sections. Candidates may overlap, and a CAR
+    /// can be crafted of nothing else. Once this is used up, the search stops, and lengths are
+    /// trusted; then sections follow each other, and each is hashed once.
     budget: usize,
+    /// Whether it was reported that the search is given up.
+    is_reported: bool,
 }
 
 /// Not a place in any CAR.
@@ -52,6 +56,7 @@ impl<'c> Sections<'c> {
             certain: 0,
             // Plus one, so that hashing exactly as much does not use it up.
             budget: car.len().saturating_mul(HASHED_TIMES).saturating_add(1),
+            is_reported: false,
         }
     }
 
@@ -71,9 +76,6 @@ impl<'c> Sections<'c> {
         }
         // This may not be a section at all, and a real one may begin inside.
         let certain = self.certain_behind(at).min(next);
-        if self.budget == 0 {
-            return Some((Part::Section(section), next));
-        }
         if !section.verifiable && certain == next {
             return Some((Part::Section(section), next));
         }
@@ -88,11 +90,18 @@ impl<'c> Sections<'c> {
         Some((Part::BadBlock(section, fault), certain))
     }
 
+    /// Returns that the search is given up, if the `part` at `at` is the first for which it was.
+    pub(crate) fn given_up(&mut self, part: &Part, at: usize) -> Option<CarError> {
+        let wants_search = self.budget == 0 && !matches!(part, Part::Section(_));
+        let is_new = wants_search && !mem::replace(&mut self.is_reported, true);
+        is_new.then(|| CarError::at(at as u64, CarFault::SearchGivenUp))
+    }
+
     /// Returns the CID that the block of the `part` from `at` to `next` must have had if only its
     /// CID is damaged, and where the block is. If it is the block that is damaged, nothing links to
     /// that CID.
     pub(crate) fn recomputed(
-        &mut self,
+        &self,
         part: &Part,
         at: usize,
         next: usize,
@@ -106,7 +115,6 @@ impl<'c> Sections<'c> {
             return None;
         }
         let (damaged, block) = rest.get(start..end)?.split_at_checked(CID_LEN)?;
-        self.budget = self.budget.saturating_sub(block.len());
         let cid = if let [0x01, codec @ 0x00..=0x7f, 0x12, 0x20, ..] = *damaged {
             cid_of(codec.into(), block)
         } else {
@@ -114,8 +122,7 @@ impl<'c> Sections<'c> {
             let cid = dag_cbor_cid(block);
             damaged.ends_with(cid.hash().digest()).then_some(cid)?
         };
-        let block = at + start + CID_LEN..at + end;
-        (self.budget > 0).then_some((cid, block))
+        Some((cid, at + start + CID_LEN..at + end))
     }
 
     fn fault(&mut self, at: usize, inside: usize, fault: CarFault) -> (Part, usize) {
@@ -150,19 +157,20 @@ impl<'c> Sections<'c> {
         NOWHERE
     }
 
+    /// Whether a section begins at `at` whose block matches its CID. Once the budget is used up, the
+    /// answer is no.
     fn is_certain(&mut self, at: usize) -> bool {
         let rest = self.car.get(at..).unwrap_or_default();
         let Ok(Split::Section(section)) = section::split(rest, self.limit) else {
             return false;
         };
-        section.verifiable && self.is_good(&section, rest)
+        self.budget > 0 && section.verifiable && self.is_good(&section, rest)
     }
 
-    /// Whether the block of a section, with which `bytes` begin, matches its CID. Once the budget
-    /// is used up, the answer is no.
+    /// Whether the block of a section, with which `bytes` begin, matches its CID.
     fn is_good(&mut self, section: &Section, bytes: &[u8]) -> bool {
         let block = section.block(bytes);
         self.budget = self.budget.saturating_sub(block.len());
-        self.budget > 0 && section.cid(bytes).ends_with(&sha2_256(block))
+        section.cid(bytes).ends_with(&sha2_256(block))
     }
 }

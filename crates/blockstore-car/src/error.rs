@@ -97,6 +97,11 @@ pub enum CarFault {
         /// Where the other begins, in bytes.
         next: u64,
     },
+    /// So much of a damaged CAR was hashed in search of sections that from here on the lengths are
+    /// trusted; after one that is wrong, nothing more is found
+    /// ([`CarBlockStore::from_damaged_bytes`](crate::CarBlockStore::from_damaged_bytes)).
+    #[error("the search for sections, which took too long, is given up here")]
+    SearchGivenUp,
     /// A section does not begin with a CID; or its digest is longer than 64 bytes, or its codec or
     /// hash function is 2^63 or more.
     #[error("a section that does not begin with a valid CID")]

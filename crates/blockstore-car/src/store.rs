@@ -60,6 +60,9 @@ pub struct CarBlockStore {
     index: Index,
     roots: Vec<Cid>,
     sections: usize,
+    /// Whether each section begins where the one before it ends, as their lengths say. In a damaged
+    /// CAR only the index knows where they begin.
+    is_sound: bool,
     verify: Verify,
     limit: u32,
     /// The blocks of a damaged CAR that do not match their CIDs, under those that they match.
@@ -143,7 +146,7 @@ impl CarBlockStore {
     ///
     /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
     /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). If a CAR was crafted to
-    /// take long, the search is given up, and lengths are trusted.
+    /// take long, the search is given up ([`CarFault::SearchGivenUp`]), and lengths are trusted.
     ///
     /// # Examples
     ///
@@ -187,6 +190,7 @@ impl CarBlockStore {
             if let Some((cid, block)) = parts.recomputed(&part, next, behind) {
                 recomputed.insert(cid, car.slice(block));
             }
+            faults.extend(parts.given_up(&part, next));
             let rest = car.get(next..).unwrap_or_default();
             let offset = next as u64;
             match part {
@@ -211,19 +215,21 @@ impl CarBlockStore {
         });
         let store = Self::finish(source, roots, sections, Verify::OnRead, options);
         let mut store = store.expect("bytes in memory do not change");
+        store.is_sound = faults.is_empty();
         store.recomputed = recomputed;
         (store, faults)
     }
 
-    /// Opens a CAR file.
+    /// Opens a CAR file. Its blocks are checked as they are read, so one that nobody asks for may
+    /// be damaged; with [`Verify::OnOpen`] all are checked here.
     ///
     /// The file must not change while the store is in use. If it does, a block that does not match
     /// its CID is an error, as long as blocks are checked when they are read.
     ///
     /// # Errors
     ///
-    /// As for [`from_bytes`](Self::from_bytes), and [`CarError::Io`] if the file cannot be
-    /// read. Neither names the path.
+    /// [`CarError::Invalid`] with the byte at which the CAR is wrong and why, and [`CarError::Io`]
+    /// if the file cannot be read. Neither names the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CarError> {
         Self::open_with(path, CarOptions::default())
     }
@@ -292,6 +298,7 @@ impl CarBlockStore {
             index,
             roots,
             sections: count,
+            is_sound: true,
             verify,
             limit,
             recomputed: HashMap::new(),
@@ -397,13 +404,14 @@ impl CarBlockStore {
     }
 
     /// Whether to look for a block in the next sections before the index. Not if a CID occurs
-    /// twice, as only the index knows which section is the first, and not if that gains nothing.
+    /// twice, as only the index knows which section is the first, not in a damaged CAR, and not if
+    /// that gains nothing.
     fn looks_ahead(&self) -> bool {
         let is_long = match &self.source {
             Source::Memory(car) => car.car.len() > SHORT_CAR,
             Source::File(_) => true,
         };
-        is_long && self.sections == self.index.len()
+        is_long && self.is_sound && self.sections == self.index.len()
     }
 
     /// Finds a block in memory, in the next sections or through the index.

@@ -198,6 +198,42 @@ fn a_car_made_to_be_searched_for_long_is_given_up() {
     let (car, faults) = CarBlockStore::from_damaged_bytes(car);
     assert!(car.section_count() < small().sections.len() + 20);
     assert!((1..20).contains(&faults.len()));
+    let given_up = faults
+        .iter()
+        .filter(|fault| fault.to_string().contains("is given up here"));
+    assert_eq!(given_up.count(), 1);
+}
+
+/// Without the index, the second byte of a length is a length, too, and what it leads to looks like
+/// the same section.
+#[test]
+fn in_which_order_blocks_are_asked_for_makes_no_difference() {
+    let block = |n: u32| Bytes::from(n.to_be_bytes().repeat(1_500));
+    let blocks: Vec<(Cid, Bytes)> = (0..100)
+        .map(block)
+        .map(|block| (raw_cid(&block), block))
+        .collect();
+    let car = Car::new(&blocks);
+    for at in [10, 50, 98] {
+        let mut damaged = car.bytes.clone();
+        damaged[car.sections[at].0] += 1;
+        let (store, faults) = CarBlockStore::from_damaged_bytes(damaged);
+        assert_eq!(faults.len(), 1);
+        let cids: Vec<Cid> = blocks.iter().map(|(cid, _)| *cid).collect();
+        let other = |(n, _): &(usize, &(Cid, Bytes))| *n != at;
+        for (n, (cid, block)) in blocks.iter().enumerate().filter(other) {
+            assert_eq!(
+                store.get(cid).unwrap().as_ref(),
+                Some(block),
+                "{n} without {at}"
+            );
+        }
+        let many: Vec<_> = cids
+            .chunks(10)
+            .filter_map(|cids| store.get_many(cids).ok())
+            .collect();
+        assert!(many.len() >= 9, "{at}");
+    }
 }
 
 /// The same in a block of another hash function, which cannot be verified.
