@@ -15,9 +15,9 @@ use tokio::io::AsyncRead;
 
 use self::incoming::{Halt, Incoming};
 use crate::record::PathCheck;
-use crate::repository::read_commit;
+use crate::repository::{of_paths, read_commit};
 use crate::turn::{Turn, Turned};
-use crate::{Commit, MAX_PATH_LEN, Record, RepositorySummary, StreamError, StreamOptions};
+use crate::{Commit, Record, RepositorySummary, StreamError, StreamOptions};
 
 /// Decodes a repository from the bytes of a CAR that are pushed into it as they arrive, in pieces
 /// of any length. It does no I/O of its own: for asynchronous servers of any kind, and whoever else
@@ -112,12 +112,8 @@ impl RepositoryDecoder {
 
     /// Returns a decoder with the given options.
     pub fn with_options(options: StreamOptions) -> Self {
-        let mut nodes = options.nodes;
-        // The nodes on the path are in memory before any of their keys is checked as a path, and a
-        // few bytes can expand to long keys.
-        nodes.limits.key_len = nodes.limits.key_len.min(MAX_PATH_LEN);
         Self {
-            nodes: NodeStore::with_options(Incoming::new(options), nodes),
+            nodes: NodeStore::with_options(Incoming::new(options), of_paths(options.nodes)),
             commit: None,
             given: Kind::Nothing,
             position: None,

@@ -8,9 +8,10 @@ use mst_ops::{InvertError, NodeStore, NodeStoreOptions, Operation, Tree};
 
 use crate::brief::Quoted;
 use crate::commit::checked_link;
+use crate::repository::of_paths;
 use crate::{
-    Action, Commit, CommitEvent, Error, InvalidCommit, InvalidPath, MAX_OPERATIONS, MAX_PATH_LEN,
-    MAX_RECORD_LEN, MAX_SLICE_LEN, Record, RepoOp, RepoPath, Repository, SyncEvent, Tid,
+    Action, Commit, CommitEvent, Error, InvalidCommit, InvalidPath, MAX_OPERATIONS, MAX_RECORD_LEN,
+    MAX_SLICE_LEN, Record, RepoOp, RepoPath, Repository, SyncEvent, Tid,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 use crate::{PublicKey, SignatureError};
@@ -265,7 +266,7 @@ pub enum EventFault {
     },
     /// The previous revision that it names is not before its own, or is not a TID.
     #[error(
-        "it follows revision {}, which is not before its own, {rev}",
+        "it follows revision {}, which is not a TID before its own, {rev}",
         Quoted(since)
     )]
     Since {
@@ -630,10 +631,7 @@ fn open(car: Bytes, did: &str) -> Result<(CarBlockStore, Cid, Commit), EventErro
 
 /// How to read nodes from an untrusted source.
 fn untrusted() -> NodeStoreOptions {
-    let mut options = NodeStoreOptions::uncached();
-    // A few bytes can expand to long keys; no path is longer than this.
-    options.limits.key_len = MAX_PATH_LEN;
-    options
+    of_paths(NodeStoreOptions::uncached())
 }
 
 /// Checks that a field of a message agrees with the commit.

@@ -37,7 +37,8 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// What is missing or wrong is an item, an error that stands for one record or for all blocks
     /// below one node, as with [`records`](Self::records). Stop at the first with `?`: the reader
-    /// of a CAR cannot know what it lacks.
+    /// of a CAR cannot know what it lacks. Whether keys are paths is not checked:
+    /// [`verify`](Self::verify) does that, and whoever reads the records.
     ///
     /// `Export::write_car` makes a CAR of them (feature `car`).
     ///

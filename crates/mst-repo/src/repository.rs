@@ -8,7 +8,7 @@ use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::{EntryRef, NodeStore, NodeStoreOptions, NodeWalker};
 
 use crate::commit::checked_link;
-use crate::{Commit, Error, Record, Records, RepoPath, check_nsid};
+use crate::{Commit, Error, MAX_PATH_LEN, Record, Records, RepoPath, check_nsid};
 
 /// A repository at one commit, over any block store.
 ///
@@ -48,7 +48,9 @@ impl<S: BlockStore> Repository<S> {
         Self::open_with(blocks, commit, NodeStoreOptions::default())
     }
 
-    /// Opens a repository whose nodes are cached and checked according to `options`.
+    /// Opens a repository whose nodes are cached and checked according to `options`. But no key may
+    /// be longer than a path ([`MAX_PATH_LEN`](crate::MAX_PATH_LEN)), whatever the limits say: a node
+    /// with a longer one is invalid.
     ///
     /// # Errors
     ///
@@ -57,13 +59,14 @@ impl<S: BlockStore> Repository<S> {
         Ok(Self {
             commit: read_commit(commit, || read_block(&blocks, commit))?,
             cid: *commit,
-            nodes: NodeStore::with_options(blocks, options),
+            nodes: NodeStore::with_options(blocks, of_paths(options)),
         })
     }
 
     /// Makes a repository of the parts that [`into_parts`](Self::into_parts) returns: for a commit
     /// that was decoded elsewhere, such as one of version 2 ([`Commit::decode_version_2`]), which
-    /// the other constructors refuse. The caller must ensure that `cid` is the commit's.
+    /// the other constructors refuse. The caller must ensure that `cid` is the commit's. Here the
+    /// node store alone decides how long keys may be.
     ///
     /// # Examples
     ///
@@ -302,6 +305,13 @@ pub(crate) fn keys_of(collection: &str) -> Result<Range<Vec<u8>>, Error> {
 /// Reads the block of `cid`, which must be present.
 pub(crate) fn read_block(blocks: &impl BlockStore, cid: &Cid) -> Result<Bytes, Error> {
     blocks.get(cid)?.ok_or(Error::MissingBlock(*cid))
+}
+
+/// Returns `options` with no more than the length of a path allowed for keys: a few bytes could
+/// expand to long ones, which are in memory before any is checked as a path.
+pub(crate) fn of_paths(mut options: NodeStoreOptions) -> NodeStoreOptions {
+    options.limits.key_len = options.limits.key_len.min(MAX_PATH_LEN);
+    options
 }
 
 /// Reads the commit `cid`, whose block `read` returns.

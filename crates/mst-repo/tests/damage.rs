@@ -16,7 +16,7 @@ use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid, raw_cid,
 };
 use mst_node::{Node, NodeBuilder};
-use mst_ops::{NodeStoreOptions, Tree, TreeFault};
+use mst_ops::{NodeStore, NodeStoreOptions, Tree, TreeFault};
 use mst_repo::{Commit, Error, MAX_PATH_LEN, Record, Repository, Salvaged, Tid, reachable};
 use mst_testkit::{Rng, SampleRepository, key_of_height};
 
@@ -271,20 +271,30 @@ fn a_tree_that_links_to_a_node_twice_is_in_no_use() {
 
 /// The keys of a block that cannot be a repository's may take far more memory than it has bytes.
 #[test]
-fn what_is_new_is_refused_for_a_key_that_is_longer_than_a_path() {
+fn a_node_is_refused_for_a_key_that_is_longer_than_a_path() {
     let store = MemoryBlockStore::new();
     let value = put_record(&store);
     let empty = Node::empty();
     store.put(&empty.cid(), empty.encode().into()).unwrap();
     let too_long = format!("com.example.long/{}", "k".repeat(MAX_PATH_LEN));
     let commit = commit(&store, [(too_long, value)]);
-    let repository = Repository::open(&store, &commit).unwrap();
-    let error = repository.copy_since_to(&empty.cid(), &store).unwrap_err();
-    assert!(matches!(
-        error,
-        Error::Tree(mst_ops::Error::InvalidNode { .. })
-    ));
-    // Where any keys are allowed, this does not fail.
+    let mut options = NodeStoreOptions::default();
+    options.limits.key_len = 1 << 20;
+    let repository = Repository::open_with(&store, &commit, options).unwrap();
+    let errors = [
+        repository.verify().unwrap_err(),
+        repository.copy_since_to(&empty.cid(), &store).unwrap_err(),
+        repository
+            .export_since(repository.nodes(), &empty.cid())
+            .unwrap_err(),
+    ];
+    for error in errors {
+        let is_node = matches!(error, Error::Tree(mst_ops::Error::InvalidNode { .. }));
+        assert!(is_node, "{error:?}");
+    }
+    // The nodes may be any tree's.
+    let decoded = Commit::decode(&store.get(&commit).unwrap().unwrap()).unwrap();
+    let repository = Repository::from_parts(NodeStore::new(&store), decoded, commit);
     let since = repository.export_since(repository.nodes(), &empty.cid());
     assert_eq!(since.unwrap().count(), 3);
 }
@@ -500,10 +510,12 @@ fn large_nodes_are_not_read_far_ahead() {
     let len_of = |cid: &Cid| store.get(cid).unwrap().unwrap().len();
     let longest = changes.new.iter().map(|(_, block)| block.len()).max();
     store.put_many(&changes.new).unwrap();
-    let commit = commit_of(&store, changes.root);
+    let cid = commit_of(&store, changes.root);
 
     let watched = Watched::new(&store);
-    let repository = Repository::open(&watched, &commit).unwrap();
+    let commit = Commit::decode(&store.get(&cid).unwrap().unwrap()).unwrap();
+    // Opened as a repository, it could not have such keys.
+    let repository = Repository::from_parts(NodeStore::new(&watched), commit, cid);
     let (mut given, mut most) = (0, 0);
     for block in repository.export().unwrap().for_store() {
         let (_, block) = block.unwrap();

@@ -10,7 +10,8 @@ use mst_ops::{Diff, NodeStore, NodeWalker, Operation};
 
 use super::{Export, Step};
 use crate::record::PathCheck;
-use crate::{Error, MAX_PATH_LEN, Repository, RepositorySummary};
+use crate::repository::of_paths;
+use crate::{Error, Repository, RepositorySummary};
 
 impl<S: BlockStore> Repository<S> {
     /// Returns the blocks that lead from the tree of `old_root` in `old` to this repository: the
@@ -145,12 +146,9 @@ impl<S: BlockStore> Repository<S> {
         old_root: &Cid,
         store: &T,
     ) -> Result<RepositorySummary, Error> {
-        let mut options = *self.nodes().options();
+        let mut options = of_paths(*self.nodes().options());
         // Even if the repository is trusted: what is new is checked here.
         options.trusted = false;
-        // The diff keeps nodes, and a few bytes can expand to long keys. No path is longer than
-        // this.
-        options.limits.key_len = options.limits.key_len.min(MAX_PATH_LEN);
         let old = NodeStore::with_options(store, options);
         let new = NodeStore::with_options(self.blocks(), options);
         let diff = Diff::new(&old, old_root, &new, &self.commit().data)?;
