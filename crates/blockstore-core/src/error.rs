@@ -16,7 +16,7 @@ pub enum StoreError {
     HashMismatch(Cid),
     /// The CID's hash is not one that can be computed here (only sha2-256 with the whole digest
     /// can), so nothing can be said about the bytes.
-    #[error("block {0} cannot be verified: its hash is not sha2-256")]
+    #[error("block {0} cannot be verified: its hash is not sha2-256 with 32 bytes")]
     Unverifiable(Cid),
     /// The backend of the store failed; trying again may help.
     #[error("the block store failed")]

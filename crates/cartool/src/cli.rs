@@ -238,7 +238,8 @@ pub(crate) struct GetArgs {
 /// Check a whole repository: that it is complete and valid
 ///
 /// Checks the CAR's framing, the commit, that the tree is complete and canonical, that every key is
-/// a repository path, that every record is present, and that all these blocks hash to their CIDs.
+/// a repository path, that every record is present, and that all blocks hash to their CIDs, also
+/// those of a CAR that nothing refers to.
 /// Prints one line if so. If not, prints a line for each fault: what is missing or wrong, its CID,
 /// the keys affected; then the counts.
 ///
@@ -258,8 +259,8 @@ pub(crate) struct GetArgs {
 /// With --key, also checks the commit's signature, which must be by this key. The account's key is
 /// the verification method `#atproto` in its DID document, which is not fetched.
 ///
-/// Not checked: without --key, the signature; what the records contain (`dump` checks that); blocks
-/// that nothing refers to.
+/// Not checked: without --key, the signature; what the records contain (`dump` checks that); what
+/// blocks that nothing refers to are for.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]

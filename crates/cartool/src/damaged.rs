@@ -87,7 +87,7 @@ fn damaged_commit(car: &CarBlockStore) -> Result<Option<(Cid, Commit)>, StoreErr
 }
 
 /// The CID of a block that does not match it, if that is the fault.
-fn bad_block(fault: &CarError) -> Option<Cid> {
+pub(crate) fn bad_block(fault: &CarError) -> Option<Cid> {
     match fault {
         CarError::Invalid {
             fault: CarFault::HashMismatch(cid),

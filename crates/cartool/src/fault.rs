@@ -101,6 +101,11 @@ impl Fault {
         })
     }
 
+    /// The block that is missing or wrong, if it is about one.
+    pub(crate) fn cid(&self) -> Option<Cid> {
+        self.cid
+    }
+
     /// Whether something is missing, rather than wrong.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self.what, What::Missing)
@@ -180,7 +185,7 @@ fn what_is_wrong(error: &Error) -> String {
     match error {
         Error::Store(StoreError::HashMismatch(_)) => "does not hash to its CID".to_owned(),
         Error::Store(StoreError::Unverifiable(_)) => {
-            "cannot be verified: its hash is not sha2-256".to_owned()
+            "cannot be verified: its hash is not sha2-256 with 32 bytes".to_owned()
         }
         Error::Tree(mst_ops::Error::InvalidNode { source, .. }) => chain(source),
         Error::Tree(mst_ops::Error::InvalidTree { fault, .. }) => fault.to_string(),

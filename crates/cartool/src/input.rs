@@ -11,7 +11,7 @@ use atproto_mst::{
 
 use crate::cli::Source;
 use crate::failure::Failure;
-use crate::{database, output, slice};
+use crate::{damaged, database, output, slice};
 
 /// A repository, and where it is stored.
 pub(crate) type Repository = atproto_mst::Repository<Blocks>;
@@ -64,6 +64,8 @@ pub(crate) struct Opened {
     pub(crate) commit: Option<Cid>,
     /// In bytes.
     pub(crate) size: u64,
+    /// The first block of a CAR that does not match its CID, if all were checked.
+    pub(crate) bad_block: Option<CarError>,
 }
 
 impl Opened {
@@ -91,9 +93,25 @@ pub(crate) fn open_blocks(source: &Source) -> Result<Opened, Failure> {
     open_blocks_of(source, database::is_at(&source.file)?)
 }
 
-/// The same, if it is known whether it is a database. Checking would cost the locks on one that is
-/// open already.
+/// The same, and checks all blocks of a CAR, not only those that are read later.
+pub(crate) fn open_and_check_blocks(source: &Source) -> Result<Opened, Failure> {
+    open_blocks_with(source, database::is_at(&source.file)?, Check::All)
+}
+
+/// As [`open_blocks`], if it is known whether it is a database. Checking would cost the locks on
+/// one that is open already.
 pub(crate) fn open_blocks_of(source: &Source, is_database: bool) -> Result<Opened, Failure> {
+    open_blocks_with(source, is_database, Check::OnRead)
+}
+
+/// Which blocks of a CAR are checked against their CIDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    OnRead,
+    All,
+}
+
+fn open_blocks_with(source: &Source, is_database: bool, check: Check) -> Result<Opened, Failure> {
     if is_database {
         let (database, head) = database::open_for_reading(source)?;
         let size = database::size(&database)?;
@@ -101,15 +119,11 @@ pub(crate) fn open_blocks_of(source: &Source, is_database: bool) -> Result<Opene
             blocks: Blocks::Database(Box::new(database)),
             commit: Some(head),
             size,
+            bad_block: None,
         });
     }
     refuse_choice(source)?;
-    let (car, size) = open_car(&source.file)?;
-    Ok(Opened {
-        commit: car.roots().first().copied(),
-        blocks: Blocks::Car(car),
-        size,
-    })
+    open_car(&source.file, check)
 }
 
 /// Reads the file at `path`, or standard input if that is `-`, to its end.
@@ -140,16 +154,16 @@ pub(crate) fn refuse_choice(source: &Source) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
+fn open_car(path: &Path, check: Check) -> Result<Opened, Failure> {
     if path == Path::new("-") {
-        return read_car(std::io::stdin().lock());
+        return read_car(std::io::stdin().lock(), check);
     }
     let input = |error: std::io::Error| Failure::Input(error.into());
     let file = File::open(path).map_err(input)?;
     let metadata = file.metadata().map_err(input)?;
     if !metadata.is_file() {
         // A named pipe, for example, cannot be read at offsets. A directory fails by itself.
-        return read_car(file);
+        return read_car(file, check);
     }
     if output::goes_to(&file) {
         let what = "standard output is the file that is read, which would be overwritten";
@@ -160,19 +174,47 @@ fn open_car(path: &Path) -> Result<(CarBlockStore, u64), Failure> {
         .take(START_LEN as u64)
         .read_to_end(&mut start)
         .map_err(input)?;
-    let car = CarBlockStore::from_file_with(file, car_options());
-    Ok((
-        car.map_err(|error| not_a_car(&start, error))?,
-        metadata.len(),
-    ))
+    let open = |options| CarBlockStore::from_file_with(file.try_clone()?, options);
+    opened(open, check, &start, metadata.len())
 }
 
-fn read_car(mut input: impl Read) -> Result<(CarBlockStore, u64), Failure> {
+fn read_car(mut input: impl Read, check: Check) -> Result<Opened, Failure> {
     let mut bytes = Vec::new();
     let read = input.read_to_end(&mut bytes);
     read.map_err(|error| Failure::Input(error.into()))?;
-    let size = bytes.len() as u64;
-    Ok((car_of(bytes.into())?, size))
+    let bytes = Bytes::from(bytes);
+    let start = bytes.slice(..bytes.len().min(START_LEN));
+    let open = |options| CarBlockStore::from_bytes_with(bytes.clone(), options);
+    opened(open, check, &start, bytes.len() as u64)
+}
+
+/// Opens a CAR of `size` bytes, which begins with `start`.
+fn opened(
+    open: impl Fn(CarOptions) -> Result<CarBlockStore, CarError>,
+    check: Check,
+    start: &[u8],
+    size: u64,
+) -> Result<Opened, Failure> {
+    let mut options = car_options();
+    if check == Check::All {
+        options.verify = Some(Verify::OnOpen);
+    }
+    let (car, bad_block) = match open(options) {
+        // If they are checked as they are read, the others can be read.
+        Err(error) if is_bad_block(&error) => (open(car_options()), Some(error)),
+        car => (car, None),
+    };
+    let car = car.map_err(|error| not_a_car(start, error))?;
+    Ok(Opened {
+        commit: car.roots().first().copied(),
+        blocks: Blocks::Car(car),
+        size,
+        bad_block,
+    })
+}
+
+fn is_bad_block(error: &CarError) -> bool {
+    damaged::bad_block(error).is_some()
 }
 
 /// Opens a CAR that is in memory.

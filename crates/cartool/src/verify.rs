@@ -1,6 +1,9 @@
 //! `cartool verify`
 
 mod inversion;
+mod unread;
+
+use std::collections::HashSet;
 
 use atproto_mst::{BlockStore, Cid, Repository, SqliteBlockStore};
 
@@ -24,13 +27,17 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> R
         Some(file) => Some(inversion::read(file, &args.source)?),
         None => None,
     };
-    let opened = input::open_blocks(&args.source)?;
+    let opened = input::open_and_check_blocks(&args.source)?;
     let root = opened.commit()?;
     report.show(Progress::of_silent_work(opened.blocks.count()));
     let (blocks, progress) = (opened.blocks, report.progress());
     let repository = input::open_at(Watched { blocks, progress }, &root)?;
-    let counts = print_faults(&repository, "", args.partial, out, report)?;
+    let mut counts = print_faults(&repository, "", args.partial, out, report)?;
     report.progress().clear();
+    if let Some(bad_block) = &opened.bad_block {
+        let blocks = &repository.blocks().blocks;
+        counts.bad += unread::print_faults(blocks, bad_block, &counts.bad_cids, out, report)?;
+    }
     out.line(format_args!("{counts}"))?;
     if let Some(key) = &args.key {
         signature::tell(repository.commit(), key, out, report)?;
@@ -157,12 +164,17 @@ struct Counts {
     missing_nodes: u64,
     missing_records: u64,
     bad: u64,
+    /// The blocks among the bad.
+    bad_cids: HashSet<Cid>,
 }
 
 impl Counts {
     fn add(&mut self, fault: &Fault) {
         let count = match (fault.is_missing(), fault.is_node()) {
-            (false, _) => &mut self.bad,
+            (false, _) => {
+                self.bad_cids.extend(fault.cid());
+                &mut self.bad
+            }
             (true, true) => &mut self.missing_nodes,
             (true, false) => &mut self.missing_records,
         };

@@ -524,7 +524,7 @@ fn type_name(initial: u8) -> &'static str {
         (3, _) => "a text string",
         (4, _) => "an array",
         (5, _) => "a map",
-        (6, _) => "a link",
+        (6, _) => "a tag",
         (_, NULL) => "null",
         (_, 0xf4 | 0xf5) => "a boolean",
         (_, 0xf9..=0xfb) => "a float",

@@ -61,7 +61,7 @@ fn what_is_no_map_is_refused() {
         (b"\x42ab", "a byte string"),
         (b"\x61e", "a text string"),
         (b"\x80", "an array"),
-        (b"\xc0\xa2", "a link"),
+        (b"\xc0\xa2", "a tag"),
         (b"\xf6", "null"),
         (b"\xf4", "a boolean"),
         (b"\xf9\x00\x00", "a float"),
@@ -335,12 +335,12 @@ fn fields_of_another_type_are_refused() {
         }
         if found != "null" {
             let block = [b"\xa2\x61e\x80\x61l", value].concat();
-            assert_fault(&block, 6, wrong("a link"));
+            assert_fault(&block, 6, wrong("a tag"));
             let with = Parts {
                 t: [b"\x61t", value].concat(),
                 ..parts.clone()
             };
-            assert_fault(&with.block(), parts.t_at() + 2, wrong("a link"));
+            assert_fault(&with.block(), parts.t_at() + 2, wrong("a tag"));
         }
         if found != "a byte string" {
             let with = Parts {
@@ -366,7 +366,7 @@ fn fields_of_another_type_are_refused() {
             v: [b"\x61v", value].concat(),
             ..parts.clone()
         };
-        assert_fault(&with.block(), parts.v_at() + 2, wrong("a link"));
+        assert_fault(&with.block(), parts.v_at() + 2, wrong("a tag"));
     }
 }
 
@@ -844,7 +844,7 @@ fn tags_other_than_42_are_refused() {
         assert_fault(&block, 6, DecodeFault::NotALink { found });
     }
     let twice = [b"\x61v\xd8\x2a", link(&cid().to_bytes()).as_slice()].concat();
-    let (wanted, found) = ("a byte string", "a link");
+    let (wanted, found) = ("a byte string", "a tag");
     let with = Parts {
         v: twice,
         ..parts.clone()

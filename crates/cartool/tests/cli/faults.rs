@@ -1,10 +1,10 @@
 //! What is missing, damaged or hostile.
 
-use atproto_mst::{Cid, Node};
+use atproto_mst::{Bytes, Cid, Node, dag_cbor_cid};
 use mst_testkit::SampleRepository;
 
 use crate::support::{
-    car_damaged_at, car_without, cartool, listing, repository_of, repository_of_key, run,
+    Folder, car_damaged_at, car_without, cartool, listing, repository_of, repository_of_key, run,
 };
 
 fn sample() -> SampleRepository {
@@ -420,6 +420,38 @@ fn what_is_no_car_at_all_is_told_by_its_start() {
         for run in [cartool(&["info", "FILE"], file), run(&["info", "-"], file)] {
             assert_eq!((run.code, &*run.out), (1, ""));
             assert!(run.err.ends_with(&format!("{what}\n")), "{}", run.err);
+        }
+    }
+}
+
+/// A damaged block that nothing refers to, or another one for the CID of a good block.
+#[test]
+fn a_bad_block_that_is_not_read_is_a_fault_of_the_car() {
+    let sample = SampleRepository::generate(12, 40);
+    let folder = Folder::new();
+    let unlinked = dag_cbor_cid(b"\xa0");
+    let (record, _) = sample.blocks()[3].clone();
+    let start = "bad block";
+    for (cid, block, line) in [
+        (unlinked, &b"\xa0"[..], String::new()),
+        (
+            unlinked,
+            &b"\xa1"[..],
+            format!("{start} {unlinked} (no part of the repository): does not hash to its CID"),
+        ),
+        (record, &b"\xa1"[..], format!("{start}: byte ")),
+    ] {
+        let mut blocks = sample.blocks();
+        blocks.push((cid, Bytes::copy_from_slice(block)));
+        let car = sample.car_of(&blocks);
+        let file = folder.write("more.car", &car);
+        for (name, input) in [(&*file, &[][..]), ("-", &*car)] {
+            let run = folder.run(&["verify", name], input);
+            let is_bad = !line.is_empty();
+            assert_eq!(run.code, i32::from(is_bad), "{}", run.out);
+            assert!(run.out.starts_with(&line), "{}", run.out);
+            let counts = run.out.lines().last().unwrap();
+            assert_eq!(counts.ends_with("; bad: 1"), is_bad, "{}", run.out);
         }
     }
 }

@@ -1,0 +1,46 @@
+//! The blocks of a CAR that are not part of its repository.
+
+use std::collections::HashSet;
+
+use atproto_mst::{BlockStore, CarError, Cid, StoreError};
+
+use crate::failure::Failure;
+use crate::input::Blocks;
+use crate::output::Output;
+use crate::report::Report;
+
+/// Prints a line for each block of a CAR that does not match its CID, except for those in
+/// `reported`, and returns how many. `first` is what is wrong with the first such block, which may
+/// also be another section for the CID of a good one.
+pub(super) fn print_faults(
+    blocks: &Blocks,
+    first: &CarError,
+    reported: &HashSet<Cid>,
+    out: &mut Output,
+    report: &mut Report,
+) -> Result<u64, Failure> {
+    let Blocks::Car(car) = blocks else {
+        return Ok(0);
+    };
+    let mut found = 0;
+    for cid in car.cids() {
+        let cid = cid?;
+        match car.get(&cid) {
+            Err(StoreError::HashMismatch(_)) if !reported.contains(&cid) => {
+                report.count_fault();
+                out.line(format_args!(
+                    "bad block {cid} (no part of the repository): does not hash to its CID"
+                ))?;
+                found += 1;
+            }
+            Ok(_) | Err(StoreError::HashMismatch(_) | StoreError::Unverifiable(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if found == 0 && reported.is_empty() {
+        report.count_fault();
+        out.line(format_args!("bad block: {first}"))?;
+        found = 1;
+    }
+    Ok(found)
+}
