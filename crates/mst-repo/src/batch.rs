@@ -56,21 +56,14 @@ impl Batch {
 /// Returns how many CIDs, from the first on, can be requested at once without a duplicate: a store
 /// may make a copy for each, and a few bytes of path may lead to the same megabytes again.
 fn distinct_len(cids: &[Cid]) -> usize {
-    let start = |cid: &Cid| cid.hash().digest().first_chunk::<8>().copied();
-    // Which first bytes there were. Most digests need not be compared with any other.
-    let mut seen = [false; 256];
-    let again = |(index, cid): (usize, &Cid)| {
-        let start_here = start(cid);
-        let [first, ..] = start_here.unwrap_or_default();
-        let seen = seen
-            .get_mut(usize::from(first))
-            .map(|seen| std::mem::replace(seen, true));
-        seen != Some(false)
-            && cids
-                .iter()
-                .take(index)
-                .any(|other| start(other) == start_here)
+    let start = |cid: &Cid| cid.hash().digest().first_chunk().copied();
+    let start = |cid| start(cid).map_or(0, u64::from_ne_bytes);
+    let starts: Vec<u64> = cids.iter().map(start).collect();
+    let again = |(index, start)| {
+        starts
+            .get(..index)
+            .is_some_and(|before| before.contains(start))
     };
-    let twin = cids.iter().enumerate().position(again);
+    let twin = starts.iter().enumerate().position(again);
     twin.unwrap_or(cids.len())
 }
