@@ -1,4 +1,4 @@
-//! The blocks of a CAR that are not part of its repository.
+//! The blocks of a CAR that nothing in its repository refers to.
 
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ pub(super) fn print_faults(
             Err(StoreError::HashMismatch(_)) if !reported.contains(&cid) => {
                 report.count_fault();
                 out.line(format_args!(
-                    "bad block {cid} (no part of the repository): does not hash to its CID"
+                    "bad block {cid} (nothing that was read refers to it): does not hash to its CID"
                 ))?;
                 found += 1;
             }

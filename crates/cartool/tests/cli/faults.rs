@@ -437,7 +437,9 @@ fn a_bad_block_that_is_not_read_is_a_fault_of_the_car() {
         (
             unlinked,
             &b"\xa1"[..],
-            format!("{start} {unlinked} (no part of the repository): does not hash to its CID"),
+            format!(
+                "{start} {unlinked} (nothing that was read refers to it): does not hash to its CID"
+            ),
         ),
         (record, &b"\xa1"[..], format!("{start}: byte ")),
     ] {
