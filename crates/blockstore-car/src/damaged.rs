@@ -26,6 +26,12 @@ pub(crate) struct Sections<'c> {
     is_reported: bool,
 }
 
+/// The length of a CID of atproto's form.
+const CID_LEN: usize = 36;
+
+/// The length of the longest length: one that takes more bytes is above the limit.
+const MAX_LENGTH_LEN: usize = 4;
+
 /// Not a place in any CAR.
 const NOWHERE: usize = usize::MAX;
 
@@ -37,13 +43,6 @@ pub(crate) enum Part {
     BadBlock(Section, CarError),
     /// Not a section.
     Fault(CarError),
-}
-
-impl Part {
-    /// Whether nothing is wrong with it.
-    fn is_certain(&self) -> bool {
-        matches!(self, Self::Section(section) if section.verifiable)
-    }
 }
 
 impl<'c> Sections<'c> {
@@ -75,7 +74,7 @@ impl<'c> Sections<'c> {
             return Some((Part::Section(section), next));
         }
         // This may not be a section at all, and a real one may begin inside.
-        let certain = self.certain_behind(at).min(next);
+        let certain = self.next_certain(at).min(next);
         if !section.verifiable && certain == next {
             return Some((Part::Section(section), next));
         }
@@ -97,41 +96,68 @@ impl<'c> Sections<'c> {
         is_new.then(|| CarError::at(at as u64, CarFault::SearchGivenUp))
     }
 
-    /// Returns the CID that the block of the `part` from `at` to `next` must have had if only its
-    /// CID is damaged, and where the block is. If it is the block that is damaged, nothing links to
-    /// that CID.
-    pub(crate) fn recomputed(
-        &self,
+    /// Returns the block of the `part` from `at` to `next` with its CID, if only the CID or only the
+    /// length is damaged. (If it is the block, no link leads to this CID.)
+    pub(crate) fn repaired(
+        &mut self,
         part: &Part,
         at: usize,
         next: usize,
     ) -> Option<(Cid, Range<usize>)> {
-        /// The length of a CID of atproto's form.
-        const CID_LEN: usize = 36;
-        let rest = self.car.get(at..)?;
-        let (start, end) = section::body(rest, self.limit).ok()?.ok()?;
+        if matches!(part, Part::Section(section) if section.verifiable) {
+            return self.with_other_codec(at, next);
+        }
+        // If this succeeds, it is certain.
+        let repaired = self.with_other_length(at);
+        repaired.or_else(|| self.with_other_cid(at, next))
+    }
+
+    /// The block as DAG-CBOR, if atproto does not use the codec of its CID.
+    fn with_other_codec(&self, at: usize, next: usize) -> Option<(Cid, Range<usize>)> {
+        let (start, end) = section::body(self.car.get(at..)?, self.limit).ok()?.ok()?;
+        let is_other = codec_of(self.car.get(at + start..at + end)?).is_none();
+        is_other.then(|| self.with_other_cid(at, next))?
+    }
+
+    /// The block under the CID that it matches.
+    fn with_other_cid(&self, at: usize, next: usize) -> Option<(Cid, Range<usize>)> {
+        let (start, end) = section::body(self.car.get(at..)?, self.limit).ok()?.ok()?;
+        let (start, end) = (at + start, at + end);
         // A section that overlaps another has a wrong length.
-        if part.is_certain() || at + end > next {
+        if end > next {
             return None;
         }
-        let (damaged, block) = rest.get(start..end)?.split_at_checked(CID_LEN)?;
-        let cid = if let [0x01, codec @ 0x00..=0x7f, 0x12, 0x20, ..] = *damaged {
-            cid_of(codec.into(), block)
+        let (damaged, block) = self.car.get(start..end)?.split_at_checked(CID_LEN)?;
+        let cid = if let Some(codec) = codec_of(damaged) {
+            cid_of(codec, block)
         } else {
             // A CID of another form may be a sound one, unless the digest shows what it was.
             let cid = dag_cbor_cid(block);
             damaged.ends_with(cid.hash().digest()).then_some(cid)?
         };
-        Some((cid, at + start + CID_LEN..at + end))
+        Some((cid, start + CID_LEN..end))
+    }
+
+    /// The block if it reaches up to the next section whose block matches its CID.
+    fn with_other_length(&mut self, at: usize) -> Option<(Cid, Range<usize>)> {
+        let end = self.next_certain(at).min(self.car.len());
+        let begins_with_cid =
+            |start: &usize| self.car.get(*start..end).and_then(codec_of).is_some();
+        let start = (at + 1..=at + MAX_LENGTH_LEN).find(begins_with_cid)?;
+        let (cid, block) = self.car.get(start..end)?.split_at_checked(CID_LEN)?;
+        self.budget = self.budget.saturating_sub(block.len());
+        let is_good = self.budget > 0 && cid.ends_with(&sha2_256(block));
+        let cid = Cid::try_from(cid).ok().filter(|_| is_good)?;
+        Some((cid, start + CID_LEN..end))
     }
 
     fn fault(&mut self, at: usize, inside: usize, fault: CarFault) -> (Part, usize) {
         let fault = CarError::at((at + inside) as u64, fault);
-        (Part::Fault(fault), self.certain_behind(at))
+        (Part::Fault(fault), self.next_certain(at))
     }
 
     /// Returns where the next section after `at` begins whose block matches its CID.
-    fn certain_behind(&mut self, at: usize) -> usize {
+    fn next_certain(&mut self, at: usize) -> usize {
         if self.certain <= at {
             self.certain = self.find(at + 1);
         }
@@ -140,8 +166,6 @@ impl<'c> Sections<'c> {
 
     /// Finds the next section, at `from` or later, whose block matches its CID.
     pub(crate) fn find(&mut self, from: usize) -> usize {
-        /// A length that takes more bytes is above any limit.
-        const MAX_LENGTH_LEN: usize = 5;
         let searched = self.car.get(from..).unwrap_or_default();
         for (before, cid) in searched.windows(4).enumerate() {
             // As in `section`: CIDv1, a codec of one byte, sha2-256 with the whole digest.
@@ -149,7 +173,7 @@ impl<'c> Sections<'c> {
                 continue;
             }
             for start in (before.saturating_sub(MAX_LENGTH_LEN)..before).rev() {
-                if self.is_certain(from + start) {
+                if self.begins_certain(from + start) {
                     return from + start;
                 }
             }
@@ -159,7 +183,7 @@ impl<'c> Sections<'c> {
 
     /// Whether a section begins at `at` whose block matches its CID. Once the budget is used up, the
     /// answer is no.
-    fn is_certain(&mut self, at: usize) -> bool {
+    fn begins_certain(&mut self, at: usize) -> bool {
         let rest = self.car.get(at..).unwrap_or_default();
         let Ok(Split::Section(section)) = section::split(rest, self.limit) else {
             return false;
@@ -172,5 +196,13 @@ impl<'c> Sections<'c> {
         let block = section.block(bytes);
         self.budget = self.budget.saturating_sub(block.len());
         section.cid(bytes).ends_with(&sha2_256(block))
+    }
+}
+
+/// The codec of a CID of atproto's form, if `cid` begins as one.
+fn codec_of(cid: &[u8]) -> Option<u64> {
+    match *cid {
+        [0x01, codec @ (0x55 | 0x71), 0x12, 0x20, ..] => Some(codec.into()),
+        _ => None,
     }
 }

@@ -65,8 +65,8 @@ pub struct CarBlockStore {
     is_sound: bool,
     verify: Verify,
     limit: u32,
-    /// The blocks of a damaged CAR that do not match their CIDs, under those that they match.
-    recomputed: HashMap<Cid, Bytes>,
+    /// The blocks in wrong sections of a damaged CAR, under the CIDs that they match.
+    repaired: HashMap<Cid, Bytes>,
 }
 
 enum Source {
@@ -136,13 +136,14 @@ impl CarBlockStore {
     ///
     /// Where it is not clear any more where a section begins, it goes on at the next place where a
     /// length, a CID and a block match; only CIDs of atproto's form count (version 1, a codec of
-    /// one byte, sha2-256). So between such sections a wrong byte costs only the section that it is
-    /// in. Sections are held to the length limit of [`CarOptions::default`].
+    /// one byte, sha2-256). So between such sections a wrong byte costs at most the section that it
+    /// is in. Sections are held to the length limit of [`CarOptions::default`].
     ///
     /// A block that does not match its CID is an error when it is asked for. As it may be the CID
     /// that is damaged, the block is also there under the CID that it matches, one of the
-    /// [`recomputed_cids`](Self::recomputed_cids): so a wrong byte in a CID costs nothing, unless it
-    /// makes it one of another codec.
+    /// [`repaired_cids`](Self::repaired_cids); and so is one that matches its CID if it ends where
+    /// the next section begins, whatever its length says. So only a wrong byte in a block itself
+    /// costs that block, or one that makes its CID that of a raw block.
     ///
     /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
     /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). If a CAR was crafted to
@@ -185,10 +186,11 @@ impl CarBlockStore {
         let mut sections = Indexer::default();
         // Added last, so that a good block with the same CID comes first.
         let mut bad_blocks = Vec::new();
-        let mut recomputed = HashMap::new();
-        while let Some((part, behind)) = parts.part(next) {
-            if let Some((cid, block)) = parts.recomputed(&part, next, behind) {
-                recomputed.insert(cid, car.slice(block));
+        let mut repaired = HashMap::new();
+        while let Some((part, mut after)) = parts.part(next) {
+            if let Some((cid, block)) = parts.repaired(&part, next, after) {
+                after = block.end;
+                repaired.insert(cid, car.slice(block));
             }
             faults.extend(parts.given_up(&part, next));
             let rest = car.get(next..).unwrap_or_default();
@@ -201,7 +203,7 @@ impl CarBlockStore {
                 }
                 Part::Fault(fault) => faults.push(fault),
             }
-            next = behind;
+            next = after;
             if next as u64 >= OFFSET_LIMIT {
                 break;
             }
@@ -216,7 +218,7 @@ impl CarBlockStore {
         let store = Self::finish(source, roots, sections, Verify::OnRead, options);
         let mut store = store.expect("bytes in memory do not change");
         store.is_sound = faults.is_empty();
-        store.recomputed = recomputed;
+        store.repaired = repaired;
         (store, faults)
     }
 
@@ -301,7 +303,7 @@ impl CarBlockStore {
             is_sound: true,
             verify,
             limit,
-            recomputed: HashMap::new(),
+            repaired: HashMap::new(),
         })
     }
 
@@ -350,12 +352,12 @@ impl CarBlockStore {
         self.index.offsets().into_iter().map(cid_at)
     }
 
-    /// Returns the CIDs computed for the blocks of a damaged CAR that do not match theirs
-    /// ([`from_damaged_bytes`](Self::from_damaged_bytes)). If it is the CID in the CAR that is
-    /// damaged, this is what it was; if it is the block, nothing links to this. The
-    /// [`cids`](Self::cids) and the [`len`](Self::len) do not include them.
-    pub fn recomputed_cids(&self) -> impl Iterator<Item = Cid> {
-        self.recomputed.keys().copied()
+    /// Returns the CIDs that the blocks in wrong sections of a damaged CAR match
+    /// ([`from_damaged_bytes`](Self::from_damaged_bytes)). If it is the CID or the length of a
+    /// section that is damaged, this is what its CID was; if it is the block, nothing links to this.
+    /// The [`cids`](Self::cids) and the [`len`](Self::len) do not include them.
+    pub fn repaired_cids(&self) -> impl Iterator<Item = Cid> {
+        self.repaired.keys().copied()
     }
 
     /// Returns the number of blocks, each counted once.
@@ -471,10 +473,15 @@ impl CarBlockStore {
     /// Checks a block that is about to leave the store, if blocks are checked on reading.
     fn checked(&self, cid: &Cid, block: Option<Bytes>) -> Result<Option<Bytes>, StoreError> {
         let Some(block) = block else {
-            return Ok(self.recomputed.get(cid).cloned());
+            return Ok(self.repaired.get(cid).cloned());
         };
         match self.verify {
-            Verify::OnRead => check_block(cid, &block)?,
+            Verify::OnRead => {
+                if let Err(error) = check_block(cid, &block) {
+                    let repaired = self.repaired.get(cid).cloned();
+                    return repaired.map(Some).ok_or(error);
+                }
+            }
             Verify::OnOpen if !is_verifiable(cid) => return Err(StoreError::Unverifiable(*cid)),
             Verify::OnOpen | Verify::Never => {}
         }
@@ -545,7 +552,7 @@ impl BlockStore for CarBlockStore {
             self.source.with_cid(offset, self.limit, is_it).flatten()
         };
         let offset = self.index.find(wanted, look).map_err(StoreError::backend)?;
-        Ok(offset.is_some() || self.recomputed.contains_key(cid))
+        Ok(offset.is_some() || self.repaired.contains_key(cid))
     }
 }
 

@@ -79,22 +79,21 @@ fn a_wrong_bit_costs_at_most_the_section_that_it_is_in() {
             let mut damaged = car.bytes.clone();
             damaged[at] ^= 1 << bit;
             let lost = |start, end: usize| {
-                let Some((.., block)) = car.sections.iter().find(|section| section.0 == start)
-                else {
-                    panic!("no section begins at {start}");
-                };
-                let (cid_start, block_start) = (end - block.len() - 36, end - block.len());
-                let codec = cid_start + 1;
+                let section = car.sections.iter().find(|section| section.0 == start);
+                let block = &section.unwrap().3;
                 // What is inside shows that another section begins there.
                 let holds_sections = block.ends_with(b"inside");
-                let in_cid = (cid_start..block_start).contains(&at);
-                (start..end).contains(&at) && (!in_cid || at == codec || holds_sections)
+                let in_block = (end - block.len()..end).contains(&at);
+                let codec = end - block.len() - 35;
+                // Another codec is a damaged one only if atproto does not use it.
+                let is_raw = damaged[codec] == 0x55 || car.bytes[codec] == 0x55;
+                let is_lost = in_block || at == codec && is_raw;
+                (start..end).contains(&at) && (is_lost || holds_sections)
             };
-            let silent = car.check(damaged, lost, &format!("bit {bit} of byte {at}"));
-            // Another codec with the same hash is not a fault.
-            let hit = car.sections.iter().rev().find(|section| section.0 <= at);
-            let is_codec = hit.is_some_and(|(_, end, _, block)| at == end - block.len() - 35);
-            assert!(!silent || is_codec, "bit {bit} of byte {at}");
+            let what = format!("bit {bit} of byte {at}");
+            let silent = car.check(damaged.clone(), lost, &what);
+            // Nor is it a fault.
+            assert!(!silent || car.bytes[at] == 0x55, "{what}");
         }
     }
 }
@@ -282,4 +281,73 @@ fn a_block_of_many_megabytes_is_found_behind_what_is_lost() {
     // The length of the small one.
     damaged[car.header_len] ^= 0x40;
     car.check(damaged, |start, _| start == car.header_len, "large");
+}
+
+/// As when two disks' sectors meet: each alone can be repaired, so both can.
+#[test]
+fn neighbours_with_a_wrong_cid_each_cost_nothing() {
+    let car = small();
+    let cid_start = |section: &(usize, usize, Cid, Bytes)| section.1 - section.3.len() - 36;
+    for pair in car.sections.windows(2) {
+        let holds_sections = pair.iter().any(|section| section.3.ends_with(b"inside"));
+        for (one, other) in [(0, 0), (0, 10), (10, 0), (10, 35)] {
+            let mut damaged = car.bytes.clone();
+            damaged[cid_start(&pair[0]) + one] ^= 2;
+            damaged[cid_start(&pair[1]) + other] ^= 2;
+            car.check(
+                damaged,
+                |_, _| holds_sections,
+                &format!("{one} and {other}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_repaired_is_nothing_but_what_is_wrong() {
+    let sample = SampleRepository::generate(4, 50);
+    let (car, _) = CarBlockStore::from_damaged_bytes(sample.car());
+    assert_eq!(car.repaired_cids().count(), 0);
+    // Nor a sound block of another hash function.
+    let sha2_512 = [&[1, 0x55, 0x13, 64][..], &[7; 64]].concat();
+    let sha2_512 = Cid::try_from(&*sha2_512).unwrap();
+    let car = Car::new(&[(sha2_512, Bytes::from_static(b"any"))]);
+    let (store, faults) = CarBlockStore::from_damaged_bytes(car.bytes);
+    assert_eq!((store.repaired_cids().count(), faults.len()), (0, 0));
+
+    // Under the codec that the CID had.
+    let blocks = [b"one".as_slice(), b"two"].map(|block| (raw_cid(block), Bytes::from(block)));
+    let car = Car::new(&blocks);
+    let mut damaged = car.bytes.clone();
+    let (_, end, cid, block) = &car.sections[0];
+    damaged[end - block.len() - 1] ^= 1;
+    let (store, _) = CarBlockStore::from_damaged_bytes(damaged.clone());
+    assert_eq!(store.repaired_cids().collect::<Vec<_>>(), [*cid]);
+    assert!(store.has(cid).unwrap() && !store.cids().any(|other| other.unwrap() == *cid));
+    assert_eq!(store.get_many(&[*cid]).unwrap(), [Some(block.clone())]);
+
+    // A damaged copy that comes first does not hide it.
+    let car = Car::new(&[blocks[0].clone(), blocks[0].clone()]);
+    let mut damaged = car.bytes.clone();
+    let [(_, first_end, ..), (_, last_end, ..)] = car.sections[..] else {
+        panic!("there are two");
+    };
+    damaged[first_end - 1] ^= 1;
+    damaged[last_end - block.len() - 1] ^= 1;
+    let (store, faults) = CarBlockStore::from_damaged_bytes(damaged);
+    assert_eq!(faults.len(), 2);
+    assert_eq!(store.get(cid).unwrap().as_ref(), Some(block));
+}
+
+/// Sixteen times its length may be hashed in search of sections.
+#[test]
+fn a_few_false_starts_do_not_end_the_search() {
+    let large = Bytes::from(vec![7; 1 << 20]);
+    let car = Car::new(&[(raw_cid(&large), large)]);
+    let trap = [&[0xff, 0xff, 0x3f][..], &raw_cid(b"").to_bytes()].concat();
+    let mut damaged = car.bytes.clone();
+    damaged.splice(car.header_len..car.header_len, trap.repeat(4));
+    let (store, faults) = CarBlockStore::from_damaged_bytes(damaged);
+    assert!(!faults.is_empty());
+    assert!(store.get(&car.sections[0].2).unwrap().is_some());
 }

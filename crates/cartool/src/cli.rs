@@ -625,8 +625,9 @@ pub(crate) struct CommitArgs {
 /// commit is unchanged.
 ///
 /// Of a CAR that was cut off, or contains wrong bytes, the intact parts are used: one wrong byte
-/// costs at most one block. If the commit that the header names is lost, the last one that is
-/// present is used. Records under keys that are not repository paths are lost.
+/// costs at most one block, and in a length or a CID nothing. If the commit that the header names is
+/// lost, the last one that is present is used. Records under keys that are not repository paths are
+/// lost.
 ///
 /// A node that is missing or wrong costs everything below it, unless --unreachable is given: with
 /// a CAR in any order that was cut off, nearly all.

@@ -82,7 +82,9 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
 
 /// The last commit among the blocks that do not match their CIDs.
 fn damaged_commit(car: &CarBlockStore) -> Result<Option<(Cid, Commit)>, StoreError> {
-    let cids: Vec<Cid> = car.recomputed_cids().collect();
+    let mut cids: Vec<Cid> = car.repaired_cids().collect();
+    // No commit is among these, but nodes are, which say what is a record.
+    cids.extend(cids_of(car)?);
     latest_commit(car, &cids)
 }
 

@@ -57,8 +57,7 @@ pub(crate) fn run(
     }
     let root = tree.finish()?;
     for fault in bad_blocks.values() {
-        let what = "the block is used under the CID that matches it, if a link leads there";
-        report.fault(&format_args!("{fault}; {what}"));
+        report.fault(&format_args!("{fault}; what can be repaired of it is used"));
     }
     let records = Counted(saved, "record");
     if gaps > 0 && !args.unreachable && matches!(repository.blocks(), Blocks::Car(_)) {

@@ -15,7 +15,7 @@ pub(crate) fn is_empty_range(start: &Bound<Vec<u8>>, end: &Bound<Vec<u8>>) -> bo
 }
 
 /// Whether `key` is within the start of a range.
-pub(crate) fn is_behind_start(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+pub(crate) fn is_after_start(start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match start {
         Bound::Included(start) => key >= start.as_slice(),
         Bound::Excluded(start) => key > start.as_slice(),

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use blockstore_core::BlockStore;
 
-use crate::bounds::{ends_by, is_before_end, is_behind_start, is_empty_range, starts_by};
+use crate::bounds::{ends_by, is_after_start, is_before_end, is_empty_range, starts_by};
 use crate::{EntryRef, Error, NodeWalker};
 
 /// An iterator over the entries of a tree in key order, from
@@ -146,7 +146,7 @@ impl<'s, S: BlockStore> Entries<'s, S> {
 
     /// Whether `key` is after the start of the remaining range.
     fn holds_from_front(&self, key: &[u8]) -> bool {
-        is_behind_start(&self.start, key) && self.front.left_key().is_none_or(|given| key > given)
+        is_after_start(&self.start, key) && self.front.left_key().is_none_or(|given| key > given)
     }
 }
 
@@ -187,9 +187,9 @@ impl<S: BlockStore> DoubleEndedIterator for Entries<'_, S> {
             if let Err(error) = self.start_back(&mut back) {
                 // The back stands left of what it could not enter. If the front stands right of
                 // that, it has returned this error, and everything before it.
-                let mut behind = back.clone();
-                behind.skip_subtree();
-                let given = behind.stands_with(&self.front);
+                let mut after = back.clone();
+                after.skip_subtree();
+                let given = after.stands_with(&self.front);
                 self.back = Some(back);
                 if given {
                     self.state = State::Done;

@@ -61,8 +61,8 @@ fn order_fault(
     if left.is_some_and(|left| first <= left) {
         return Some(TreeFault::KeyNotGreater);
     }
-    let is_behind = right.is_some_and(|right| last >= right);
-    is_behind.then_some(TreeFault::KeyNotLess)
+    let is_after = right.is_some_and(|right| last >= right);
+    is_after.then_some(TreeFault::KeyNotLess)
 }
 
 /// A place below another node.

@@ -9,7 +9,7 @@ use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, S
 use hashbrown::HashSet;
 use mst_node::node_digest;
 
-use crate::bounds::{ends_by, is_before_end, is_behind_start, is_empty_range, prefix_end};
+use crate::bounds::{ends_by, is_after_start, is_before_end, is_empty_range, prefix_end};
 use crate::node_store::DigestKey;
 use crate::{Error, NodeStore, NodeStoreOptions, NodeWalker};
 
@@ -272,7 +272,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
             let Some(entry) = entry.filter(|entry| is_before_end(end, entry.key())) else {
                 break;
             };
-            if is_behind_start(start, entry.key()) {
+            if is_after_start(start, entry.key()) {
                 entries.push((entry.key().to_vec(), entry.value()));
             }
         }

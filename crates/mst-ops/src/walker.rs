@@ -399,8 +399,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// As for [`next_entry`](Self::next_entry).
     pub fn previous_entry(&mut self) -> Result<Option<EntryRef>, Error> {
         loop {
-            let behind_subtree = self.top().side == Side::Right;
-            if behind_subtree && self.enter(|node| mst_node::Node::len(node), Side::Right)? {
+            let after_subtree = self.top().side == Side::Right;
+            if after_subtree && self.enter(|node| mst_node::Node::len(node), Side::Right)? {
                 continue;
             }
             let top = self.top_mut();

@@ -36,13 +36,13 @@ impl Batch {
         let mut read_len = 0;
         let mut rest = cids;
         while !rest.is_empty() && read_len < LARGE {
-            let (next, behind) = rest.split_at(distinct_len(rest));
+            let (next, after) = rest.split_at(distinct_len(rest));
             let Ok(found) = blocks.get_many(next) else {
                 break;
             };
             read_len += found.iter().flatten().map(Bytes::len).sum::<usize>();
             read.extend(found);
-            rest = behind;
+            rest = after;
         }
         self.len = if read_len < LARGE {
             (self.len * 2).min(AT_ONCE)

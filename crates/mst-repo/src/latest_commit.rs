@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
-use mst_node::Node;
+use mst_node::{Node, node_digest};
+use mst_ops::NodeStoreOptions;
 
 use crate::Commit;
+use crate::repository::of_paths;
 
 /// Looks for the latest commit among the blocks `cids`, and returns it with its CID: for a CAR
 /// whose header is damaged, so that nothing names the commit.
@@ -40,17 +42,19 @@ pub fn latest_commit<S: BlockStore>(
     cids: &[Cid],
 ) -> Result<Option<(Cid, Commit)>, StoreError> {
     let mut commits = HashMap::new();
-    for cid in cids {
+    // A commit under a CID of another form could not be opened.
+    for cid in cids.iter().filter(|cid| node_digest(cid).is_some()) {
         let block = read_if_intact(blocks, cid)?;
         if let Some(commit) = block.and_then(|block| Commit::decode(&block).ok()) {
             commits.insert(*cid, commit);
         }
     }
     let mut records = HashSet::new();
+    let limits = of_paths(NodeStoreOptions::default()).limits;
     if commits.len() > 1 {
         for cid in cids {
             let block = read_if_intact(blocks, cid)?;
-            let node = block.and_then(|block| Node::decode(&block).ok());
+            let node = block.and_then(|block| Node::decode_within(&block, &limits).ok());
             let values = node.iter().flat_map(Node::entries);
             let values = values.map(|entry| entry.value());
             records.extend(values.filter(|value| commits.contains_key(value)));

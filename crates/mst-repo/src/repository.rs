@@ -286,7 +286,7 @@ impl<S: BlockStore> Repository<S> {
     pub fn collections(&self) -> Result<Collections<'_, S>, Error> {
         Ok(Collections {
             walker: Some(self.walker()?),
-            behind: Vec::new(),
+            after: Vec::new(),
         })
     }
 }
@@ -341,7 +341,7 @@ impl<S> fmt::Debug for Repository<S> {
 pub struct Collections<'r, S> {
     walker: Option<NodeWalker<'r, S>>,
     /// All keys of the collections returned so far are less than this.
-    behind: Vec<u8>,
+    after: Vec<u8>,
 }
 
 impl<S: BlockStore> Collections<'_, S> {
@@ -349,13 +349,13 @@ impl<S: BlockStore> Collections<'_, S> {
         let Some(walker) = &mut self.walker else {
             return Ok(None);
         };
-        walker.seek(&self.behind)?;
+        walker.seek(&self.after)?;
         let Some(entry) = walker.next_entry()? else {
             return Ok(None);
         };
         let key = entry.key();
         let path = RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
-        self.behind = keys_of(path.collection())?.end;
+        self.after = keys_of(path.collection())?.end;
         Ok(Some(path.collection().to_owned()))
     }
 }

@@ -85,11 +85,11 @@ impl<S: BlockStore> Repository<S> {
     /// back, and such that were changed; nodes that name different values for a key are a fault
     /// ([`Error::Ambiguous`]).
     ///
-    /// Of a `CarBlockStore`, pass the `cids`, but not the `recomputed_cids`: some of those may be of
-    /// damaged nodes.
+    /// Of a `CarBlockStore`, pass the `cids`, but not the `repaired_cids`: some of those may be of
+    /// damaged nodes. One that is intact is found if a node among the `cids` links to it.
     ///
-    /// The entries found are kept in memory, with their nodes. If a node is missing or wrong, all
-    /// blocks are read, and the nodes that are left twice.
+    /// The entries found are kept in memory, with their nodes. The nodes of the tree are read once
+    /// more for this; if one is missing or wrong, so are all blocks that are not among them.
     ///
     /// # Errors
     ///

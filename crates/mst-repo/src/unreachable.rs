@@ -1,9 +1,9 @@
 //! What nodes hold that nothing links to any more, for where a tree has gaps.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use blockstore_core::{BlockStore, Cid};
-use mst_node::Node;
+use mst_node::{DIGEST_LEN, Node, node_digest};
 use mst_ops::{EntryRef, NodeStore, NodeWalker};
 
 use crate::{Error, Fault};
@@ -23,12 +23,14 @@ struct Gap {
     left: Option<Vec<u8>>,
     /// The least key right of it.
     right: Option<Vec<u8>>,
+    /// The height of the node above it, if there is one. All its keys are lower.
+    height_above: Option<u8>,
     entries: Vec<EntryRef>,
 }
 
 impl Unreachable {
     /// Looks for what belongs into the gaps of the tree of `root`, in the nodes among the blocks
-    /// `cids`.
+    /// `cids` and below them.
     ///
     /// # Errors
     ///
@@ -38,20 +40,33 @@ impl Unreachable {
         root: &Cid,
         cids: &[Cid],
     ) -> Result<Self, Error> {
-        let mut gaps = gaps(nodes, root);
+        let mut seen = HashSet::new();
+        let mut gaps = gaps(nodes, root, &mut seen);
         let cids = if gaps.is_empty() { &[] } else { cids };
+        let mut links = Vec::new();
         for cid in cids {
-            let Some(mut walker) = walker_of(nodes, cid)? else {
-                continue;
-            };
-            loop {
-                if let Some(entry) = walker.right_entry()
-                    && let Some(gap) = gap_around(&mut gaps, entry.key())
-                {
-                    gap.entries.push(entry);
-                }
-                if !walker.go_right() {
-                    break;
+            links.push(*cid);
+            while let Some(cid) = links.pop() {
+                let is_new = node_digest(&cid).is_some_and(|digest| seen.insert(*digest));
+                let walker = if is_new {
+                    walker_of(nodes, &cid)?
+                } else {
+                    None
+                };
+                let Some(mut walker) = walker else {
+                    continue;
+                };
+                let height = walker.height();
+                loop {
+                    links.extend(walker.subtree());
+                    if let Some(entry) = walker.right_entry()
+                        && let Some(gap) = gap_around(&mut gaps, entry.key(), height)
+                    {
+                        gap.entries.push(entry);
+                    }
+                    if !walker.go_right() {
+                        break;
+                    }
                 }
             }
         }
@@ -88,35 +103,44 @@ impl Unreachable {
     }
 }
 
-/// The gaps in a tree, in key order.
-fn gaps<S: BlockStore>(nodes: &NodeStore<S>, root: &Cid) -> Vec<Gap> {
-    let gap = |left: Option<&[u8]>, right: Option<&[u8]>| Gap {
+/// The gaps in a tree, in key order. Adds the digests of its nodes to `seen`.
+fn gaps<S: BlockStore>(
+    nodes: &NodeStore<S>,
+    root: &Cid,
+    seen: &mut HashSet<[u8; DIGEST_LEN]>,
+) -> Vec<Gap> {
+    let gap = |left: Option<&[u8]>, right: Option<&[u8]>, height_above| Gap {
         left: left.map(<[u8]>::to_vec),
         right: right.map(<[u8]>::to_vec),
+        height_above,
         entries: Vec::new(),
     };
     let Ok(top) = NodeWalker::new(nodes, root) else {
-        return vec![gap(None, None)];
+        return vec![gap(None, None, None)];
     };
     let mut gaps = Vec::new();
     let mut nodes = top.nodes();
     while let Some(node) = nodes.next() {
-        if node.is_err() {
+        if let Ok(node) = node {
+            seen.extend(node_digest(&node.cid()));
+        } else {
             let walker = nodes.walker();
-            gaps.push(gap(walker.left_key(), walker.right_key()));
+            let (left, right) = (walker.left_key(), walker.right_key());
+            gaps.push(gap(left, right, Some(walker.height())));
         }
     }
     gaps
 }
 
-/// The gap that `key` belongs into.
-fn gap_around<'g>(gaps: &'g mut [Gap], key: &[u8]) -> Option<&'g mut Gap> {
+/// The gap that a key of this height belongs into.
+fn gap_around<'g>(gaps: &'g mut [Gap], key: &[u8], height: u8) -> Option<&'g mut Gap> {
     let is_before = |right: &[u8]| right <= key;
     let is_left = |gap: &Gap| gap.right.as_deref().is_some_and(is_before);
     let gap = gaps.partition_point(is_left);
     let gap = gaps.get_mut(gap)?;
     let is_after = gap.left.as_deref().is_none_or(|left| left < key);
-    is_after.then_some(gap)
+    let is_below = gap.height_above.is_none_or(|above| height < above);
+    (is_after && is_below).then_some(gap)
 }
 
 /// A walker at the start of the node in the block `cid`, if that is intact and is one.
@@ -124,9 +148,12 @@ fn walker_of<'s, S: BlockStore>(
     nodes: &'s NodeStore<S>,
     cid: &Cid,
 ) -> Result<Option<NodeWalker<'s, S>>, Error> {
+    let limits = &nodes.options().limits;
     let walker = match nodes.blocks().get(cid) {
         // A `NodeStore` would remember each block that is not a node.
-        Ok(Some(block)) if Node::decode(&block).is_ok() => NodeWalker::new(nodes, cid),
+        Ok(Some(block)) if Node::decode_within(&block, limits).is_ok() => {
+            NodeWalker::new(nodes, cid)
+        }
         Ok(_) => return Ok(None),
         Err(error) => Err(error.into()),
     };

@@ -292,6 +292,12 @@ fn a_node_is_refused_for_a_key_that_is_longer_than_a_path() {
         let is_node = matches!(error, Error::Tree(mst_ops::Error::InvalidNode { .. }));
         assert!(is_node, "{error:?}");
     }
+    // A stricter limit holds.
+    options.limits.key_len = 20;
+    let path = "com.example.note/12345".to_owned();
+    let usual = self::commit(&store, [(path, value)]);
+    let repository = Repository::open_with(&store, &usual, options).unwrap();
+    assert!(repository.verify().is_err());
     // The nodes may be any tree's.
     let decoded = Commit::decode(&store.get(&commit).unwrap().unwrap()).unwrap();
     let repository = Repository::from_parts(NodeStore::new(&store), decoded, commit);

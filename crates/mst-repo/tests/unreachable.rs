@@ -104,16 +104,12 @@ impl History {
         };
         put(&old);
         let root = put(&new);
-        let did = SampleRepository::generate(1, 0);
-        let mut commit = Commit::decode(&did.commit.1).unwrap();
-        commit.data = root;
-        let commit_cid = commit.cid();
-        blocks.put(&commit_cid, commit.encode().into()).unwrap();
+        let commit = commit_of(&blocks, root, "3jzfcijpj2z2a");
         Self {
             blocks,
             old,
             new,
-            commit: commit_cid,
+            commit,
             root,
         }
     }
@@ -199,6 +195,70 @@ fn a_store_that_fails_does_not_end_the_search_as_if_there_were_nothing() {
     }
 }
 
+/// Below a gap all keys are lower than those of the node above it.
+#[test]
+fn a_record_that_the_tree_shows_to_be_absent_stays_absent() {
+    let history = History::new();
+    let root = history.blocks.get(&history.root).unwrap().unwrap();
+    let root = Node::decode(&root).unwrap();
+    let mut saved = 0;
+    for below in (0..=root.len()).filter_map(|slot| root.subtree(slot)) {
+        let block = history.blocks.get(&below).unwrap().unwrap();
+        history.blocks.delete(&below).unwrap();
+        let repository = history.repository();
+        for path in salvage(&repository, &history.blocks.cids()).0.keys() {
+            assert!(!matches!(repository.find(path), Ok(None)), "{path}");
+            saved += 1;
+        }
+        history.blocks.put(&below, block).unwrap();
+    }
+    assert!(saved > 300, "{saved}");
+}
+
+/// Values may come in any order, also the first once more at the end.
+#[test]
+fn three_nodes_with_two_values_disagree() {
+    let blocks = MemoryBlockStore::new();
+    let values = [b"\xa0".as_slice(), b"\x80"].map(|block| {
+        let cid = dag_cbor_cid(block);
+        blocks.put(&cid, block.into()).unwrap();
+        cid
+    });
+    let mut cids = values.to_vec();
+    for (n, value) in [values[0], values[1], values[0]].iter().enumerate() {
+        let entries = [("com.example.note/1".to_owned(), *value)];
+        let other = (format!("com.example.note/x{n}"), values[0]);
+        let entries = if n < 2 {
+            entries.to_vec()
+        } else {
+            [&entries[..], &[other]].concat()
+        };
+        let changes = Tree::from_entries(entries).unwrap().flush();
+        blocks.put_many(&changes.new).unwrap();
+        cids.extend(changes.new.iter().map(|(cid, _)| *cid));
+    }
+    let commit = commit_of(&blocks, dag_cbor_cid(b"the root is gone"), "3jzfcijpj2z2a");
+    let repository = Repository::open(&blocks, &commit).unwrap();
+    for _ in 0..cids.len() {
+        let (records, faults) = salvage(&repository, &cids);
+        assert!(!records.contains_key("com.example.note/1"));
+        assert!(
+            faults
+                .iter()
+                .any(|fault| matches!(fault, Error::Ambiguous { .. }))
+        );
+        cids.rotate_left(1);
+    }
+}
+
+fn commit_of(blocks: &MemoryBlockStore, root: Cid, rev: &str) -> Cid {
+    let empty = SampleRepository::generate(1, 0);
+    let mut commit = Commit::decode(&empty.commit.1).unwrap();
+    (commit.data, commit.rev) = (root, rev.parse().unwrap());
+    blocks.put(&commit.cid(), commit.encode().into()).unwrap();
+    commit.cid()
+}
+
 #[test]
 fn blocks_that_are_missing_are_passed_over() {
     let history = History::new();
@@ -208,9 +268,52 @@ fn blocks_that_are_missing_are_passed_over() {
     assert_eq!(found.unwrap().0, history.commit);
     history.blocks.delete(&history.root).unwrap();
     assert!(!salvage(&history.repository(), &cids).0.is_empty());
-    // A commit that has its tree is preferred to a later one.
-    let earlier = SampleRepository::generate(5, 10);
-    history.blocks.put_many(&earlier.blocks()).unwrap();
-    let found = latest_commit(&history.blocks, &history.blocks.cids()).unwrap();
-    assert_eq!(found.unwrap().0, earlier.commit.0);
+}
+
+/// A store in which one block is damaged, and one cannot be verified.
+struct Damaged<'b>(&'b MemoryBlockStore, [Cid; 2]);
+
+impl BlockStore for Damaged<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        match self.1.iter().position(|bad| bad == cid) {
+            Some(0) => Err(StoreError::HashMismatch(*cid)),
+            Some(_) => Err(StoreError::Unverifiable(*cid)),
+            None => self.0.get(cid),
+        }
+    }
+}
+
+#[test]
+fn the_latest_commit_is_the_most_likely_one() {
+    let blocks = MemoryBlockStore::new();
+    let made = commit_of(&blocks, dag_cbor_cid(b"no tree"), "3zzzzzzzzzzzz");
+    // A record that looks like a commit, and has a tree: that of the first commit.
+    let (with_tree, without) = ("3jzfcijpj2z2a", "3jzfcijpj2z2b");
+    let put = |entries: &[(String, Cid)]| {
+        let changes = Tree::from_entries(entries.to_vec()).unwrap().flush();
+        blocks.put_many(&changes.new).unwrap();
+        changes.root
+    };
+    let empty = put(&[]);
+    let fake = commit_of(&blocks, empty, "3zzzzzzzzzzzy");
+    let root = put(&[
+        ("com.example.a/1".to_owned(), fake),
+        ("com.example.a/2".to_owned(), made),
+    ]);
+    let old = commit_of(&blocks, root, with_tree);
+    let later = commit_of(&blocks, dag_cbor_cid(b"gone"), without);
+    let latest = |store: &dyn BlockStore| {
+        let found = latest_commit(&store, &blocks.cids()).unwrap();
+        found.map(|(cid, _)| cid)
+    };
+    assert_eq!(latest(&blocks), Some(old));
+    assert_eq!(latest(&Damaged(&blocks, [old, empty])), Some(later));
+    assert_eq!(latest(&Damaged(&blocks, [old, later])), Some(fake));
+    // Under another codec it could not be opened.
+    let raw = blockstore_core::raw_cid(&blocks.get(&old).unwrap().unwrap());
+    blocks
+        .put(&raw, blocks.get(&old).unwrap().unwrap())
+        .unwrap();
+    blocks.delete(&old).unwrap();
+    assert_eq!(latest(&blocks), Some(later));
 }

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use atproto_mst::{BlockStore, CarError, Cid, StoreError};
 
+use crate::damaged::bad_block;
 use crate::failure::Failure;
 use crate::input::Blocks;
 use crate::output::Output;
 use crate::report::Report;
 
 /// Prints a line for each block of a CAR that does not match its CID, except for those in
-/// `reported`, and returns how many. `first` is what is wrong with the first such block, which may
-/// also be another section for the CID of a good one.
+/// `reported`, and returns how many. `first` is what is wrong with the first such section of all. If
+/// there is a good block for its CID, too, it is reported as well; others like it are not.
 pub(super) fn print_faults(
     blocks: &Blocks,
     first: &CarError,
@@ -37,10 +38,11 @@ pub(super) fn print_faults(
             Err(error) => return Err(error.into()),
         }
     }
-    if found == 0 && reported.is_empty() {
+    let is_good = |cid: &Cid| matches!(car.get(cid), Ok(Some(_)));
+    if bad_block(first).as_ref().is_some_and(is_good) {
         report.count_fault();
         out.line(format_args!("bad block: {first}"))?;
-        found = 1;
+        found += 1;
     }
     Ok(found)
 }

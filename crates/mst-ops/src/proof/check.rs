@@ -6,7 +6,7 @@ use std::slice;
 use blockstore_core::{BlockStore, Cid};
 
 use super::{Claim, ProofError};
-use crate::bounds::{ends_by, is_before_end, is_behind_start, is_empty_range};
+use crate::bounds::{ends_by, is_after_start, is_before_end, is_empty_range};
 use crate::{EntryRef, Error, NodeStore, NodeWalker};
 
 /// Checks that all claims are true of the tree of `root`. If not, the error is about the first
@@ -223,7 +223,7 @@ impl Range<'_> {
         if !is_before_end(self.end, key) {
             return self.end();
         }
-        if !is_behind_start(self.start, key) {
+        if !is_after_start(self.start, key) {
             return Standing::Open;
         }
         match self.claimed.next() {
@@ -295,8 +295,8 @@ mod tests {
         let mut claims = Vec::new();
         let mut rng = Rng::new(5);
         for (at, key) in keys.iter().enumerate() {
-            let behind = [key, b"~".as_slice()].concat();
-            for (key, value) in [(key.clone(), Some(value)), (behind.clone(), None)] {
+            let after = [key, b"~".as_slice()].concat();
+            for (key, value) in [(key.clone(), Some(value)), (after.clone(), None)] {
                 claims.push(Claim::Key { key, value });
             }
             for len in [0, 1, 2, 30] {
@@ -317,7 +317,7 @@ mod tests {
                     ));
                     let start = Bound::Excluded(key.clone());
                     claims.push(range(start, within.clone().skip(1).collect()));
-                    let start = Bound::Included(behind.clone());
+                    let start = Bound::Included(after.clone());
                     claims.push(range(start, within.skip(1).collect()));
                 }
             }

@@ -200,17 +200,17 @@ impl<'t, N: NodeSource> Inversion<'t, N> {
                 Some(key) => operations.partition_point(|next| next.key.as_slice() < key),
                 None => operations.len(),
             };
-            let (inside, behind) = operations.split_at(inside);
+            let (inside, after) = operations.split_at(inside);
             self.take_slot(view, slot, inside)?;
-            operations = behind;
+            operations = after;
             let Some(key) = node.key(slot) else {
                 return Ok(());
             };
             match operations.split_first() {
-                Some((operation, behind)) if operation.key == key => {
+                Some((operation, after)) if operation.key == key => {
                     check_value(operation, node.value(slot))?;
                     self.put_back(operation, view.branch.height)?;
-                    operations = behind;
+                    operations = after;
                 }
                 _ => self.push_entries(view, slot..slot + 1)?,
             }

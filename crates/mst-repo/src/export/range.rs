@@ -41,10 +41,10 @@ impl KeyRange {
             (Bound::Included(start) | Bound::Excluded(start), Some(right)) => **start < *right,
             (Bound::Unbounded, _) | (_, None) => true,
         };
-        let ends_behind_left = match (&self.end, left) {
+        let ends_after_left = match (&self.end, left) {
             (Bound::Included(end) | Bound::Excluded(end), Some(left)) => *left < **end,
             (Bound::Unbounded, _) | (_, None) => true,
         };
-        starts_before_right && ends_behind_left
+        starts_before_right && ends_after_left
     }
 }
