@@ -48,17 +48,17 @@ impl Unreachable {
             links.push(*cid);
             while let Some(cid) = links.pop() {
                 let is_new = node_digest(&cid).is_some_and(|digest| seen.insert(*digest));
-                let walker = if is_new {
-                    walker_of(nodes, &cid)?
-                } else {
-                    None
+                let node = if is_new { node_in(nodes, &cid)? } else { None };
+                let Some(node) = node else {
+                    continue;
                 };
-                let Some(mut walker) = walker else {
+                links.extend((0..=node.len()).filter_map(|slot| node.subtree(slot)));
+                // It fails if there are no keys, or if they are of several heights.
+                let Some(mut walker) = unless_at_fault(NodeWalker::new(nodes, &cid))? else {
                     continue;
                 };
                 let height = walker.height();
                 loop {
-                    links.extend(walker.subtree());
                     if let Some(entry) = walker.right_entry()
                         && let Some(gap) = gap_around(&mut gaps, entry.key(), height)
                     {
@@ -143,23 +143,19 @@ fn gap_around<'g>(gaps: &'g mut [Gap], key: &[u8], height: u8) -> Option<&'g mut
     (is_after && is_below).then_some(gap)
 }
 
-/// A walker at the start of the node in the block `cid`, if that is intact and is one.
-fn walker_of<'s, S: BlockStore>(
-    nodes: &'s NodeStore<S>,
-    cid: &Cid,
-) -> Result<Option<NodeWalker<'s, S>>, Error> {
+/// The node in the block `cid`, if that is intact and is one. (A `NodeStore` would remember each
+/// block that is not a node.)
+fn node_in<S: BlockStore>(nodes: &NodeStore<S>, cid: &Cid) -> Result<Option<Node>, Error> {
+    let block = unless_at_fault(nodes.blocks().get(cid))?.flatten();
     let limits = &nodes.options().limits;
-    let walker = match nodes.blocks().get(cid) {
-        // A `NodeStore` would remember each block that is not a node.
-        Ok(Some(block)) if Node::decode_within(&block, limits).is_ok() => {
-            NodeWalker::new(nodes, cid)
-        }
-        Ok(_) => return Ok(None),
-        Err(error) => Err(error.into()),
-    };
-    match walker {
-        Ok(walker) => Ok(Some(walker)),
+    Ok(block.and_then(|block| Node::decode_within(&block, limits).ok()))
+}
+
+/// `None` for an error that is one block's fault.
+fn unless_at_fault<T, E: Into<Error>>(result: Result<T, E>) -> Result<Option<T>, Error> {
+    match result.map_err(Into::into) {
+        Ok(value) => Ok(Some(value)),
         Err(error) if error.cid().is_some() => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }

@@ -195,6 +195,24 @@ fn a_store_that_fails_does_not_end_the_search_as_if_there_were_nothing() {
     }
 }
 
+/// A block whose CID was damaged is among no CIDs, but a link to it shows what it is.
+#[test]
+fn nodes_below_those_that_are_searched_need_not_be_named() {
+    let sample = SampleRepository::generate(6, 300);
+    let blocks = MemoryBlockStore::new();
+    blocks.put_many(&sample.blocks()).unwrap();
+    let root = blocks.get(&sample.tree.root).unwrap().unwrap();
+    let root = Node::decode(&root).unwrap();
+    blocks.delete(&sample.tree.root).unwrap();
+    let repository = Repository::open(&blocks, &sample.commit.0).unwrap();
+    let tops = (0..=root.len()).filter_map(|slot| root.subtree(slot));
+    let tops: Vec<Cid> = tops.collect();
+    let (below, _) = salvage(&repository, &tops);
+    let (all, _) = salvage(&repository, &blocks.cids());
+    assert!(below == all, "{} of {}", below.len(), all.len());
+    assert_eq!(all.len() + root.len(), 300);
+}
+
 /// Below a gap all keys are lower than those of the node above it.
 #[test]
 fn a_record_that_the_tree_shows_to_be_absent_stays_absent() {
