@@ -10,8 +10,9 @@ use atproto_mst::{
 };
 
 use crate::cli::Source;
+use crate::damaged::bad_block;
 use crate::failure::Failure;
-use crate::{damaged, database, output, slice};
+use crate::{database, output, slice};
 
 /// A repository, and where it is stored.
 pub(crate) type Repository = atproto_mst::Repository<Blocks>;
@@ -201,7 +202,7 @@ fn opened(
     }
     let (car, bad_block) = match open(options) {
         // If they are checked as they are read, the others can be read.
-        Err(error) if is_bad_block(&error) => (open(car_options()), Some(error)),
+        Err(error) if bad_block(&error).is_some() => (open(car_options()), Some(error)),
         car => (car, None),
     };
     let car = car.map_err(|error| not_a_car(start, error))?;
@@ -211,10 +212,6 @@ fn opened(
         size,
         bad_block,
     })
-}
-
-fn is_bad_block(error: &CarError) -> bool {
-    damaged::bad_block(error).is_some()
 }
 
 /// Opens a CAR that is in memory.

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
+use blockstore_core::{BlockStore, Cid, StoreError};
 use mst_node::{Node, node_digest};
 use mst_ops::NodeStoreOptions;
 
 use crate::Commit;
-use crate::repository::of_paths;
+use crate::repository::{of_paths, read_if_intact};
 
 /// Looks for the latest commit among the blocks `cids`, and returns it with its CID: for a CAR
 /// whose header is damaged, so that nothing names the commit.
@@ -69,11 +69,4 @@ pub fn latest_commit<S: BlockStore>(
         }
     }
     Ok(latest.map(|((.., cid), commit)| (cid, commit)))
-}
-
-fn read_if_intact<S: BlockStore>(blocks: &S, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-    match blocks.get(cid) {
-        Err(StoreError::HashMismatch(_) | StoreError::Unverifiable(_)) => Ok(None),
-        read => read,
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::{Bound, Range, RangeBounds};
 
-use blockstore_core::{BlockStore, Bytes, Cid};
+use blockstore_core::{BlockStore, Bytes, Cid, StoreError};
 use mst_ops::{EntryRef, NodeStore, NodeStoreOptions, NodeWalker};
 
 use crate::commit::checked_link;
@@ -305,6 +305,21 @@ pub(crate) fn keys_of(collection: &str) -> Result<Range<Vec<u8>>, Error> {
 /// Reads the block of `cid`, which must be present.
 pub(crate) fn read_block(blocks: &impl BlockStore, cid: &Cid) -> Result<Bytes, Error> {
     blocks.get(cid)?.ok_or(Error::MissingBlock(*cid))
+}
+
+/// Reads a block, if it is there and intact.
+///
+/// # Errors
+///
+/// [`StoreError::Backend`]: what is one block's fault is none.
+pub(crate) fn read_if_intact(
+    blocks: &impl BlockStore,
+    cid: &Cid,
+) -> Result<Option<Bytes>, StoreError> {
+    match blocks.get(cid) {
+        Err(error) if error.cid().is_some() => Ok(None),
+        read => read,
+    }
 }
 
 /// Returns `options` with no more than the length of a path allowed for keys: a few bytes could

@@ -2,10 +2,11 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use blockstore_core::{BlockStore, Cid};
+use blockstore_core::{BlockStore, Cid, StoreError};
 use mst_node::{DIGEST_LEN, Node, node_digest};
 use mst_ops::{EntryRef, NodeStore, NodeWalker};
 
+use crate::repository::read_if_intact;
 use crate::{Error, Fault};
 
 /// Entries of a tree that cannot be reached.
@@ -53,9 +54,11 @@ impl Unreachable {
                     continue;
                 };
                 links.extend((0..=node.len()).filter_map(|slot| node.subtree(slot)));
-                // It fails if there are no keys, or if they are of several heights.
-                let Some(mut walker) = unless_at_fault(NodeWalker::new(nodes, &cid))? else {
-                    continue;
+                let mut walker = match NodeWalker::new(nodes, &cid) {
+                    Ok(walker) => walker,
+                    // There are no keys, or they are of several heights.
+                    Err(error) if error.cid().is_some() => continue,
+                    Err(error) => return Err(error.into()),
                 };
                 let height = walker.height();
                 loop {
@@ -145,17 +148,8 @@ fn gap_around<'g>(gaps: &'g mut [Gap], key: &[u8], height: u8) -> Option<&'g mut
 
 /// The node in the block `cid`, if that is intact and is one. (A `NodeStore` would remember each
 /// block that is not a node.)
-fn node_in<S: BlockStore>(nodes: &NodeStore<S>, cid: &Cid) -> Result<Option<Node>, Error> {
-    let block = unless_at_fault(nodes.blocks().get(cid))?.flatten();
+fn node_in<S: BlockStore>(nodes: &NodeStore<S>, cid: &Cid) -> Result<Option<Node>, StoreError> {
+    let block = read_if_intact(nodes.blocks(), cid)?;
     let limits = &nodes.options().limits;
     Ok(block.and_then(|block| Node::decode_within(&block, limits).ok()))
-}
-
-/// `None` for an error that is one block's fault.
-fn unless_at_fault<T, E: Into<Error>>(result: Result<T, E>) -> Result<Option<T>, Error> {
-    match result.map_err(Into::into) {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.cid().is_some() => Ok(None),
-        Err(error) => Err(error),
-    }
 }
