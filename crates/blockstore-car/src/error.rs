@@ -28,6 +28,17 @@ pub enum CarError {
 }
 
 impl CarError {
+    /// Returns the CID of the block that does not hash to it, if that is what is wrong.
+    pub fn cid(&self) -> Option<Cid> {
+        match self {
+            Self::Invalid {
+                fault: CarFault::HashMismatch(cid),
+                ..
+            } => Some(*cid),
+            _ => None,
+        }
+    }
+
     #[cold]
     pub(crate) fn at(offset: u64, fault: CarFault) -> Self {
         Self::Invalid { offset, fault }

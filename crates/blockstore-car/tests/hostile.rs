@@ -570,7 +570,9 @@ fn a_bad_block_is_refused_when_the_options_say() {
         memory(Some(Verify::OnOpen)),
         on_disk(Some(Verify::OnOpen)),
     ] {
-        assert_eq!(of(opened.map(|_| 0)), mismatch);
+        let refused = opened.map(|_| 0);
+        assert_eq!(refused.as_ref().unwrap_err().cid(), Some(bad));
+        assert_eq!(of(refused), mismatch);
     }
     // On reading: the default for a file. All other blocks are unaffected.
     for opened in [

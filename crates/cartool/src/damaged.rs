@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarFault, CarReader, Cid, Commit, StoreError,
-    latest_commit,
+    BlockStore, Bytes, CarBlockStore, CarError, CarReader, Cid, Commit, StoreError, latest_commit,
 };
 
 use crate::cli::Source;
@@ -39,7 +38,7 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
     let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());
     let mut bad_blocks = BTreeMap::new();
     for fault in faults {
-        if let Some(cid) = bad_block(&fault) {
+        if let Some(cid) = fault.cid() {
             bad_blocks.insert(cid, fault);
         } else {
             report.fault(&format_args!("{fault}; the rest that can be read is used"));
@@ -86,17 +85,6 @@ fn damaged_commit(car: &CarBlockStore) -> Result<Option<(Cid, Commit)>, StoreErr
     // No commit is among these, but nodes are, which say what is a record.
     cids.extend(cids_of(car)?);
     latest_commit(car, &cids)
-}
-
-/// The CID of a block that does not match it, if that is the fault.
-pub(crate) fn bad_block(fault: &CarError) -> Option<Cid> {
-    match fault {
-        CarError::Invalid {
-            fault: CarFault::HashMismatch(cid),
-            ..
-        } => Some(*cid),
-        _ => None,
-    }
 }
 
 /// The CIDs of all blocks.

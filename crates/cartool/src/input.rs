@@ -10,7 +10,6 @@ use atproto_mst::{
 };
 
 use crate::cli::Source;
-use crate::damaged::bad_block;
 use crate::failure::Failure;
 use crate::{database, output, slice};
 
@@ -202,7 +201,7 @@ fn opened(
     }
     let (car, bad_block) = match open(options) {
         // If they are checked as they are read, the others can be read.
-        Err(error) if bad_block(&error).is_some() => (open(car_options()), Some(error)),
+        Err(error) if error.cid().is_some() => (open(car_options()), Some(error)),
         car => (car, None),
     };
     let car = car.map_err(|error| not_a_car(start, error))?;

@@ -42,6 +42,18 @@ pub enum StreamError {
     AfterError,
 }
 
+impl StreamError {
+    /// Returns the block that is missing or at fault, if it is one block's fault.
+    pub fn cid(&self) -> Option<Cid> {
+        match self {
+            Self::Car(error) => error.cid(),
+            Self::Repository(error) => error.cid(),
+            Self::NotAhead(cid) => Some(*cid),
+            Self::NoRoot | Self::TooMuchAside { .. } | Self::AlreadyRead | Self::AfterError => None,
+        }
+    }
+}
+
 impl From<StoreError> for StreamError {
     fn from(error: StoreError) -> Self {
         Self::Repository(error.into())

@@ -341,6 +341,7 @@ fn a_block_that_is_taken_out_is_an_error_in_its_place() {
         let (cid, _) = rest.remove(at);
         let (given, ended) = read(&sample.car_of(&rest), 1 << 20);
         assert!(matches!(ended, Err(StreamError::NotAhead(missing)) if missing == cid));
+        assert_eq!(ended.unwrap_err().cid(), Some(cid));
         // Everything before it, and nothing after it.
         let before = blocks[..at].iter().map(|(cid, _)| cid);
         let records = before
@@ -391,8 +392,10 @@ fn what_nothing_refers_to_is_passed_over_but_not_if_it_is_damaged() {
 
         more[at].1 = Bytes::from_static(b"\x63new");
         let (_, ended) = read(&sample.car_of(&more), 1_000);
-        let Err(StreamError::Car(CarError::Invalid { fault, .. })) = ended else {
-            panic!("{ended:?}");
+        let error = ended.unwrap_err();
+        assert_eq!(error.cid(), Some(dag_cbor_cid(&block)));
+        let StreamError::Car(CarError::Invalid { fault, .. }) = error else {
+            panic!("{error:?}");
         };
         assert_eq!(fault, CarFault::HashMismatch(dag_cbor_cid(&block)));
     }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use atproto_mst::{BlockStore, CarError, Cid, StoreError};
 
-use crate::damaged::bad_block;
 use crate::failure::Failure;
 use crate::input::Blocks;
 use crate::output::Output;
@@ -39,7 +38,7 @@ pub(super) fn print_faults(
         }
     }
     let is_good = |cid: &Cid| matches!(car.get(cid), Ok(Some(_)));
-    if bad_block(first).as_ref().is_some_and(is_good) {
+    if first.cid().as_ref().is_some_and(is_good) {
         report.count_fault();
         out.line(format_args!("bad block: {first}"))?;
         found += 1;
