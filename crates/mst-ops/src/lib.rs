@@ -3,6 +3,7 @@
 mod bad_nodes;
 mod bounds;
 mod builder;
+mod descent;
 mod diff;
 mod entries;
 mod entry;

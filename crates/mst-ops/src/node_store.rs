@@ -14,8 +14,9 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::bad_nodes::BadNodes;
+use crate::descent::Known;
 use crate::entries::Entries;
-use crate::{Error, InvalidNode, NodeWalker, TreeFault};
+use crate::{EntryRef, Error, InvalidNode, NodeWalker, TreeFault};
 
 /// The nodes of a block store, decoded, with the most used ones in a cache.
 ///
@@ -300,7 +301,23 @@ impl<S: BlockStore> NodeStore<S> {
     /// [`Error::MissingBlock`] if the answer needs a node that is missing, and the errors of
     /// [`NodeWalker`].
     pub fn get(&self, root: &Cid, key: &[u8]) -> Result<Option<Cid>, Error> {
-        NodeWalker::new(self, root)?.find(key)
+        Ok(self.entry(root, key)?.map(|entry| entry.value()))
+    }
+
+    /// Returns the entry of `key` in the tree of `root`, as [`get`](Self::get) returns its value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub fn entry(&self, root: &Cid, key: &[u8]) -> Result<Option<EntryRef>, Error> {
+        match self.known(root, key) {
+            Some(Known::Entry(entry)) => return Ok(Some(entry)),
+            Some(Known::Absent) => return Ok(None),
+            None => {}
+        }
+        let mut walker = NodeWalker::new(self, root)?;
+        let found = walker.find(key)?;
+        Ok(found.and_then(|_| walker.right_entry()))
     }
 
     /// Returns the entries of the tree of `root`, in key order.
@@ -430,6 +447,13 @@ impl<S: BlockStore> NodeStore<S> {
 }
 
 impl<S> NodeStore<S> {
+    /// The node named `cid`, if the cache has it.
+    #[inline]
+    pub(crate) fn cached(&self, cid: &Cid) -> Option<Arc<TreeNode>> {
+        let digest = mst_node::node_digest(cid)?;
+        self.cache.as_ref()?.get(&DigestKey(*digest))
+    }
+
     /// Decodes a node, and computes its height unless trees are trusted.
     fn decode(
         &self,

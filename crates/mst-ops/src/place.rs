@@ -37,6 +37,9 @@ pub(crate) fn check_order(
     left: Option<&[u8]>,
     right: Option<&[u8]>,
 ) -> Result<(), Error> {
+    if left.is_none() && right.is_none() {
+        return Ok(());
+    }
     let Some((first, last)) = outer_keys(node) else {
         return Ok(());
     };

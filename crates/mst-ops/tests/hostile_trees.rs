@@ -661,6 +661,41 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(cases(384))]
+
+    /// A look-up goes along the links between cached nodes, which another tree may have left.
+    #[test]
+    fn a_look_up_finds_the_same_whatever_the_cache_holds(
+        keys in subsequence(POOL.clone(), 1..=POOL.len()),
+        changes in prop::collection::vec((any::<Index>(), any::<Index>(), 0..6_u8), 0..3),
+        order in prop::collection::vec(any::<Index>(), 0..60),
+    ) {
+        let map: BTreeMap<String, Cid> = keys.into_iter().map(|key| (key, value())).collect();
+        let built = build_tree(&map);
+        let contents: HashMap<Cid, Bytes> = built.nodes.iter().cloned().collect();
+        let mut tree = Tree::read(&contents, &built.root);
+        let blocks = MemoryBlockStore::new();
+        blocks.put_many(&built.nodes).unwrap();
+        let mut roots = vec![built.root];
+        for (slot, other, change) in changes {
+            tree.change(slot, other, change);
+            roots.push(tree.write(&blocks));
+        }
+
+        let cached = NodeStore::new(&blocks);
+        let fresh = NodeStore::with_options(&blocks, NodeStoreOptions::uncached());
+        for index in order {
+            let root = index.get(&roots);
+            for key in POOL.iter().map(String::as_str).chain(["", "k", "k2", "l"]) {
+                let found = cached.get(root, key.as_bytes());
+                let expected = fresh.get(root, key.as_bytes());
+                prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{}", key);
+            }
+        }
+    }
+}
+
 /// A tree, perhaps an invalid one, in its parts.
 #[derive(Debug, Clone, Default)]
 struct Tree {
@@ -799,7 +834,11 @@ fn a_subtree_that_has_its_place_in_one_tree_is_looked_at_again_in_another() {
     // The key beside it is between it and its first subtree, or its last.
     let left = put(&blocks, None, &[(&key("k", 2), Some(sound))]);
     let right = put(&blocks, Some(sound), &[(&key("p", 2), None)]);
-    for (root, lost) in [(left, &low), (right, &high)] {
+    for (root, lost, on_the_way) in [(left, &low, b"l"), (right, &high, b"n")] {
+        for _ in 0..2 {
+            let found = nodes.get(&root, on_the_way);
+            assert!(matches!(found, Err(Error::InvalidTree { .. })), "{found:?}");
+        }
         let entries: Vec<_> = nodes.entries(&root).unwrap().collect();
         assert!(entries.iter().any(Result::is_err));
         let mut walker = NodeWalker::new(&nodes, &root).unwrap();
@@ -818,6 +857,31 @@ fn a_subtree_that_has_its_place_in_one_tree_is_looked_at_again_in_another() {
     }
 }
 
+/// The key that a node is compared with may be in a node far above it.
+#[test]
+fn a_look_up_compares_with_keys_several_levels_above() {
+    let blocks = MemoryBlockStore::new();
+    let outer = [key("b", 0), key("t", 0)];
+    let leaves = outer
+        .each_ref()
+        .map(|key| put(&blocks, None, &[(key, None)]));
+    let above = put(&blocks, Some(leaves[0]), &[(&key("m", 1), Some(leaves[1]))]);
+    let higher = put(&blocks, Some(above), &[(&key("u", 2), None)]);
+    let lower = put(&blocks, None, &[(&key("a", 2), Some(above))]);
+    let nodes = NodeStore::new(&blocks);
+    for (root, key) in [(higher, &outer[0]), (lower, &outer[1])] {
+        assert!(nodes.get(&root, key.as_bytes()).unwrap().is_some());
+    }
+    let left = put(&blocks, None, &[(&key("c", 3), Some(higher))]);
+    let right = put(&blocks, Some(lower), &[(&key("s", 3), None)]);
+    for (root, on_the_way) in [(left, b"d"), (right, b"r")] {
+        for _ in 0..2 {
+            let found = nodes.get(&root, on_the_way);
+            assert!(matches!(found, Err(Error::InvalidTree { .. })), "{found:?}");
+        }
+    }
+}
+
 /// Nor on which level: a node without keys says nothing about that.
 #[test]
 fn a_node_without_keys_is_looked_at_again_in_another_tree() {
@@ -832,6 +896,10 @@ fn a_node_without_keys_is_looked_at_again_in_another_tree() {
     let mut walker = NodeWalker::new(&nodes, &too_high).unwrap();
     let found = walker.next_entry();
     assert!(matches!(found, Err(Error::InvalidTree { .. })), "{found:?}");
+    for (root, is_sound) in [(sound, true), (too_high, false)].repeat(2) {
+        let found = nodes.get(&root, key("b", 0).as_bytes());
+        assert_eq!(found.is_ok(), is_sound, "{found:?}");
+    }
 }
 
 // ---- Making trees, and checking them.

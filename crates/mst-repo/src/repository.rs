@@ -163,9 +163,7 @@ impl<S: BlockStore> Repository<S> {
     fn entry(&self, path: &str) -> Result<Option<EntryRef>, Error> {
         let key = path.as_bytes();
         RepoPath::parse(key).map_err(|fault| Error::invalid_path(key, fault))?;
-        let mut walker = self.walker()?;
-        let found = walker.find(key)?;
-        Ok(found.and_then(|_| walker.right_entry()))
+        Ok(self.nodes.entry(&self.commit.data, key)?)
     }
 
     /// Returns all records, in path order; with `.rev()` in reverse.
