@@ -17,8 +17,7 @@ static FILE: LazyLock<PathBuf> =
 
 fuzz_target!(|car: &[u8]| {
     for verify in [Verify::OnOpen, Verify::Never] {
-        let mut options = CarOptions::default();
-        options.verify = Some(verify);
+        let options = CarOptions { verify: Some(verify), ..CarOptions::default() };
         std::fs::write(&*FILE, car).unwrap();
 
         let read = CarReader::with_options(car, options)

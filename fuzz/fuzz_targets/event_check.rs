@@ -33,8 +33,7 @@ fuzz_target!(|program: &[u8]| {
     let Some((before, event)) = commit(there, changed) else {
         return;
     };
-    let mut check = EventCheck::default();
-    check.state = Some(&before);
+    let check = EventCheck { state: Some(&before), ..EventCheck::default() };
     let checked = check.commit(&event).unwrap();
     assert_eq!(checked.state.rev.to_string(), event.rev);
 

@@ -47,8 +47,7 @@ fuzz_target!(|program: &[u8]| {
         car.truncate(car.len() * usize::from(*damaged) / 256);
     }
 
-    let mut options = StreamOptions::default();
-    options.memory_bytes = usize::from(*aside) * 64;
+    let options = StreamOptions { memory_bytes: usize::from(*aside) * 64, ..StreamOptions::default() };
     let (streamed, ended) = stream(&car, options);
     let most = 1 + usize::from(*aside);
     let (in_pieces, ended_so) = decode(&car, options, most);

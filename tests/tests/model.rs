@@ -140,7 +140,7 @@ impl<S: BlockStoreMut + Clone> Model<S> {
                         fork.insert(key, value.get(&VALUES)).unwrap();
                     }
                 }
-                fork.flush();
+                let _ = fork.flush();
                 if whole {
                     fork.verify().unwrap();
                 }
@@ -276,7 +276,7 @@ fn a_key_of_height_12_comes_over_keys_of_height_0_and_goes_again() {
     assert_eq!(expected.nodes.len(), 1 + 2 * 12);
 
     let mut tree = Tree::from_entries(low).unwrap();
-    tree.flush();
+    let _ = tree.flush();
     tree.insert(HIGH_KEY.as_bytes(), &VALUES[1]).unwrap();
     let changes = tree.flush();
     assert_eq!(changes.root, expected.root);
@@ -296,9 +296,11 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("blocks.sqlite");
         let open = || {
-            let mut options = SqliteOptions::default();
-            // Power cuts are not tested here.
-            options.synchronous = Synchronous::Normal;
+            let options = SqliteOptions {
+                // Power cuts are not tested here.
+                synchronous: Synchronous::Normal,
+                ..SqliteOptions::default()
+            };
             Arc::new(SqliteBlockStore::open_with(&path, &options).unwrap())
         };
         let mut model = Model::new(open());

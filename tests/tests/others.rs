@@ -261,10 +261,12 @@ fn the_reference_implementation_agrees_and_its_commits_are_valid() {
         let Frame::Commit(event) = Frame::decode(&frame).unwrap() else {
             panic!("no commit");
         };
-        let mut check = EventCheck::default();
-        check.key = Some(&key);
-        check.state = state.as_ref();
-        check.cover = true;
+        let check = EventCheck {
+            key: Some(&key),
+            state: state.as_ref(),
+            cover: true,
+            ..EventCheck::default()
+        };
         let checked = check.commit(&event).unwrap();
         assert_eq!(theirs["roots"][seq - 1], checked.state.data.to_string());
         operations += checked.operations.len();

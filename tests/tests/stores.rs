@@ -75,8 +75,10 @@ fn assert_same_everywhere(sample: &SampleRepository, blocks: &[(Cid, Bytes)]) ->
         ));
         std::fs::write(&path, &car).unwrap();
         for verify in [Verify::OnOpen, Verify::OnRead, Verify::Never] {
-            let mut options = CarOptions::default();
-            options.verify = Some(verify);
+            let options = CarOptions {
+                verify: Some(verify),
+                ..CarOptions::default()
+            };
             let store = CarBlockStore::from_bytes_with(car.clone(), options).unwrap();
             assert_eq!(
                 seen(&store, &sample.commit.0),
@@ -106,9 +108,11 @@ fn assert_same_everywhere(sample: &SampleRepository, blocks: &[(Cid, Bytes)]) ->
 fn seen<S: BlockStore>(store: &S, commit: &Cid) -> Vec<String> {
     let mut seen = Vec::new();
     for (trusted, cache_bytes) in [(false, 0), (false, 10_000), (true, 64 << 20)] {
-        let mut options = NodeStoreOptions::default();
-        options.trusted = trusted;
-        options.cache_bytes = cache_bytes;
+        let options = NodeStoreOptions {
+            trusted,
+            cache_bytes,
+            ..NodeStoreOptions::default()
+        };
         let repository = Repository::open_with(store, commit, options).unwrap();
         let mut lines = Vec::new();
         for record in repository.records().unwrap() {

@@ -71,8 +71,10 @@ fn import(car: &Path, database: &Path, (did, key): &(String, PublicKey)) -> Resu
             .map(|known| Repository::open(tx, &known))
             .transpose()?;
         let state = known.map(|known| RepoState::of(known.commit()));
-        let mut check = EventCheck::with_key(key);
-        check.state = state.as_ref();
+        let check = EventCheck {
+            state: state.as_ref(),
+            ..EventCheck::with_key(key)
+        };
         check.repository(did, repository.commit())?;
         let summary = repository.copy_to(tx)?;
         tx.set_head(did, &commit)?;

@@ -21,11 +21,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
             continue;
         };
-        let mut check = EventCheck::with_key(&key);
-        check.state = state.as_ref();
-        check.now = Some(Tid::now(0));
-        // Without a tree to compare with, only this shows that new keys are in their place.
-        check.cover = true;
+        let check = EventCheck {
+            state: state.as_ref(),
+            now: Some(Tid::now(0)),
+            // Without a tree to compare with, only this shows that new keys are in their place.
+            cover: true,
+            ..EventCheck::with_key(&key)
+        };
         match check.commit(&event) {
             Ok(checked) => {
                 println!("{path}: {} operations", checked.operations.len());

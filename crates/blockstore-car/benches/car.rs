@@ -30,8 +30,10 @@ static CAR: LazyLock<Car> = LazyLock::new(|| {
 
 /// Opens the CAR and gets all its blocks in the order of the CAR.
 fn open_and_get(verify: Verify) -> usize {
-    let mut options = CarOptions::default();
-    options.verify = Some(verify);
+    let options = CarOptions {
+        verify: Some(verify),
+        ..CarOptions::default()
+    };
     let car = CarBlockStore::from_bytes_with(CAR.bytes.clone(), options);
     let car = car.expect("a made-up CAR is a CAR");
     CAR.blocks

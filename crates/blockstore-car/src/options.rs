@@ -20,12 +20,13 @@ pub enum Verify {
 /// ```
 /// use blockstore_car::{CarOptions, Verify};
 ///
-/// let mut options = CarOptions::default();
-/// options.verify = Some(Verify::OnRead);
-/// options.section_len = 2 << 20;
+/// let options = CarOptions {
+///     verify: Some(Verify::OnRead),
+///     section_len: 2 << 20,
+///     ..CarOptions::default()
+/// };
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct CarOptions {
     /// When blocks are checked. The default, `None`, is not [`Verify::Never`]: each block is
     /// checked once on its way to the caller. In memory that is on opening, as the bytes cannot

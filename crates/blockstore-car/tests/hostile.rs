@@ -523,8 +523,10 @@ fn sections_up_to_the_limit_are_accepted_and_longer_ones_refused() {
     let block = vec![0x40; 5_000];
     let (cid, block) = with_cid(&block);
     let car = car_of(&[(cid, block)]);
-    let mut options = CarOptions::default();
-    options.section_len = 5_036;
+    let mut options = CarOptions {
+        section_len: 5_036,
+        ..CarOptions::default()
+    };
     assert_eq!(verdict_with(&car, options), Ok(1));
     options.section_len = 5_035;
     let fault = CarFault::TooLong {
@@ -554,10 +556,9 @@ fn a_bad_block_is_refused_when_the_options_say() {
     let bad = dag_cbor_cid(b"two");
     let car = car_of(&[good[0].clone(), (bad, b"TWO".to_vec()), good[1].clone()]);
     let at = (header_len() + 1 + 36 + 3) as u64;
-    let options = |verify| {
-        let mut options = CarOptions::default();
-        options.verify = verify;
-        options
+    let options = |verify| CarOptions {
+        verify,
+        ..CarOptions::default()
     };
     let file = TempFile::new(&car);
     let memory = |verify| CarBlockStore::from_bytes_with(car.clone(), options(verify));
@@ -679,8 +680,10 @@ fn blocks_that_cannot_be_verified_are_passed_over_and_never_given() {
     assert_eq!(verdict(&car), Ok(1 + odd.len()));
     let file = TempFile::new(&car);
     for verify in [None, Some(Verify::OnOpen), Some(Verify::OnRead)] {
-        let mut options = CarOptions::default();
-        options.verify = verify;
+        let options = CarOptions {
+            verify,
+            ..CarOptions::default()
+        };
         for store in [
             CarBlockStore::from_bytes_with(car.clone(), options).unwrap(),
             CarBlockStore::open_with(&file.0, options).unwrap(),
@@ -707,8 +710,10 @@ fn blocks_that_cannot_be_verified_are_passed_over_and_never_given() {
             (*cid, block.as_slice(), false)
         );
     }
-    let mut options = CarOptions::default();
-    options.verify = Some(Verify::Never);
+    let options = CarOptions {
+        verify: Some(Verify::Never),
+        ..CarOptions::default()
+    };
     let store = CarBlockStore::from_bytes_with(car, options).unwrap();
     for (cid, block) in &odd {
         assert_eq!(store.get(cid).unwrap().as_deref(), Some(block.as_slice()));
@@ -800,8 +805,10 @@ fn both_kinds_of_store_keep_the_contract() {
         Some(Verify::OnRead),
         Some(Verify::Never),
     ] {
-        let mut options = CarOptions::default();
-        options.verify = verify;
+        let options = CarOptions {
+            verify,
+            ..CarOptions::default()
+        };
         contract::read_only(
             &CarBlockStore::from_bytes_with(car.clone(), options).unwrap(),
             &blocks,
@@ -912,8 +919,10 @@ fn a_file_cut_off_after_opening_is_an_error_and_never_a_missing_block() {
     let car = car_of(&blocks);
     for verify in [None, Some(Verify::OnOpen), Some(Verify::Never)] {
         let file = TempFile::new(&car);
-        let mut options = CarOptions::default();
-        options.verify = verify;
+        let options = CarOptions {
+            verify,
+            ..CarOptions::default()
+        };
         let store = CarBlockStore::open_with(&file.0, options).unwrap();
         let handle = std::fs::OpenOptions::new()
             .write(true)
@@ -1007,8 +1016,10 @@ fn of_a_block_that_is_there_twice_the_first_counts_however_it_is_come_by() {
     let car = car_of(&blocks);
     let file = TempFile::new(&car);
     for verify in [Verify::OnRead, Verify::Never] {
-        let mut options = CarOptions::default();
-        options.verify = Some(verify);
+        let options = CarOptions {
+            verify: Some(verify),
+            ..CarOptions::default()
+        };
         for store in [
             CarBlockStore::from_bytes_with(car.clone(), options).unwrap(),
             CarBlockStore::open_with(&file.0, options).unwrap(),
@@ -1153,9 +1164,10 @@ fn varint(mut value: u64) -> Vec<u8> {
 }
 
 fn checked() -> CarOptions {
-    let mut options = CarOptions::default();
-    options.verify = Some(Verify::OnOpen);
-    options
+    CarOptions {
+        verify: Some(Verify::OnOpen),
+        ..CarOptions::default()
+    }
 }
 
 type Verdict = Result<usize, (u64, CarFault)>;

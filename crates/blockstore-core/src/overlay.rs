@@ -83,6 +83,12 @@ impl<U: BlockStore, L: BlockStore> BlockStore for OverlayBlockStore<U, L> {
         }
         Ok(blocks)
     }
+
+    fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+        let cids: Vec<Cid> = cids.collect();
+        self.upper.will_get(&mut cids.iter().copied());
+        self.lower.will_get(&mut cids.iter().copied());
+    }
 }
 
 impl<U: BlockStoreMut, L: BlockStore> BlockStoreMut for OverlayBlockStore<U, L> {

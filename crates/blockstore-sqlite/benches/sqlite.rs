@@ -56,8 +56,10 @@ impl Databases {
     fn new(synchronous: Synchronous) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let path = folder.path().join("blocks.sqlite");
-        let mut options = SqliteOptions::default();
-        options.synchronous = synchronous;
+        let mut options = SqliteOptions {
+            synchronous,
+            ..SqliteOptions::default()
+        };
         let open = |options: &_| SqliteBlockStore::open_with(&path, options).expect("a new file");
         let store = open(&options);
         let blocks = blocks(0, COUNT);

@@ -20,6 +20,7 @@ use crate::shared::Shared;
 ///
 /// [`SqliteError::InvalidCid`]: crate::SqliteError::InvalidCid
 #[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Cids<'s> {
     source: Source<'s>,
     page: vec::IntoIter<Result<Cid, StoreError>>,

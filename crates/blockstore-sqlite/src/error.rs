@@ -32,8 +32,10 @@ use rusqlite::{ErrorCode, ffi};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("blocks.sqlite");
-/// let mut options = SqliteOptions::default();
-/// options.busy_timeout = Duration::from_millis(1);
+/// let options = SqliteOptions {
+///     busy_timeout: Duration::from_millis(1),
+///     ..SqliteOptions::default()
+/// };
 /// let (one, other) = (
 ///     SqliteBlockStore::open_with(&path, &options)?,
 ///     SqliteBlockStore::open_with(&path, &options)?,

@@ -11,14 +11,15 @@ use std::time::Duration;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("blocks.sqlite");
-/// let mut options = SqliteOptions::default();
-/// options.table = "repository blocks".to_owned();
-/// options.synchronous = Synchronous::Normal;
+/// let options = SqliteOptions {
+///     table: "repository blocks".to_owned(),
+///     synchronous: Synchronous::Normal,
+///     ..SqliteOptions::default()
+/// };
 /// let store = SqliteBlockStore::open_with(path, &options)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct SqliteOptions {
     /// The table of blocks; `blocks` by default. Any name that SQLite accepts will do: it is
     /// quoted, and looked up in the database itself, never among temporary or attached tables.

@@ -189,8 +189,10 @@ impl SqliteBlockStore {
     ///
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("accounts.sqlite");
-    /// let mut options = SqliteOptions::default();
-    /// options.table = "did:web:example.com".to_owned();
+    /// let options = SqliteOptions {
+    ///     table: "did:web:example.com".to_owned(),
+    ///     ..SqliteOptions::default()
+    /// };
     /// SqliteBlockStore::open_with(&path, &options)?.drop_tables()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -94,9 +94,11 @@ pub(crate) fn open_or_create(path: &Path) -> Result<SqliteBlockStore, Failure> {
 }
 
 fn open_as(path: &Path, access: Access) -> Result<SqliteBlockStore, SqliteError> {
-    let mut options = SqliteOptions::default();
-    options.access = access;
-    options.busy_timeout = PATIENCE;
+    let options = SqliteOptions {
+        access,
+        busy_timeout: PATIENCE,
+        ..SqliteOptions::default()
+    };
     SqliteBlockStore::open_with(path, &options)
 }
 

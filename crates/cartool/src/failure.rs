@@ -132,8 +132,10 @@ mod tests {
             Rng::new(1).next_u64()
         );
         let path = std::env::temp_dir().join(name);
-        let mut options = SqliteOptions::default();
-        options.busy_timeout = Duration::from_millis(1);
+        let options = SqliteOptions {
+            busy_timeout: Duration::from_millis(1),
+            ..SqliteOptions::default()
+        };
         let open = || SqliteBlockStore::open_with(&path, &options).unwrap();
         let (one, other) = (open(), open());
         let refused = one.transaction(|_| {

@@ -249,10 +249,11 @@ fn cut_off(error: CarError) -> Failure {
 
 /// How CARs are opened.
 pub(crate) fn car_options() -> CarOptions {
-    let mut options = CarOptions::default();
-    // One bad block must not hide the others.
-    options.verify = Some(Verify::OnRead);
-    options
+    CarOptions {
+        // One bad block must not hide the others.
+        verify: Some(Verify::OnRead),
+        ..CarOptions::default()
+    }
 }
 
 /// How to read the nodes of an untrusted tree, each once, if only paths are asked for: a few bytes
@@ -268,9 +269,11 @@ pub(crate) fn open_at<S: BlockStore>(
     blocks: S,
     root: &Cid,
 ) -> Result<atproto_mst::Repository<S>, mst_repo::Error> {
-    let mut options = NodeStoreOptions::default();
-    // Every command goes through the tree once or twice. But if an untrusted tree has one large
-    // node below many others, each time out of place, the cache makes it be decoded only once.
-    options.cache_bytes = 16 << 20;
+    let options = NodeStoreOptions {
+        // Every command goes through the tree once or twice. But if an untrusted tree has one large
+        // node below many others, each time out of place, the cache makes it be decoded only once.
+        cache_bytes: 16 << 20,
+        ..NodeStoreOptions::default()
+    };
     atproto_mst::Repository::open_with(blocks, root, options)
 }

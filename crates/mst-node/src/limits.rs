@@ -11,11 +11,12 @@
 /// # Examples
 ///
 /// ```
-/// let mut limits = mst_node::Limits::default();
-/// limits.entries = 200;
+/// let limits = mst_node::Limits {
+///     entries: 200,
+///     ..mst_node::Limits::default()
+/// };
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Entries in one node; 8,192 by default.
     pub entries: usize,

@@ -606,8 +606,10 @@ fn lengths_that_lie_are_refused_before_they_cost_anything() {
             limit: 8_192,
         };
         assert_fault(&block, 3, fault);
-        let mut no_limit = Limits::default();
-        no_limit.entries = usize::MAX;
+        let no_limit = Limits {
+            entries: usize::MAX,
+            ..Limits::default()
+        };
         let error = Node::decode_within(&block, &no_limit).unwrap_err();
         let wrong = DecodeFault::WrongType {
             wanted: "a map",
@@ -1062,8 +1064,10 @@ fn keys_that_prefixes_blow_up_are_refused_at_the_limit() {
         assert!(after - before < 64 << 20, "{before} to {after}");
     }
 
-    let mut limits = Limits::default();
-    limits.key_bytes = 1_000_000;
+    let limits = Limits {
+        key_bytes: 1_000_000,
+        ..Limits::default()
+    };
     let error = Node::decode_within(&block, &limits).unwrap_err();
     let fault = DecodeFault::KeysTooLong {
         index: 1,
@@ -1075,8 +1079,10 @@ fn keys_that_prefixes_blow_up_are_refused_at_the_limit() {
 
 #[test]
 fn keys_up_to_the_limit_are_accepted_and_longer_ones_refused() {
-    let mut limits = Limits::default();
-    limits.key_len = 10;
+    let mut limits = Limits {
+        key_len: 10,
+        ..Limits::default()
+    };
     let block = pair(b"abcdefghij", 9, b"k");
     assert!(Node::decode_within(&block, &limits).is_ok());
     // The suffix is short; it is the whole key that is too long.
@@ -1126,8 +1132,10 @@ fn entries_up_to_the_limit_are_accepted_and_more_refused() {
             limit: 8_192,
         },
     );
-    let mut limits = Limits::default();
-    limits.entries = 8_193;
+    let mut limits = Limits {
+        entries: 8_193,
+        ..Limits::default()
+    };
     assert_eq!(Node::decode_within(&block, &limits).unwrap().len(), 8_193);
     limits.entries = 200;
     let block = node_of(201).encode();
@@ -1470,8 +1478,10 @@ fn a_key_may_have_a_mebibyte_and_no_more_unless_one_says_so() {
     };
     assert_eq!(fault, fault_expected);
 
-    let mut limits = Limits::default();
-    limits.key_bytes = 1_000;
+    let limits = Limits {
+        key_bytes: 1_000,
+        ..Limits::default()
+    };
     assert!(Node::decode_within(&of_len(1_000), &limits).is_ok());
     assert!(Node::decode_within(&of_len(1_001), &limits).is_err());
 }

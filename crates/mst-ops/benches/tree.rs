@@ -49,10 +49,11 @@ static TREE: LazyLock<Input> = LazyLock::new(|| {
 });
 
 fn options(cache_bytes: u64, trusted: bool) -> NodeStoreOptions {
-    let mut options = NodeStoreOptions::default();
-    options.cache_bytes = cache_bytes;
-    options.trusted = trusted;
-    options
+    NodeStoreOptions {
+        cache_bytes,
+        trusted,
+        ..NodeStoreOptions::default()
+    }
 }
 
 fn walk_all(nodes: &NodeStore<&MemoryBlockStore>) -> usize {
@@ -178,10 +179,10 @@ fn commit(bencher: Bencher) {
         .bench_local(|| {
             for (key, value) in pairs {
                 tree.remove(key.as_bytes()).expect("the tree is whole");
-                divan::black_box(tree.flush());
+                let _ = divan::black_box(tree.flush());
                 tree.insert(key.as_bytes(), value)
                     .expect("the tree is whole");
-                divan::black_box(tree.flush());
+                let _ = divan::black_box(tree.flush());
             }
         });
 }

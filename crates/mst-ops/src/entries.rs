@@ -20,6 +20,7 @@ use crate::{EntryRef, Error, NodeWalker};
 ///
 /// It cannot repeat a step. To fetch what is missing and go on, use [`NodeWalker::next_entry`],
 /// which can be called again after an error.
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Entries<'s, S> {
     /// Stands after the last item from the front.
     front: NodeWalker<'s, S>,

@@ -20,6 +20,7 @@ pub struct Gap {
 }
 
 /// An iterator over the gaps of a tree, from [`NodeWalker::gaps`].
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Gaps<'s, S> {
     nodes: Nodes<'s, S>,
 }

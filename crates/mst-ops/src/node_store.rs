@@ -58,8 +58,22 @@ pub struct NodeStore<S> {
 }
 
 /// How a [`NodeStore`] caches and checks.
+///
+/// # Examples
+///
+/// ```
+/// use blockstore_core::MemoryBlockStore;
+/// use mst_ops::{NodeStore, NodeStoreOptions};
+///
+/// // For trees that were made here.
+/// let options = NodeStoreOptions {
+///     trusted: true,
+///     ..NodeStoreOptions::default()
+/// };
+/// let nodes = NodeStore::with_options(MemoryBlockStore::new(), options);
+/// # assert!(nodes.options().trusted);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct NodeStoreOptions {
     /// Bytes of memory that cached nodes may take; 64 MiB by default. With 0 there is no cache.
     /// Reading through a tree ([`NodeWalker::entries`], [`NodeWalker::nodes`]) uses the cache but

@@ -13,6 +13,7 @@ use crate::{Error, NodeWalker, TreeNode};
 ///
 /// As with [`Entries`](crate::Entries), a subtree that cannot be read is an item, an error, and the
 /// iterator continues past it.
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Nodes<'s, S> {
     walker: NodeWalker<'s, S>,
     state: State,

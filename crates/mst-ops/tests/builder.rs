@@ -206,8 +206,10 @@ fn a_node_does_not_grow_past_the_limit_of_entries() {
 /// Also the first of its level.
 #[test]
 fn a_key_that_fits_no_node_is_refused_wherever_it_comes() {
-    let mut limits = Limits::default();
-    limits.key_bytes = 100;
+    let limits = Limits {
+        key_bytes: 100,
+        ..Limits::default()
+    };
     let long = "l".repeat(100);
     for before in [
         vec![],

@@ -52,8 +52,10 @@ impl Input {
         let tree = build_tree(&map);
         let blocks = MemoryBlockStore::new();
         blocks.put_many(&tree.nodes).unwrap();
-        let mut options = NodeStoreOptions::default();
-        options.cache_bytes = 1 << 20;
+        let options = NodeStoreOptions {
+            cache_bytes: 1 << 20,
+            ..NodeStoreOptions::default()
+        };
         let watched = Watched {
             blocks,
             asked: Mutex::default(),

@@ -169,13 +169,17 @@ fn heights_that_were_not_looked_at_are_not_passed_on() {
     keys.push((&more, None));
     let mixed = put(&blocks, None, &keys);
     let new = put(&blocks, Some(mixed), &[(&top, None)]);
-    let mut options = NodeStoreOptions::default();
-    options.trusted = true;
+    let options = NodeStoreOptions {
+        trusted: true,
+        ..NodeStoreOptions::default()
+    };
     let trusted = NodeStore::with_options(&blocks, options);
     assert_eq!(Diff::new(&trusted, &old, &trusted, &new).unwrap().len(), 1);
     for cache_bytes in [0, 1 << 20] {
-        let mut options = NodeStoreOptions::default();
-        options.cache_bytes = cache_bytes;
+        let options = NodeStoreOptions {
+            cache_bytes,
+            ..NodeStoreOptions::default()
+        };
         let nodes = NodeStore::with_options(&blocks, options);
         let error = Diff::new(&trusted, &old, &nodes, &new).unwrap_err();
         assert!(matches!(error, Error::InvalidNode { cid, .. } if cid == mixed));

@@ -939,9 +939,10 @@ fn put(blocks: &MemoryBlockStore, left: Option<Cid>, entries: &[(&str, Option<Ci
 }
 
 fn trusting(trusted: bool) -> NodeStoreOptions {
-    let mut options = NodeStoreOptions::default();
-    options.trusted = trusted;
-    options
+    NodeStoreOptions {
+        trusted,
+        ..NodeStoreOptions::default()
+    }
 }
 
 fn out_of_place(cid: Cid, fault: TreeFault) -> String {

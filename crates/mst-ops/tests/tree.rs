@@ -623,7 +623,7 @@ proptest! {
         let nodes = NodeStore::with_options(&blocks, options(trusted));
         let Ok(mut tree) = Tree::open(&nodes, &root) else { return Ok(()) };
         let mut root = tree.root();
-        tree.flush();
+        let _ = tree.flush();
         for (key, insert) in changes {
             let key = key.get(&KEYS).as_bytes();
             let before = tree.clone();
@@ -1491,9 +1491,10 @@ fn open<'b>(
 }
 
 fn options(trusted: bool) -> NodeStoreOptions {
-    let mut options = NodeStoreOptions::uncached();
-    options.trusted = trusted;
-    options
+    NodeStoreOptions {
+        trusted,
+        ..NodeStoreOptions::uncached()
+    }
 }
 
 fn put(blocks: &MemoryBlockStore, left: Option<Cid>, entries: &[(&str, Option<Cid>)]) -> Cid {

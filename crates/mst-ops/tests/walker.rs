@@ -337,9 +337,7 @@ proptest! {
     #[test]
     fn a_small_cache_or_none_or_trust_changes_nothing(map in maps(), cache_bytes in 0..4_000_u64, trusted: bool) {
         let tree = build_tree(&map);
-        let mut options = NodeStoreOptions::default();
-        options.cache_bytes = cache_bytes;
-        options.trusted = trusted;
+        let options = NodeStoreOptions { cache_bytes, trusted, ..NodeStoreOptions::default() };
         let nodes = NodeStore::with_options(stored(&tree, &BTreeSet::new()), options);
         for _ in 0..2 {
             let entries = nodes.entries(&tree.root).unwrap();

@@ -132,9 +132,11 @@ fn check_commit(bencher: Bencher, signed: bool) {
     bencher.counter(ItemsCount::new(COMMITS)).bench_local(|| {
         let mut state = *before;
         for event in events {
-            let mut check = EventCheck::default();
-            check.key = signed.then_some(&key);
-            check.state = Some(&state);
+            let check = EventCheck {
+                key: signed.then_some(&key),
+                state: Some(&state),
+                ..EventCheck::default()
+            };
             state = check.commit(event).expect("the commit is right").state;
         }
         state

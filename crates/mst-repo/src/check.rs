@@ -221,6 +221,7 @@ impl<S: BlockStore> Repository<S> {
 }
 
 /// An iterator over what is missing or wrong in a repository, from [`Repository::faults`].
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Faults<'r, S> {
     nodes: NodeStore<RememberingDamage<&'r S>>,
     /// The current position, until the walk is over.

@@ -57,10 +57,9 @@ use crate::{PublicKey, SignatureError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The account's key can be set with the feature `k256` or `p256` ([`with_key`](Self::with_key)).
+/// The account's key can be set with the feature `k256` or `p256` (`with_key`).
 /// The default checks no signature.
 #[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
 pub struct EventCheck<'c> {
     /// The account's signing key, from its DID document. Without it signatures are not checked.
     #[cfg(any(feature = "k256", feature = "p256"))]

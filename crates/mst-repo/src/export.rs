@@ -205,6 +205,7 @@ impl<S: BlockStore> Repository<S> {
 /// An iterator over the blocks of a repository, or of a range of its keys, from
 /// [`Repository::export`], [`export_collection`](Repository::export_collection) or
 /// [`export_range`](Repository::export_range).
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Export<'r, S> {
     commit: Cid,
     /// The commit's block, until it is returned.
@@ -227,7 +228,6 @@ impl<S> Export<'_, S> {
     /// blocks into a store, which keeps each once, or sending them to someone who does, without
     /// reading megabytes for every path that leads to them. A reader who keeps nothing needs them
     /// every time.
-    #[must_use]
     pub fn for_store(mut self) -> Self {
         self.given = Some(LargeRecords::default());
         self

@@ -112,6 +112,7 @@ impl fmt::Debug for Record {
 /// for all records below one node, and the iterator continues past it. So if you stop at the first
 /// error (`?`), you never mistake a part for the whole. It cannot repeat a step; to fetch what is
 /// missing and go on, use the walker, or start again after the last record.
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Records<'r, S> {
     blocks: &'r S,
     entries: Entries<'r, S>,

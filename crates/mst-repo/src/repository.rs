@@ -351,6 +351,7 @@ impl<S> fmt::Debug for Repository<S> {
 
 /// An iterator over the names of collections, from [`Repository::collections`]. The first
 /// error ends it.
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Collections<'r, S> {
     walker: Option<NodeWalker<'r, S>>,
     /// All keys of the collections returned so far are less than this.

@@ -22,6 +22,7 @@ pub enum Salvaged {
 
 /// An iterator over what is left of a damaged repository, from [`Repository::salvage`] and
 /// [`Repository::salvage_among`].
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Salvage<'r, S> {
     nodes: NodeStore<RememberingDamage<&'r S>>,
     /// The current position, until the walk is over.

@@ -212,6 +212,7 @@ impl<R> fmt::Debug for RepositoryStream<R> {
 /// The first error ends it; without one, all records were returned, and the CAR was read to its
 /// end. Blocks that no record needs are skipped, but they too must match their CIDs, if these can
 /// be checked.
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct StreamedRecords<'s, R> {
     stream: &'s mut RepositoryStream<R>,
     /// Whether there was an error.
@@ -241,6 +242,7 @@ impl<R> fmt::Debug for StreamedRecords<'_, R> {
 /// An iterator over the blocks of a [`RepositoryStream`].
 ///
 /// The first error ends it; without one, all blocks were returned, and the CAR was read to its end.
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct StreamedBlocks<'s, R> {
     stream: &'s mut RepositoryStream<R>,
     /// Whether there was an error.

@@ -5,8 +5,22 @@ use mst_ops::NodeStoreOptions;
 
 /// How a [`RepositoryDecoder`](crate::RepositoryDecoder) or a
 /// [`RepositoryStream`](crate::RepositoryStream) reads.
+///
+/// # Examples
+///
+/// ```
+/// use mst_repo::{RepositoryStream, StreamOptions};
+/// # let download = mst_testkit::SampleRepository::generate(7, 10).car();
+///
+/// let options = StreamOptions {
+///     memory_bytes: 16 << 20,
+///     ..StreamOptions::default()
+/// };
+/// let repository = RepositoryStream::open_with(download.as_slice(), options)?;
+/// # assert_eq!(repository.summary().records, 0);
+/// # Ok::<(), mst_repo::StreamError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StreamOptions {
     /// How the CAR is read.
     pub car: CarOptions,

@@ -504,8 +504,10 @@ fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
             (value, record.clone()),
         ];
         for trusted in [false, true] {
-            let mut options = NodeStoreOptions::default();
-            options.trusted = trusted;
+            let options = NodeStoreOptions {
+                trusted,
+                ..NodeStoreOptions::default()
+            };
             let both = OverlayBlockStore::new(stored(&part), &store);
             let repository = Repository::open_with(both, &commit.cid(), options).unwrap();
             let refused = repository.copy_since_to(&old.tree.root, &store);

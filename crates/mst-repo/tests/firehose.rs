@@ -75,10 +75,12 @@ fn a_history_goes_through_frames_and_checks_and_ends_in_the_right_state() {
             Frame::decode(&frame).unwrap(),
             Frame::Commit(Box::new(event.clone()))
         );
-        let mut check = EventCheck::default();
-        check.state = state.as_ref();
-        check.now = Some(Tid::now(0));
-        check.cover = true;
+        let mut check = EventCheck {
+            state: state.as_ref(),
+            now: Some(Tid::now(0)),
+            cover: true,
+            ..EventCheck::default()
+        };
         let checked = check.commit(&event).unwrap();
         assert_eq!(checked.operations.len(), event.ops.len());
         assert_eq!(checked.commit.rev.to_string(), event.rev);
@@ -347,8 +349,10 @@ fn a_commit_that_another_key_has_signed_is_refused() {
         let sync = SyncEvent::new(DID, &event.rev, 2, TIME, event.blocks.clone());
         for other in &keys {
             let public_key = other.public_key();
-            let mut check = EventCheck::default();
-            check.key = Some(&public_key);
+            let check = EventCheck {
+                key: Some(&public_key),
+                ..EventCheck::default()
+            };
             let results = [check.commit(&event).err(), check.sync(&sync).err()];
             for error in results {
                 let refused = match &error {
@@ -373,8 +377,10 @@ fn a_sync_message_tells_where_the_repository_is() {
     let frame = Frame::Sync(sync.clone()).encode();
     assert_eq!(Frame::decode(&frame).unwrap(), Frame::Sync(sync.clone()));
     assert_eq!(EventCheck::default().sync(&sync).unwrap(), states[2]);
-    let mut check = EventCheck::default();
-    check.state = Some(&states[2]);
+    let mut check = EventCheck {
+        state: Some(&states[2]),
+        ..EventCheck::default()
+    };
     assert_eq!(check.sync(&sync).unwrap(), states[2]);
     check.state = Some(&states[1]);
     assert!(matches!(check.sync(&sync), Err(EventError::OutOfSync(_))));
@@ -404,8 +410,10 @@ fn a_frame_may_be_as_long_as_it_may_be() {
 fn a_revision_may_be_five_minutes_in_the_future() {
     let (writer, _) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
     let now = Tid::now(0);
-    let mut check = EventCheck::default();
-    check.now = Some(now);
+    let check = EventCheck {
+        now: Some(now),
+        ..EventCheck::default()
+    };
     for (micros, is_allowed) in [(5 * 60_000_000, true), (5 * 60_000_000 + 1, false)] {
         let mut commit = writer.commit().clone();
         commit.rev = Tid::new(now.micros() + micros, 1);

@@ -119,11 +119,12 @@ impl Mirror {
     }
 
     fn check(&self) -> EventCheck<'_> {
-        let mut check = EventCheck::default();
-        check.key = Some(&self.key);
-        check.state = Some(&self.state);
-        check.cover = true;
-        check
+        EventCheck {
+            key: Some(&self.key),
+            state: Some(&self.state),
+            cover: true,
+            ..EventCheck::default()
+        }
     }
 
     /// Processes a message as it comes over the wire.
@@ -175,9 +176,11 @@ impl Mirror {
     /// Fetches the whole repository, and drops what it does not need.
     fn resync(&mut self, origin: &Origin) {
         self.head = origin.writer.commit_cid();
-        let mut check = EventCheck::default();
-        check.key = Some(&self.key);
-        check.state = Some(&self.state);
+        let check = EventCheck {
+            key: Some(&self.key),
+            state: Some(&self.state),
+            ..EventCheck::default()
+        };
         let state = check.repository(DID, origin.writer.commit()).unwrap();
         self.state = import(&origin.export(), &self.head, &self.store);
         assert_eq!(self.state, state);

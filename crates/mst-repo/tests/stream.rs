@@ -32,8 +32,10 @@ type Records = Vec<(String, Bytes)>;
 
 /// What is returned, and what ends it: the same in whatever pieces the CAR arrives.
 fn read(car: &[u8], memory_bytes: usize) -> (Records, Result<(), StreamError>) {
-    let mut options = StreamOptions::default();
-    options.memory_bytes = memory_bytes;
+    let options = StreamOptions {
+        memory_bytes,
+        ..StreamOptions::default()
+    };
     let mut given = Vec::new();
     let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
         let mut records = repository.records();
@@ -588,8 +590,10 @@ fn a_record_is_not_given_for_one_of_another_codec() {
 
 /// What `blocks` returns, and what ends it.
 fn read_blocks(car: &[u8], memory_bytes: usize) -> (Vec<(Cid, Bytes)>, Result<(), StreamError>) {
-    let mut options = StreamOptions::default();
-    options.memory_bytes = memory_bytes;
+    let options = StreamOptions {
+        memory_bytes,
+        ..StreamOptions::default()
+    };
     let mut given = Vec::new();
     let ended = RepositoryStream::open_with(car, options).and_then(|mut repository| {
         repository.blocks().try_for_each(|block| {
@@ -704,8 +708,10 @@ fn what_is_exported_for_a_store_goes_into_one() {
     let short = export.for_store().write_car(Vec::new()).unwrap();
     assert!(short.len() < 130_000);
     for car in [short, sample.car()] {
-        let mut options = StreamOptions::default();
-        options.memory_bytes = 20_000;
+        let options = StreamOptions {
+            memory_bytes: 20_000,
+            ..StreamOptions::default()
+        };
         let mut stream = RepositoryStream::open_with(car.as_slice(), options).unwrap();
         let store = MemoryBlockStore::new();
         assert_eq!(stream.copy_to(&store).unwrap().records, 30);

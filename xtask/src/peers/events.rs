@@ -92,7 +92,7 @@ impl Maker {
     fn new(seed: u64, repository: &SampleRepository, key: SigningKey) -> Result<Self> {
         let paths = repository.paths.clone();
         let mut tree = Tree::from_entries(paths.iter().map(|(key, value)| (key, *value)))?;
-        tree.flush();
+        let _ = tree.flush();
         let commit = Commit::decode(&repository.commit.1)?;
         let (_, first) = Writer::create(MemoryBlockStore::new(), &commit.did, &key)?;
         Ok(Self {

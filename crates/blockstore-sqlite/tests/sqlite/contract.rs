@@ -44,8 +44,10 @@ fn a_store_in_memory_keeps_the_contract() {
 
 #[test]
 fn a_store_that_does_not_check_on_reading_keeps_the_contract() {
-    let mut options = SqliteOptions::default();
-    options.verify = false;
+    let options = SqliteOptions {
+        verify: false,
+        ..SqliteOptions::default()
+    };
     contract::read_write(|| {
         let connection = Connection::open_in_memory().unwrap();
         SqliteBlockStore::from_connection(connection, &options).unwrap()
@@ -123,8 +125,10 @@ const ODD_NAMES: [&str; 21] = [
 #[test]
 fn tables_of_any_name_keep_the_contract() {
     for name in ODD_NAMES {
-        let mut options = SqliteOptions::default();
-        options.table = name.to_owned();
+        let options = SqliteOptions {
+            table: name.to_owned(),
+            ..SqliteOptions::default()
+        };
         contract::read_write(|| {
             let connection = Connection::open_in_memory().unwrap();
             SqliteBlockStore::from_connection(connection, &options).unwrap()
@@ -137,8 +141,10 @@ fn stores_of_all_names_live_in_one_database_without_seeing_each_other() {
     let folder = Folder::new();
     let names = || ODD_NAMES.into_iter().chain(["blocks"]);
     let open = |name: &str| {
-        let mut options = SqliteOptions::default();
-        options.table = name.to_owned();
+        let options = SqliteOptions {
+            table: name.to_owned(),
+            ..SqliteOptions::default()
+        };
         SqliteBlockStore::open_with(folder.database(), &options).unwrap()
     };
     for (n, name) in (0..).zip(names()) {
@@ -159,8 +165,10 @@ fn stores_of_all_names_live_in_one_database_without_seeing_each_other() {
 #[test]
 fn names_that_no_table_can_have_are_refused() {
     for name in ["", "a\0b", "sqlite_blocks", "SQLite_Blocks"] {
-        let mut options = SqliteOptions::default();
-        options.table = name.to_owned();
+        let options = SqliteOptions {
+            table: name.to_owned(),
+            ..SqliteOptions::default()
+        };
         let connection = Connection::open_in_memory().unwrap();
         let refused = SqliteBlockStore::from_connection(connection, &options);
         assert!(

@@ -51,8 +51,10 @@ fn a_block_that_rotted_is_an_error_and_never_data() {
     assert_holds(&store, &blocks[..7]);
     assert_holds(&store, &blocks[8..]);
 
-    let mut options = SqliteOptions::default();
-    options.verify = false;
+    let options = SqliteOptions {
+        verify: false,
+        ..SqliteOptions::default()
+    };
     let unchecked = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     let rotten = unchecked.get(cid).unwrap().unwrap();
     assert_eq!(rotten.len(), block.len());

@@ -15,8 +15,10 @@ use blockstore_sqlite::{
 use crate::support::{Folder, SqliteFault, assert_holds, blocks, fault, left_out};
 
 fn open(folder: &Folder, access: Access) -> Result<SqliteBlockStore, SqliteError> {
-    let mut options = SqliteOptions::default();
-    options.access = access;
+    let options = SqliteOptions {
+        access,
+        ..SqliteOptions::default()
+    };
     SqliteBlockStore::open_with(folder.database(), &options)
 }
 
@@ -45,9 +47,11 @@ fn a_file_is_set_up_to_lose_nothing() {
     ] {
         assert_eq!(pragma(&store, name), value, "{name}");
     }
-    let mut options = SqliteOptions::default();
-    options.synchronous = Synchronous::Normal;
-    options.busy_timeout = Duration::from_millis(1_234);
+    let mut options = SqliteOptions {
+        synchronous: Synchronous::Normal,
+        busy_timeout: Duration::from_millis(1_234),
+        ..SqliteOptions::default()
+    };
     let store = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     assert_eq!(pragma(&store, "busy_timeout"), "Integer(1234)");
     assert_eq!(pragma(&store, "synchronous"), "Integer(1)");
@@ -111,8 +115,10 @@ fn a_file_that_nobody_changes_is_read_without_any_other_beside_it() {
     };
     assert_eq!(names(), [path.file_name().unwrap()]);
 
-    let mut options = SqliteOptions::default();
-    options.access = Access::Immutable;
+    let options = SqliteOptions {
+        access: Access::Immutable,
+        ..SqliteOptions::default()
+    };
     let store = SqliteBlockStore::open_with(&path, &options).unwrap();
     assert_holds(&store, &blocks);
     assert_eq!(names(), [path.file_name().unwrap()]);
@@ -420,8 +426,10 @@ fn a_connection_for_reading_gives_a_store_for_reading() {
 fn dropped_tables_are_missing_for_other_stores_and_nothing_else_is_touched() {
     let folder = Folder::new();
     let (kept, dropped) = (folder.open(), "quo\"ted");
-    let mut options = SqliteOptions::default();
-    options.table = dropped.to_owned();
+    let mut options = SqliteOptions {
+        table: dropped.to_owned(),
+        ..SqliteOptions::default()
+    };
     let blocks = blocks(3, 20);
     kept.put_many(&blocks).unwrap();
     let one = SqliteBlockStore::open_with(folder.database(), &options).unwrap();

@@ -101,9 +101,10 @@ impl PartialEq<&str> for SqliteFault {
 
 /// Options with a busy timeout that a test can wait for.
 pub(crate) fn impatient() -> SqliteOptions {
-    let mut options = SqliteOptions::default();
-    options.busy_timeout = Duration::from_millis(20);
-    options
+    SqliteOptions {
+        busy_timeout: Duration::from_millis(20),
+        ..SqliteOptions::default()
+    }
 }
 
 /// The variable that tells a test that it runs in a process of its own, and on which file.

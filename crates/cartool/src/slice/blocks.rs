@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlock, CarBlockStore, CarReader, Cid, Commit, Repository, StoreError,
-    Verify, check_block,
+    BlockStore, Bytes, CarBlock, CarBlockStore, CarOptions, CarReader, Cid, Commit, Repository,
+    StoreError, Verify, check_block,
 };
 
 use crate::failure::Failure;
@@ -31,9 +31,11 @@ pub(super) fn write(car: &Bytes, out: &mut Output, report: &mut Report) -> Resul
     out.line(format_args!(""))?;
 
     let found = Found::in_tree(&repository)?;
-    let mut options = input::car_options();
-    // Each is checked here, and a bad one does not end the list.
-    options.verify = Some(Verify::Never);
+    let options = CarOptions {
+        // Each is checked here, and a bad one does not end the list.
+        verify: Some(Verify::Never),
+        ..input::car_options()
+    };
     for block in CarReader::with_options(&**car, options)? {
         write_block(&block?, &root, &found, out, report)?;
     }

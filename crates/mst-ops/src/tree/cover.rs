@@ -58,7 +58,7 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// let value = Node::empty().cid();
     /// let mut tree = Tree::from_entries([("a/1", value), ("a/2", value)])?;
-    /// tree.flush();
+    /// let _ = tree.flush();
     /// tree.insert(b"a/3", &value)?;
     /// let changes = tree.flush();
     /// // All that covers the key is new.

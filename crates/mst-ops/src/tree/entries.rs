@@ -12,6 +12,7 @@ use crate::{Error, NodeSource};
 /// An iterator over the entries of a [`Tree`] in key order, from [`Tree::entries`].
 ///
 /// An item is a key and its value, or an error, which stands for one subtree that cannot be read.
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct TreeEntries<'t, N> {
     tree: &'t Tree<N>,
     /// The path to where the iterator is.

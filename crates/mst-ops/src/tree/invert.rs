@@ -122,7 +122,7 @@ impl<N: NodeSource> Tree<N> {
         let top = Arc::new(Branch::clone(self.top.branch()));
         let mut tree = Tree::of_top(&self.nodes, Top::Made(top));
         // Flushed, so that its nodes link to those below as their blocks do.
-        tree.flush();
+        let _ = tree.flush();
         let top = View::of_top(tree.top.branch());
         tree.check_present(top)?;
         let mut inversion = Inversion {

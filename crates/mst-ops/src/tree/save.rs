@@ -15,6 +15,7 @@ use super::gathered::Top;
 /// What [`Tree::flush`] returns: all that a store needs to know about the changes since the tree
 /// was opened or last flushed.
 #[derive(Clone, PartialEq, Eq)]
+#[must_use = "the new nodes are nowhere else"]
 #[non_exhaustive]
 pub struct Changes {
     /// The CID of the top node.

@@ -6,7 +6,7 @@ use std::iter::FusedIterator;
 
 use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, put_all};
 use mst_node::{DIGEST_LEN, node_digest};
-use mst_ops::{Diff, NodeStore, NodeWalker, Operation};
+use mst_ops::{Diff, NodeStore, NodeStoreOptions, NodeWalker, Operation};
 
 use super::{Export, Step};
 use crate::record::PathCheck;
@@ -146,9 +146,11 @@ impl<S: BlockStore> Repository<S> {
         old_root: &Cid,
         store: &T,
     ) -> Result<RepositorySummary, Error> {
-        let mut options = of_paths(*self.nodes().options());
-        // Even if the repository is trusted: what is new is checked here.
-        options.trusted = false;
+        let options = NodeStoreOptions {
+            // Even if the repository is trusted: what is new is checked here.
+            trusted: false,
+            ..of_paths(*self.nodes().options())
+        };
         let old = NodeStore::with_options(store, options);
         let new = NodeStore::with_options(self.blocks(), options);
         let diff = Diff::new(&old, old_root, &new, &self.commit().data)?;
@@ -205,6 +207,7 @@ fn check_edges<S: BlockStore>(
 
 /// An iterator over the blocks of a repository that an older tree does not have, from
 /// [`Repository::export_since`].
+#[must_use = "an iterator does nothing until it is asked for items"]
 pub struct ExportSince<'r, S> {
     pub(super) export: Export<'r, S>,
     difference: Difference,
@@ -213,7 +216,6 @@ pub struct ExportSince<'r, S> {
 impl<S> ExportSince<'_, S> {
     /// Leaves out large records that it has returned for another path, as [`Export::for_store`]
     /// does.
-    #[must_use]
     pub fn for_store(mut self) -> Self {
         self.export = self.export.for_store();
         self

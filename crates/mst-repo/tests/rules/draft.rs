@@ -88,11 +88,12 @@ impl Draft {
 
     pub(crate) fn check(&self) -> Result<(), EventError> {
         let key = key(self.curve).public_key();
-        let mut check = EventCheck::default();
-        check.key = Some(&key);
-        check.state = (!self.stateless).then_some(&self.known);
-        check.now = Some(self.now);
-        check.cover = true;
+        let check = EventCheck {
+            key: Some(&key),
+            state: (!self.stateless).then_some(&self.known),
+            now: Some(self.now),
+            cover: true,
+        };
         // As it would come over the wire.
         let frame = Frame::Commit(Box::new(self.event.clone())).encode();
         let Frame::Commit(event) = Frame::decode(&frame).unwrap() else {
@@ -103,11 +104,12 @@ impl Draft {
 
     /// A check with what is known before a `#sync`, or before a repository is fetched.
     fn event_check<'c>(&'c self, key: &'c PublicKey) -> EventCheck<'c> {
-        let mut check = EventCheck::default();
-        check.key = Some(key);
-        check.state = self.known_by_sync.as_ref();
-        check.now = Some(self.now);
-        check
+        EventCheck {
+            key: Some(key),
+            state: self.known_by_sync.as_ref(),
+            now: Some(self.now),
+            ..EventCheck::default()
+        }
     }
 
     /// Checks the commit as that of a repository that was fetched.

@@ -187,8 +187,10 @@ pub(super) fn invert(input: &Input) -> Result<Outcome> {
 pub(super) fn verify(input: &Input, signed: bool) -> Result<Outcome> {
     let events = input.read_events()?;
     let key = input.read_key()?.parse()?;
-    let mut check = EventCheck::default();
-    check.key = signed.then_some(&key);
+    let mut check = EventCheck {
+        key: signed.then_some(&key),
+        ..EventCheck::default()
+    };
     let first = events.first().ok_or("there is no message")?;
     let before = RepoState {
         rev: first
