@@ -217,7 +217,7 @@ fn exhaustive_trees(suite: &Suite, report: &mut Report) -> Result<()> {
 
 fn check_tree(path: &Path) -> Result<()> {
     let car = CarBlockStore::open(path)?;
-    let root = *car.root()?;
+    let root = car.root()?;
     let nodes = NodeStore::new(&car);
     let summary = verify_tree(&nodes, &root)?;
     if car.has(&root)? && summary.nodes == car.len() as u64 {

@@ -20,7 +20,7 @@ struct Post {
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1);
     let car = CarBlockStore::open(path.ok_or("usage: decode_records FILE")?)?;
-    let commit = *car.root()?;
+    let commit = car.root()?;
 
     let repository = Repository::open(car, &commit)?;
     for record in repository.collection("app.bsky.feed.post")? {

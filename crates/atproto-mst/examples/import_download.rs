@@ -61,7 +61,7 @@ async fn save(download: impl AsyncRead + Unpin, mut file: File) -> Result<()> {
 
 fn import(car: &Path, database: &Path, (did, key): &(String, PublicKey)) -> Result<u64> {
     let car = CarBlockStore::open(car)?;
-    let commit = *car.root()?;
+    let commit = car.root()?;
     let repository = Repository::open(car, &commit)?;
     let blocks = SqliteBlockStore::open(database)?;
     blocks.transaction(|tx| {

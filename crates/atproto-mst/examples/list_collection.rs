@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .ok_or("usage: list_collection FILE [COLLECTION]")?;
     let car = CarBlockStore::open(path)?;
-    let commit = *car.root()?;
+    let commit = car.root()?;
 
     let repository = Repository::open(car, &commit)?;
     let Some(collection) = arguments.next() else {

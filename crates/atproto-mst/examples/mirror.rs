@@ -83,7 +83,7 @@ fn resync(blocks: &SqliteBlockStore, key: &PublicKey, did: &str, car: &str) -> R
         ..EventCheck::with_key(key)
     };
     let car = CarBlockStore::open(car)?;
-    let commit = *car.root()?;
+    let commit = car.root()?;
     let repository = Repository::open(car, &commit)?;
     check.repository(did, repository.commit())?;
     blocks.transaction(|tx| {

@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let usage = "usage: prove_record FILE PATH";
     let car = CarBlockStore::open(arguments.next().ok_or(usage)?)?;
     let path = arguments.next().ok_or(usage)?;
-    let commit = *car.root()?;
+    let commit = car.root()?;
     let repository = Repository::open(car, &commit)?;
     let root = repository.commit().data;
 

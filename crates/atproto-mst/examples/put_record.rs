@@ -16,7 +16,7 @@ use atproto_mst::{
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: put_record FILE")?;
     let car = CarBlockStore::open(path)?;
-    let commit = *car.root()?;
+    let commit = car.root()?;
     let blocks = OverlayBlockStore::new(MemoryBlockStore::new(), car);
     let repository = Repository::open(blocks, &commit)?;
 

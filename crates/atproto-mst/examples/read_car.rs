@@ -11,7 +11,7 @@ use atproto_mst::{CarBlockStore, Repository};
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: read_car FILE")?;
     let car = CarBlockStore::from_bytes(std::fs::read(path)?)?;
-    let commit = *car.root()?;
+    let commit = car.root()?;
 
     let repository = Repository::open(car, &commit)?;
     println!("{} at {}", repository.commit().did, repository.commit().rev);

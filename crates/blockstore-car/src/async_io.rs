@@ -143,8 +143,8 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
     /// # Errors
     ///
     /// [`CarError::NoRoot`] if there is none.
-    pub fn root(&self) -> Result<&Cid, CarError> {
-        self.roots.first().ok_or(CarError::NoRoot)
+    pub fn root(&self) -> Result<Cid, CarError> {
+        self.roots.first().copied().ok_or(CarError::NoRoot)
     }
 
     /// Reads the next block, or `None` at the end of the CAR. Cancel-safe: if the future is dropped

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use blockstore_core::Cid;
+use blockstore_core::{Cid, StoreError};
 
 /// Why a CAR could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,16 @@ pub enum CarError {
     /// Reading or writing went on after an error, which is not possible.
     #[error("nothing can be read or written after an earlier error")]
     AfterError,
+}
+
+/// A bad block is [`StoreError::HashMismatch`]; all else is [`StoreError::Backend`].
+impl From<CarError> for StoreError {
+    fn from(error: CarError) -> Self {
+        match error.cid() {
+            Some(cid) => Self::HashMismatch(cid),
+            None => Self::backend(error),
+        }
+    }
 }
 
 impl CarError {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::iter::FusedIterator;
 
 use blockstore_core::{Bytes, Cid};
 
@@ -52,10 +53,7 @@ use crate::{CarDecoder, CarError, CarOptions, Decoded};
 /// let store = MemoryBlockStore::new();
 /// let blocks = CarReader::new(car.as_slice())?
 ///     .filter(|block| !matches!(block, Ok(block) if !block.verified))
-///     .map(|block| match block {
-///         Ok(block) => Ok((block.cid, block.bytes)),
-///         Err(error) => Err(StoreError::backend(error)),
-///     });
+///     .map(|block| Ok::<_, StoreError>(block?.into()));
 /// put_all(blocks, &store)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -166,8 +164,8 @@ impl<R: Read> CarReader<R> {
     /// # Errors
     ///
     /// [`CarError::NoRoot`] if there is none.
-    pub fn root(&self) -> Result<&Cid, CarError> {
-        self.roots.first().ok_or(CarError::NoRoot)
+    pub fn root(&self) -> Result<Cid, CarError> {
+        self.roots.first().copied().ok_or(CarError::NoRoot)
     }
 
     /// Reads the next block, or `None` at the end of the CAR.
@@ -226,6 +224,14 @@ impl<R: Read> Iterator for CarReader<R> {
             return None;
         }
         Some(self.read_block().transpose()?.map(CarBlock::from))
+    }
+}
+
+impl<R: Read> FusedIterator for CarReader<R> {}
+
+impl From<CarBlock> for (Cid, Bytes) {
+    fn from(block: CarBlock) -> Self {
+        (block.cid, block.bytes)
     }
 }
 

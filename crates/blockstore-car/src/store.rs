@@ -317,8 +317,8 @@ impl CarBlockStore {
     /// # Errors
     ///
     /// [`CarError::NoRoot`] if there is none.
-    pub fn root(&self) -> Result<&Cid, CarError> {
-        self.roots.first().ok_or(CarError::NoRoot)
+    pub fn root(&self) -> Result<Cid, CarError> {
+        self.roots.first().copied().ok_or(CarError::NoRoot)
     }
 
     /// Returns the CIDs of all blocks, each once, in the order of the CAR.

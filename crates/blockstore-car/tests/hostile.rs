@@ -575,6 +575,8 @@ fn a_bad_block_is_refused_when_the_options_say() {
         assert_eq!(refused.as_ref().unwrap_err().cid(), Some(bad));
         assert_eq!(of(refused), mismatch);
     }
+    let for_a_store = StoreError::from(memory(None).map(|_| 0).unwrap_err());
+    assert!(matches!(for_a_store, StoreError::HashMismatch(cid) if cid == bad));
     // On reading: the default for a file. All other blocks are unaffected.
     for opened in [
         on_disk(None),

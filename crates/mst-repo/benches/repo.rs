@@ -15,7 +15,7 @@ fn main() {
 /// From the CAR's bytes to all records in order: hashes, tree and paths checked.
 fn read(car: &Bytes) -> usize {
     let car = CarBlockStore::from_bytes(car.clone()).expect("a made-up CAR is a CAR");
-    let commit = *car.root().expect("it has a root");
+    let commit = car.root().expect("it has a root");
     let options = NodeStoreOptions::uncached();
     let repository = Repository::open_with(car, &commit, options);
     let repository = repository.expect("it has a commit");

@@ -519,7 +519,7 @@ impl EventCheck<'_> {
     /// use mst_repo::{EventCheck, Repository};
     /// # let bytes = mst_testkit::SampleRepository::generate(7, 10).car();
     /// # let car = blockstore_car::CarBlockStore::from_bytes(bytes)?;
-    /// # let commit = *car.root()?;
+    /// # let commit = car.root()?;
     /// # let repository = Repository::open(car, &commit)?;
     /// # let (did, path) = ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "app.bsky.actor.profile/self");
     /// // What a server does.

@@ -63,7 +63,7 @@ impl Record {
     /// ```
     /// # let bytes = mst_testkit::SampleRepository::generate(7, 30).car();
     /// # let car = blockstore_car::CarBlockStore::from_bytes(bytes)?;
-    /// # let commit = *car.root()?;
+    /// # let commit = car.root()?;
     /// # let repository = mst_repo::Repository::open(car, &commit)?;
     /// #[derive(serde::Deserialize)]
     /// struct Post<'r> {

@@ -20,7 +20,7 @@ use crate::{Commit, Error, MAX_PATH_LEN, Record, Records, RepoPath, check_nsid};
 /// # let bytes = mst_testkit::SampleRepository::generate(7, 10).car();
 ///
 /// let car = CarBlockStore::from_bytes(bytes)?;
-/// let commit = *car.root()?;
+/// let commit = car.root()?;
 /// let repository = Repository::open(car, &commit)?;
 /// for record in repository.records()? {
 ///     let record = record?;

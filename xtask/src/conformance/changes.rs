@@ -107,7 +107,7 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 fn open(path: &Path) -> Result<Input> {
     let car = CarBlockStore::open(path)?;
-    let root = *car.root()?;
+    let root = car.root()?;
     Ok(Input {
         root,
         nodes: NodeStore::new(car),

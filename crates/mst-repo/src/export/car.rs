@@ -46,7 +46,7 @@ impl<S: BlockStore> Export<'_, S> {
     /// # let bytes = sample.shuffled_car(1);
     ///
     /// let car = CarBlockStore::from_bytes(bytes)?;
-    /// let commit = *car.root()?;
+    /// let commit = car.root()?;
     /// let repository = Repository::open(car, &commit)?;
     ///
     /// let in_order = repository.export()?.write_car(Vec::new())?;
