@@ -17,7 +17,10 @@ static FILE: LazyLock<PathBuf> =
 
 fuzz_target!(|car: &[u8]| {
     for verify in [Verify::OnOpen, Verify::Never] {
-        let options = CarOptions { verify: Some(verify), ..CarOptions::default() };
+        let options = CarOptions {
+            verify: Some(verify),
+            ..CarOptions::default()
+        };
         std::fs::write(&*FILE, car).unwrap();
 
         let read = CarReader::with_options(car, options)

@@ -50,7 +50,11 @@ fuzz_target!(|program: &[u8]| {
         operations: operations(&old, &new),
     };
 
-    let options = NodeStoreOptions { cache_bytes: [0, 2_000, 1 << 20, 1 << 20][usize::from(kind & 3)], trusted: kind & 4 != 0, ..NodeStoreOptions::default() };
+    let options = NodeStoreOptions {
+        cache_bytes: [0, 2_000, 1 << 20, 1 << 20][usize::from(kind & 3)],
+        trusted: kind & 4 != 0,
+        ..NodeStoreOptions::default()
+    };
     let blocks = [Watched::new(&old_tree), Watched::new(&new_tree)];
     if kind & 8 == 0 {
         let old_nodes = NodeStore::with_options(&blocks[0], options);

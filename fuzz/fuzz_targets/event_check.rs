@@ -33,7 +33,10 @@ fuzz_target!(|program: &[u8]| {
     let Some((before, event)) = commit(there, changed) else {
         return;
     };
-    let check = EventCheck { state: Some(&before), ..EventCheck::default() };
+    let check = EventCheck {
+        state: Some(&before),
+        ..EventCheck::default()
+    };
     let checked = check.commit(&event).unwrap();
     assert_eq!(checked.state.rev.to_string(), event.rev);
 
@@ -41,7 +44,7 @@ fuzz_target!(|program: &[u8]| {
     for [what, at, to] in tampering.as_chunks().0 {
         tamper(&mut wrong, *what, usize::from(*at), usize::from(*to));
     }
-    let frame = Frame::Commit(Box::new(wrong.clone()));
+    let frame = Frame::from(wrong.clone());
     assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);
     // If it is marked as too big, only the commit is checked.
     if check.commit(&wrong).is_ok() && !wrong.too_big {

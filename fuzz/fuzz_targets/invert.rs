@@ -108,7 +108,10 @@ fn of_any_nodes(kind: u8, program: &[u8]) {
         })
         .collect();
     let root = build(program, &blocks);
-    let options = NodeStoreOptions { cache_bytes: u64::from(kind & 2) << 16, ..NodeStoreOptions::default() };
+    let options = NodeStoreOptions {
+        cache_bytes: u64::from(kind & 2) << 16,
+        ..NodeStoreOptions::default()
+    };
     let nodes = NodeStore::with_options(&blocks, options);
     let Ok(tree) = Tree::open(&nodes, &root) else {
         assert!(verify(&nodes, &root).is_err());

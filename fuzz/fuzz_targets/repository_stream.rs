@@ -47,7 +47,10 @@ fuzz_target!(|program: &[u8]| {
         car.truncate(car.len() * usize::from(*damaged) / 256);
     }
 
-    let options = StreamOptions { memory_bytes: usize::from(*aside) * 64, ..StreamOptions::default() };
+    let options = StreamOptions {
+        memory_bytes: usize::from(*aside) * 64,
+        ..StreamOptions::default()
+    };
     let (streamed, ended) = stream(&car, options);
     let most = 1 + usize::from(*aside);
     let (in_pieces, ended_so) = decode(&car, options, most);

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Keys in order; any values, here those of the records 0, 1, 2, ...
         let key = format!("com.example.record/{n:07}");
         let record = [&[0x1a], n.to_be_bytes().as_slice()].concat();
-        builder.push(key.as_bytes(), &dag_cbor_cid(&record))?;
+        builder.push(key, &dag_cbor_cid(&record))?;
     }
     let root = builder.finish()?;
     println!("{root}: {nodes} nodes, {bytes} bytes");

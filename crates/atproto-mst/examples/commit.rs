@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let key = SigningKey::from_bytes(Curve::K256, &[1; 32])?;
     let announce = |seq: i64, new: &NewCommit| {
         let event = CommitEvent::new(new, seq, Tid::now(0).to_datetime());
-        let frame = Frame::Commit(Box::new(event)).encode();
+        let frame = Frame::from(event).encode();
         std::fs::write(folder.join(format!("{seq}.frame")), frame)
     };
 
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for seq in 2..5 {
         let path = format!("app.bsky.feed.post/{seq}");
         let record = encode_record(&ipld!({ "$type": "app.bsky.feed.post", "text": "Hello" }))?;
-        let new = writer.write(&[Write::Create { path, record }], &key)?;
+        let new = writer.write(&[Write::create(path, record)], &key)?;
         println!(
             "{}: {} bytes for the firehose",
             new.commit.rev,

@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = repository.commit().data;
 
     let mut prover = Prover::new(repository.nodes(), &root)?;
-    prover.key(path.as_bytes())?;
+    prover.key(&path)?;
     let Proof { claims, blocks, .. } = prover.finish();
     let bytes: usize = blocks.iter().map(|(_, block)| block.len()).sum();
     println!("a proof of {} blocks, {bytes} bytes", blocks.len());

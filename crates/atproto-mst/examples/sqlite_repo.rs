@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Some(last) => Writer::open(tx, &last)?,
             None => Writer::create(tx, DID, &key)?.0,
         };
-        let new = writer.write(&[Write::Create { path, record }], &key)?;
+        let new = writer.write(&[Write::create(path, record)], &key)?;
         tx.set_head(DID, &new.cid)?;
         // Nodes that are no longer used can be removed, as this store holds no other repository. Of
         // records, `new.replaced` says which may be unused; see the example `sweep`.

@@ -33,7 +33,7 @@ pub use mst_repo::{
     Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecord,
     InvalidRecordKey, InvalidTid, Ipld, Json, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable,
     Record, Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
-    SignatureError, Signer, SyncEvent, Tid, check_nsid, check_record_key, decode_record,
+    SignatureError, Signer, SyncEvent, Tid, TreeError, check_nsid, check_record_key, decode_record,
     encode_record, ipld, is_did, is_record, is_tid, latest_commit, reachable,
 };
 #[cfg(feature = "car")]

@@ -1,5 +1,6 @@
 //! The traits of a block store.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -160,4 +161,4 @@ macro_rules! forward_to_target {
     )*};
 }
 
-forward_to_target!(&S, &mut S, Box<S>, Arc<S>);
+forward_to_target!(&S, &mut S, Box<S>, Rc<S>, Arc<S>);

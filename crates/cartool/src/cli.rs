@@ -732,7 +732,7 @@ pub(crate) struct ExportArgs {
 }
 
 fn parse_path(text: &str) -> Result<String, String> {
-    match RepoPath::parse(text.as_bytes()) {
+    match RepoPath::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("not a repository path: {}", chain(&error))),
     }

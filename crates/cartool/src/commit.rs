@@ -171,7 +171,7 @@ fn tell(new: &NewCommit, writes: &[Write], key: &SigningKey, report: &Report) {
         let (path, Some(record)) = (write.path(), write.record()) else {
             continue;
         };
-        let collection = RepoPath::parse(path.as_bytes()).map(|path| path.collection().to_owned());
+        let collection = RepoPath::parse(path).map(|path| path.collection().to_owned());
         let oddity = collection.map(|collection| new_record::oddity(record, &collection));
         if let Ok(Some(oddity)) = oddity {
             let path = Quoted(path.as_bytes());

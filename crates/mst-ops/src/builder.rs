@@ -24,9 +24,9 @@ use crate::{Error, place::check_size};
 /// let blocks = MemoryBlockStore::new();
 /// let mut builder = TreeBuilder::new(|cid, block| blocks.put(&cid, block));
 /// for key in ["app.bsky.feed.post/1", "app.bsky.feed.post/2"] {
-///     builder.push(key.as_bytes(), &value)?;
+///     builder.push(key, &value)?;
 /// }
-/// assert!(matches!(builder.push(b"app.bsky.feed.like/1", &value), Err(Error::KeyOrder { .. })));
+/// assert!(matches!(builder.push("app.bsky.feed.like/1", &value), Err(Error::KeyOrder { .. })));
 /// let root = builder.finish()?;
 ///
 /// let nodes = NodeStore::new(&blocks);
@@ -71,7 +71,8 @@ impl<F: FnMut(Cid, Bytes) -> Result<(), StoreError>> TreeBuilder<F> {
     /// [`Error::InvalidKey`], [`Error::KeyOrder`] if `key` is not greater than the one before, and
     /// [`Error::NodeTooLarge`]; the builder is then unchanged. [`Error::Store`] if the sink failed:
     /// a node is then lost, and so every later call fails too.
-    pub fn push(&mut self, key: &[u8], value: &Cid) -> Result<(), Error> {
+    pub fn push(&mut self, key: impl AsRef<[u8]>, value: &Cid) -> Result<(), Error> {
+        let key = key.as_ref();
         self.check_sink()?;
         check_key(key, &self.limits)?;
         if self.len > 0 && key <= self.last_key.as_slice() {

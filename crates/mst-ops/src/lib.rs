@@ -20,14 +20,14 @@ mod verify;
 mod walker;
 mod wrangler;
 
-pub use blockstore_core::{BlockStore, BlockStoreMut, Cid};
+pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError};
 pub use builder::TreeBuilder;
 pub use diff::{Diff, Operation};
 pub use entries::Entries;
 pub use entry::EntryRef;
 pub use error::{Error, InvalidNode, TreeFault};
 pub use gaps::{Gap, Gaps};
-pub use mst_node::{Limits, Node};
+pub use mst_node::{DecodeError, DecodeFault, InvalidKey, Limits, MixedHeights, Node};
 pub use node_store::{NodeStore, NodeStoreOptions, TreeNode};
 pub use nodes::{Nodes, VisitedNode};
 pub use proof::{Claim, Proof, ProofError, Prover};

@@ -314,7 +314,7 @@ impl<S: BlockStore> NodeStore<S> {
     ///
     /// [`Error::MissingBlock`] if the answer needs a node that is missing, and the errors of
     /// [`NodeWalker`].
-    pub fn get(&self, root: &Cid, key: &[u8]) -> Result<Option<Cid>, Error> {
+    pub fn get(&self, root: &Cid, key: impl AsRef<[u8]>) -> Result<Option<Cid>, Error> {
         Ok(self.entry(root, key)?.map(|entry| entry.value()))
     }
 
@@ -323,7 +323,8 @@ impl<S: BlockStore> NodeStore<S> {
     /// # Errors
     ///
     /// As for [`get`](Self::get).
-    pub fn entry(&self, root: &Cid, key: &[u8]) -> Result<Option<EntryRef>, Error> {
+    pub fn entry(&self, root: &Cid, key: impl AsRef<[u8]>) -> Result<Option<EntryRef>, Error> {
+        let key = key.as_ref();
         match self.known(root, key) {
             Some(Known::Entry(entry)) => return Ok(Some(entry)),
             Some(Known::Absent) => return Ok(None),

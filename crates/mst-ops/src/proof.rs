@@ -32,9 +32,9 @@ use crate::{Error, NodeStore, NodeStoreOptions, NodeWalker};
 /// let nodes = NodeStore::new(blocks);
 ///
 /// let mut prover = Prover::new(&nodes, &changes.root)?;
-/// assert_eq!(prover.key(b"a/1")?, Some(value));
-/// assert_eq!(prover.key(b"a/3")?, None);
-/// prover.prefix(b"b/")?;
+/// assert_eq!(prover.key("a/1")?, Some(value));
+/// assert_eq!(prover.key("a/3")?, None);
+/// prover.prefix("b/")?;
 /// let mut proof = prover.finish();
 /// proof.verify(&changes.root)?;
 ///
@@ -184,7 +184,8 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     ///
     /// Those of [`NodeWalker::find`]; the proof is then unchanged, except for nodes that it does
     /// not need.
-    pub fn key(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
+    pub fn key(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Cid>, Error> {
+        let key = key.as_ref();
         let found = self.walker.find(key);
         self.collect();
         let value = found?;
@@ -214,7 +215,8 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     /// # Errors
     ///
     /// As for [`range`](Self::range).
-    pub fn prefix(&mut self, prefix: &[u8]) -> Result<usize, Error> {
+    pub fn prefix(&mut self, prefix: impl AsRef<[u8]>) -> Result<usize, Error> {
+        let prefix = prefix.as_ref();
         self.bounded(Bound::Included(prefix.to_vec()), prefix_end(prefix))
     }
 
@@ -224,7 +226,7 @@ impl<'s, S: BlockStore> Prover<'s, S> {
     /// # Errors
     ///
     /// As for [`range`](Self::range).
-    pub fn cover(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
+    pub fn cover(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Cid>, Error> {
         let value = self.key(key)?;
         let covered = self.collect_neighbours(value.is_some());
         if covered.is_err() {

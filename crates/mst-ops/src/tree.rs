@@ -58,14 +58,14 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// let value = Node::empty().cid();
 ///
 /// let mut tree = Tree::new();
-/// tree.insert(b"com.example.record/3jqfcqzm3fo2j", &value)?;
-/// tree.insert(b"com.example.record/3jqfcqzm4fc2j", &value)?;
+/// tree.insert("com.example.record/3jqfcqzm3fo2j", &value)?;
+/// tree.insert("com.example.record/3jqfcqzm4fc2j", &value)?;
 /// let changes = tree.flush();
 /// blocks.put_many(&changes.new)?;
 ///
 /// let nodes = NodeStore::new(&blocks);
 /// let mut tree = Tree::open(&nodes, &changes.root)?;
-/// assert_eq!(tree.remove(b"com.example.record/3jqfcqzm4fc2j")?, Some(value));
+/// assert_eq!(tree.remove("com.example.record/3jqfcqzm4fc2j")?, Some(value));
 /// let changes = tree.flush();
 /// assert_eq!((changes.new.len(), changes.removed.len()), (1, 1));
 /// assert_eq!(changes.root, tree.root());
@@ -155,7 +155,8 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// [`Error::MissingBlock`], [`Error::InvalidNode`], [`Error::InvalidTree`] and
     /// [`Error::Store`] for a node that had to be loaded.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Cid>, Error> {
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Cid>, Error> {
+        let key = key.as_ref();
         // As long as nodes are in memory, the keys around them do not matter.
         let mut branch = match &self.top {
             Top::Made(top) => top,
@@ -183,7 +184,7 @@ impl<N: NodeSource> Tree<N> {
     /// # Errors
     ///
     /// Those of [`get`](Self::get).
-    pub fn contains(&self, key: &[u8]) -> Result<bool, Error> {
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
         Ok(self.get(key)?.is_some())
     }
 

@@ -85,7 +85,7 @@ pub struct NodeWalker<'s, S> {
 /// # blocks.put_many(&tree.nodes)?;
 /// # let nodes = NodeStore::new(blocks);
 /// let mut walker = NodeWalker::new(&nodes, &tree.root)?;
-/// walker.seek(b"a/2")?;
+/// walker.seek("a/2")?;
 /// let position = walker.into_position();
 /// // Later:
 /// let mut walker = NodeWalker::at(&nodes, position).expect("it is of this store");
@@ -482,7 +482,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     ///
     /// Those of [`go_down`](Self::go_down); the walker then stands before the subtree that it could
     /// not enter, which the answer depends on.
-    pub fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<(), Error> {
+        let key = key.as_ref();
         if matches!(self.root_bounds(), (_, Some(right)) if right <= key) {
             // All of the walker's tree comes before `key`.
             self.go_to_end();
@@ -526,7 +527,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// # Errors
     ///
     /// Those of [`go_down`](Self::go_down) for a node that the answer depends on.
-    pub fn find(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
+    pub fn find(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Cid>, Error> {
+        let key = key.as_ref();
         if matches!(self.root_bounds(), (Some(left), _) if key <= left) {
             self.go_to_start();
             return Ok(None);
@@ -585,7 +587,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Returns the entries whose keys begin with `prefix`, in key order: for
     /// `b"app.bsky.feed.post/"`, the posts.
-    pub fn prefix(&self, prefix: &[u8]) -> Entries<'s, S> {
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Entries<'s, S> {
+        let prefix = prefix.as_ref();
         let start = Bound::Included(prefix.to_vec());
         Entries::new(self.clone(), start, prefix_end(prefix))
     }

@@ -63,7 +63,7 @@ impl<S: BlockStoreMut> NodeWrangler<S> {
     ///
     /// Those of [`Tree::open`] and [`Tree::insert`], and [`Error::Store`] if the block store fails
     /// to take the new nodes.
-    pub fn put_record(&self, root: &Cid, key: &[u8], value: &Cid) -> Result<Cid, Error> {
+    pub fn put_record(&self, root: &Cid, key: impl AsRef<[u8]>, value: &Cid) -> Result<Cid, Error> {
         let mut tree = Tree::open(&self.nodes, root)?;
         tree.insert(key, value)?;
         self.save(tree)
@@ -76,7 +76,7 @@ impl<S: BlockStoreMut> NodeWrangler<S> {
     ///
     /// Those of [`Tree::open`] and [`Tree::remove`], and [`Error::Store`] if the block store fails
     /// to take the new nodes.
-    pub fn del_record(&self, root: &Cid, key: &[u8]) -> Result<Cid, Error> {
+    pub fn del_record(&self, root: &Cid, key: impl AsRef<[u8]>) -> Result<Cid, Error> {
         let mut tree = Tree::open(&self.nodes, root)?;
         tree.remove(key)?;
         self.save(tree)

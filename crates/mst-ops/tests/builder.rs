@@ -144,7 +144,7 @@ fn a_key_that_no_tree_can_have_is_refused() {
     let refused = |builder: &mut TreeBuilder<_>| {
         let error = builder.push(b"", &value).unwrap_err();
         assert!(matches!(error, Error::InvalidKey(InvalidKey::Empty)));
-        let error = builder.push(&vec![b'z'; longest + 1], &value).unwrap_err();
+        let error = builder.push(vec![b'z'; longest + 1], &value).unwrap_err();
         assert!(matches!(
             error,
             Error::InvalidKey(InvalidKey::TooLong { .. })

@@ -7,7 +7,7 @@ use ipld_core::ipld::Ipld;
 use mst_node::node_digest;
 
 use crate::brief::Quoted;
-use crate::dag_cbor::{self, Refusal};
+use crate::dag_cbor::{self, InvalidDagCbor, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::{encode, holds_float};
 use crate::{Tid, is_did};
@@ -95,7 +95,7 @@ impl Commit {
     pub fn decode_version_2(block: &[u8]) -> Result<Self, InvalidCommit> {
         dag_cbor::check(block, MAX_ITEMS)?;
         let value: Ipld = serde_ipld_dagcbor::from_slice(block)
-            .map_err(|error| InvalidCommit::NotDagCbor(decode_fault(&error)))?;
+            .map_err(|error| InvalidCommit::Decode(decode_fault(&error)))?;
         let Ipld::Map(fields) = value else {
             return Err(InvalidCommit::NotAMap);
         };
@@ -229,9 +229,12 @@ fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidCommit {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCommit {
-    /// The block is not strict DAG-CBOR, for the reason in the text.
-    #[error("not DAG-CBOR: {0}")]
-    NotDagCbor(String),
+    /// The block is not strict DAG-CBOR.
+    #[error("not DAG-CBOR")]
+    NotDagCbor(#[source] InvalidDagCbor),
+    /// The block cannot be decoded, for the reason in the text.
+    #[error("it cannot be decoded: {0}")]
+    Decode(String),
     /// The block holds far more than a commit does.
     #[error("more than {limit} items, where a commit has about 13")]
     TooManyItems {
@@ -293,7 +296,7 @@ impl From<Refusal> for InvalidCommit {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::TooManyItems => Self::TooManyItems { limit: MAX_ITEMS },
-            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid.to_string()),
+            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid),
         }
     }
 }

@@ -6,7 +6,7 @@ use blockstore_core::Bytes;
 use ipld_core::ipld::Ipld;
 use serde::{Deserialize, Serialize};
 
-use crate::dag_cbor::{self, Refusal, Token};
+use crate::dag_cbor::{self, InvalidDagCbor, Refusal, Token};
 use crate::dag_cbor_error::{decode_fault, encode_fault};
 
 /// Decodes the block of a record, into a type made for its lexicon or into [`Ipld`].
@@ -131,7 +131,7 @@ impl From<Refusal> for InvalidRecord {
                 let limit = MAX_RECORD_ITEMS;
                 Self::TooManyItems { limit }
             }
-            Refusal::Invalid(invalid) => Self::Decode(invalid.to_string()),
+            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid),
         }
     }
 }
@@ -146,8 +146,10 @@ pub(crate) const MAX_RECORD_ITEMS: usize = 131_072;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRecord {
-    /// It is not DAG-CBOR of at most 127 levels, or not of the type that was asked for, for the
-    /// reason in the text.
+    /// It is not strict DAG-CBOR of at most 127 levels.
+    #[error("not DAG-CBOR")]
+    NotDagCbor(#[source] InvalidDagCbor),
+    /// It is not of the type that was asked for, for the reason in the text.
     #[error("it cannot be decoded: {0}")]
     Decode(String),
     /// The value cannot be encoded, for the reason in the text.

@@ -36,10 +36,8 @@ use crate::{PublicKey, SignatureError};
 /// # let public_key = key.public_key();
 /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
 /// # let (mut writer, first) = Writer::create(MemoryBlockStore::new(), did, &key)?;
-/// # let write = |rkey: &str| Write::Create {
-/// #     path: format!("app.bsky.feed.post/{rkey}"),
-/// #     record: b"\xa1\x64text\x65Hello".as_slice().into(),
-/// # };
+/// # let record = b"\xa1\x64text\x65Hello".as_slice();
+/// # let write = |rkey: &str| Write::create(format!("app.bsky.feed.post/{rkey}"), record);
 ///
 /// // The first commit of a repository, and the next two, as messages.
 /// let time = Tid::now(0).to_datetime();
@@ -684,11 +682,7 @@ fn check_operations(ops: &[RepoOp], blocks: &CarBlockStore) -> Result<Vec<Operat
                 return Err(EventFault::RecordTooLarge { path, len }.into());
             }
         }
-        operations.push(Operation {
-            key: key.to_vec(),
-            old: op.prev,
-            new: op.cid,
-        });
+        operations.push(op.into());
     }
     Ok(operations)
 }

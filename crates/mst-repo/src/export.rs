@@ -117,7 +117,7 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn export_collection(&self, collection: &str) -> Result<Export<'_, S>, Error> {
-        self.export_range(keys_of(collection)?)
+        self.export_within(KeyRange::of::<Vec<u8>>(&keys_of(collection)?))
     }
 
     /// Returns the blocks of a range of keys, in streamable order: the commit, the records whose
@@ -148,9 +148,9 @@ impl<S: BlockStore> Repository<S> {
     /// assert!(blocks.count() < 10);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn export_range<K: AsRef<[u8]> + ?Sized>(
+    pub fn export_range<'k>(
         &self,
-        bounds: impl RangeBounds<K>,
+        bounds: impl RangeBounds<&'k str>,
     ) -> Result<Export<'_, S>, Error> {
         self.export_within(KeyRange::of(&bounds))
     }
@@ -195,7 +195,10 @@ impl<S: BlockStore> Repository<S> {
     /// # assert_eq!(Repository::open(store, &sample.commit.0)?.verify()?.records, 10);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn copy_to<T: BlockStoreMut>(&self, store: &T) -> Result<RepositorySummary, Error> {
+    pub fn copy_to<T: BlockStoreMut + ?Sized>(
+        &self,
+        store: &T,
+    ) -> Result<RepositorySummary, Error> {
         let summary = self.verify()?;
         put_all(self.export()?.for_store(), store)?;
         Ok(summary)

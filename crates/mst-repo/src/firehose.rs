@@ -5,9 +5,10 @@ use std::fmt;
 
 use blockstore_core::{Bytes, Cid};
 use ipld_core::ipld::Ipld;
+use mst_ops::Operation;
 
 use crate::brief::{Len, Quoted};
-use crate::dag_cbor::{self, Refusal};
+use crate::dag_cbor::{self, InvalidDagCbor, Refusal};
 use crate::dag_cbor_error::decode_fault;
 use crate::data_model::encode;
 #[cfg(feature = "car")]
@@ -103,6 +104,18 @@ pub struct SyncEvent {
     pub time: String,
 }
 
+impl From<CommitEvent> for Frame {
+    fn from(event: CommitEvent) -> Self {
+        Self::Commit(Box::new(event))
+    }
+}
+
+impl From<SyncEvent> for Frame {
+    fn from(event: SyncEvent) -> Self {
+        Self::Sync(event)
+    }
+}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -183,6 +196,16 @@ impl Action {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+        }
+    }
+}
+
+impl From<&RepoOp> for Operation {
+    fn from(op: &RepoOp) -> Self {
+        Self {
+            key: op.path.as_bytes().to_vec(),
+            old: op.prev,
+            new: op.cid,
         }
     }
 }
@@ -281,7 +304,14 @@ impl Frame {
         }
         let (mut header, rest) = Fields::read(frame)?;
         let op = header.integer("op")?;
-        let (mut message, trailing) = Fields::read(rest)?;
+        let message = Fields::read(rest);
+        let (mut message, trailing) = message.map_err(|fault| match fault {
+            InvalidFrame::NotDagCbor(InvalidDagCbor { offset, why }) => {
+                let offset = offset + frame.len() - rest.len();
+                InvalidFrame::NotDagCbor(InvalidDagCbor { offset, why })
+            }
+            other => other,
+        })?;
         if !trailing.is_empty() {
             let len = trailing.len();
             return Err(InvalidFrame::TrailingBytes { len });
@@ -381,29 +411,31 @@ impl CommitEvent {
 }
 
 impl SyncEvent {
-    /// Makes the message that a repository is at `commit`.
+    /// Makes the message that a repository is at `commit`. `time` is as in [`CommitEvent::new`].
     #[cfg(feature = "car")]
-    pub fn of_commit(commit: &Commit, seq: i64, time: impl Into<String>) -> Self {
+    pub fn new(commit: &Commit, seq: i64, time: impl Into<String>) -> Self {
         let block = (commit.cid(), Bytes::from(commit.encode()));
         let blocks = car(&block.0, [&block]);
-        Self::new(&*commit.did, commit.rev, seq, time, blocks)
-    }
-
-    /// Makes the message that the repository `did` is at the revision `rev`. `blocks` is a CAR
-    /// with its commit.
-    pub fn new(
-        did: impl Into<String>,
-        rev: impl Into<String>,
-        seq: i64,
-        time: impl Into<String>,
-        blocks: Bytes,
-    ) -> Self {
         Self {
             seq,
+            time: time.into(),
+            ..Self::from_parts(&*commit.did, commit.rev, blocks)
+        }
+    }
+
+    /// Makes a message from data that was not received as a [`Frame`]. It has no number and no time;
+    /// set these fields afterwards if it is to be sent. `blocks` is a CAR with the commit.
+    pub fn from_parts(
+        did: impl Into<String>,
+        rev: impl Into<String>,
+        blocks: impl Into<Bytes>,
+    ) -> Self {
+        Self {
+            seq: 0,
             did: did.into(),
             rev: rev.into(),
-            blocks,
-            time: time.into(),
+            blocks: blocks.into(),
+            time: String::new(),
         }
     }
 
@@ -433,7 +465,7 @@ impl Fields {
     fn read(bytes: &[u8]) -> Result<(Self, &[u8]), InvalidFrame> {
         let (object, rest) = dag_cbor::split_item(bytes, MAX_ITEMS)?;
         let value = serde_ipld_dagcbor::from_slice(object)
-            .map_err(|error| InvalidFrame::NotDagCbor(decode_fault(&error)))?;
+            .map_err(|error| InvalidFrame::Decode(decode_fault(&error)))?;
         match value {
             Ipld::Map(fields) => Ok((Self(fields), rest)),
             _ => Err(InvalidFrame::NotAMap),
@@ -533,10 +565,12 @@ pub enum InvalidFrame {
         /// Its length.
         len: usize,
     },
-    /// Header or message are not strict DAG-CBOR, for the reason in the text. Its offset counts
-    /// from the start of the one or the other.
-    #[error("not DAG-CBOR: {0}")]
-    NotDagCbor(String),
+    /// Header or message are not strict DAG-CBOR. The offset counts from the start of the frame.
+    #[error("not DAG-CBOR")]
+    NotDagCbor(#[source] InvalidDagCbor),
+    /// Header or message cannot be decoded, for the reason in the text.
+    #[error("it cannot be decoded: {0}")]
+    Decode(String),
     /// The header or the message has far more items than any has.
     #[error("more than {limit} items, where the largest message has about 2,000")]
     TooManyItems {
@@ -584,7 +618,7 @@ impl From<Refusal> for InvalidFrame {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::TooManyItems => Self::TooManyItems { limit: MAX_ITEMS },
-            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid.to_string()),
+            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid),
         }
     }
 }

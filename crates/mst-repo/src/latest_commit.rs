@@ -37,7 +37,7 @@ use crate::repository::{of_paths, read_if_intact};
 /// assert_eq!(Repository::open(&car, &commit)?.verify()?.records, 10);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn latest_commit<S: BlockStore>(
+pub fn latest_commit<S: BlockStore + ?Sized>(
     blocks: &S,
     cids: &[Cid],
 ) -> Result<Option<(Cid, Commit)>, StoreError> {

@@ -63,8 +63,8 @@ pub use ipld_core::ipld::Ipld;
 pub use json::Json;
 pub use latest_commit::latest_commit;
 pub use mst_ops::{
-    EntryRef, InvertError, Limits, NodeStore, NodeStoreOptions, NodeWalker, Operation, Tree,
-    WalkerPosition,
+    EntryRef, Error as TreeError, InvalidNode, InvertError, Limits, NodeStore, NodeStoreOptions,
+    NodeWalker, Operation, Tree, TreeFault, WalkerPosition,
 };
 pub use path::{
     InvalidNsid, InvalidPath, InvalidRecordKey, MAX_PATH_LEN, RepoPath, check_nsid,

@@ -1,5 +1,6 @@
 //! Checks the paths of records.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The maximum length of a repository path: an NSID, a slash, a record key.
@@ -18,21 +19,34 @@ const MAX_RECORD_KEY_LEN: usize = 512;
 /// ```
 /// use mst_repo::{InvalidPath, RepoPath};
 ///
-/// let path = RepoPath::parse(b"app.bsky.feed.post/3jzfcijpj2z2a")?;
+/// let path = RepoPath::parse("app.bsky.feed.post/3jzfcijpj2z2a")?;
 /// assert_eq!(path.collection(), "app.bsky.feed.post");
 /// assert_eq!(path.record_key(), "3jzfcijpj2z2a");
+/// assert_eq!(path, RepoPath::new("app.bsky.feed.post", "3jzfcijpj2z2a")?);
 ///
-/// let no_slash = RepoPath::parse(b"app.bsky.feed.post");
+/// let no_slash = RepoPath::parse("app.bsky.feed.post");
 /// assert_eq!(no_slash, Err(InvalidPath::Segments { found: 1 }));
 /// # Ok::<(), InvalidPath>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RepoPath<'p> {
     collection: &'p str,
     record_key: &'p str,
 }
 
 impl<'p> RepoPath<'p> {
+    /// Makes the path of a record from its collection, an NSID, and its record key.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPath`] with the part that is wrong and why.
+    pub fn new(collection: &'p str, record_key: &'p str) -> Result<Self, InvalidPath> {
+        Ok(Self {
+            collection: check_nsid(collection)?,
+            record_key: check_record_key(record_key)?,
+        })
+    }
+
     /// Reads a path, which has at most 830 bytes: an NSID, a slash, a record key.
     ///
     /// Source: <https://atproto.com/specs/repository#repository-paths>
@@ -40,7 +54,8 @@ impl<'p> RepoPath<'p> {
     /// # Errors
     ///
     /// [`InvalidPath`] with the part that is wrong and why.
-    pub fn parse(path: &'p [u8]) -> Result<Self, InvalidPath> {
+    pub fn parse(path: &'p (impl AsRef<[u8]> + ?Sized)) -> Result<Self, InvalidPath> {
+        let path = path.as_ref();
         let mut segments = path.split(|byte| *byte == b'/');
         let (Some(collection), Some(record_key), None) =
             (segments.next(), segments.next(), segments.next())
@@ -65,13 +80,38 @@ impl<'p> RepoPath<'p> {
     }
 }
 
+/// The order in a repository: that of the bytes of the whole paths.
+impl Ord for RepoPath<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let bytes = |path: &Self| {
+            let (collection, record_key) = (path.collection.bytes(), path.record_key.bytes());
+            collection.chain(*b"/").chain(record_key)
+        };
+        bytes(self).cmp(bytes(other))
+    }
+}
+
+impl PartialOrd for RepoPath<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<'p> TryFrom<&'p str> for RepoPath<'p> {
+    type Error = InvalidPath;
+
+    fn try_from(path: &'p str) -> Result<Self, InvalidPath> {
+        Self::parse(path)
+    }
+}
+
 impl fmt::Display for RepoPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.collection, self.record_key)
     }
 }
 
-/// Checks that `bytes` are an NSID, and returns it as text.
+/// Checks that `name` is an NSID, and returns it as text.
 ///
 /// The specification's text caps the authority (all but the last segment) at 253
 /// characters; the published vectors and all implementations cap the whole at 317 only, and
@@ -82,8 +122,9 @@ impl fmt::Display for RepoPath<'_> {
 /// # Errors
 ///
 /// [`InvalidNsid`].
-pub fn check_nsid(bytes: &[u8]) -> Result<&str, InvalidNsid> {
+pub fn check_nsid(name: &(impl AsRef<[u8]> + ?Sized)) -> Result<&str, InvalidNsid> {
     const MAX_SEGMENT_LEN: usize = 63;
+    let bytes = name.as_ref();
     if bytes.len() > MAX_NSID_LEN {
         return Err(InvalidNsid::TooLong { len: bytes.len() });
     }
@@ -114,14 +155,15 @@ pub fn check_nsid(bytes: &[u8]) -> Result<&str, InvalidNsid> {
     str::from_utf8(bytes).map_err(|_| InvalidNsid::Character { index: 0 })
 }
 
-/// Checks that `bytes` are a record key, and returns it as text.
+/// Checks that `name` is a record key, and returns it as text.
 ///
 /// Source: <https://atproto.com/specs/record-key>
 ///
 /// # Errors
 ///
 /// [`InvalidRecordKey`].
-pub fn check_record_key(bytes: &[u8]) -> Result<&str, InvalidRecordKey> {
+pub fn check_record_key(name: &(impl AsRef<[u8]> + ?Sized)) -> Result<&str, InvalidRecordKey> {
+    let bytes = name.as_ref();
     check_record_key_bytes(bytes)?;
     // All bytes have been checked to be ASCII.
     str::from_utf8(bytes).map_err(|error| InvalidRecordKey::Character {

@@ -45,7 +45,7 @@ use crate::{Commit, Error};
 /// assert!(!blocks.has(&garbage)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn reachable<S: BlockStore>(blocks: &S, roots: &[Cid]) -> Result<Reachable, Error> {
+pub fn reachable<S: BlockStore + ?Sized>(blocks: &S, roots: &[Cid]) -> Result<Reachable, Error> {
     let nodes = NodeStore::with_options(blocks, NodeStoreOptions::uncached());
     let mut found = Reachable::default();
     let mut seen = HashSet::new();

@@ -182,7 +182,7 @@ impl<S: BlockStore> Repository<S> {
     /// [`Error::InvalidCollection`] if `collection` is not an NSID, otherwise as for
     /// [`records`](Self::records).
     pub fn collection(&self, collection: &str) -> Result<Records<'_, S>, Error> {
-        self.collection_range::<str>(collection, ..)
+        self.collection_range(collection, ..)
     }
 
     /// Returns the records of `collection` whose record keys lie in `record_keys`, in order; with
@@ -212,7 +212,7 @@ impl<S: BlockStore> Repository<S> {
     ///         Some(cursor) => (Bound::Unbounded, Bound::Excluded(cursor.as_str())),
     ///         None => (Bound::Unbounded, Bound::Unbounded),
     ///     };
-    ///     let page = repository.collection_range::<str>(posts, before)?.rev().take(10);
+    ///     let page = repository.collection_range(posts, before)?.rev().take(10);
     ///     let page = page.collect::<Result<Vec<_>, _>>()?;
     ///     let Some(last) = page.last() else { break };
     ///     cursor = Some(last.record_key().to_owned());
@@ -221,13 +221,13 @@ impl<S: BlockStore> Repository<S> {
     /// assert_eq!(listed, repository.collection(posts)?.count());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn collection_range<K: AsRef<[u8]> + ?Sized>(
+    pub fn collection_range<'k>(
         &self,
         collection: &str,
-        record_keys: impl RangeBounds<K>,
+        record_keys: impl RangeBounds<&'k str>,
     ) -> Result<Records<'_, S>, Error> {
         let all = keys_of(collection)?;
-        let path = |key: &K| [&*all.start, key.as_ref()].concat();
+        let path = |key: &&str| [&*all.start, key.as_bytes()].concat();
         let start = match record_keys.start_bound() {
             Bound::Unbounded => Bound::Included(all.start.clone()),
             bound => bound.map(path),
@@ -236,7 +236,8 @@ impl<S: BlockStore> Repository<S> {
             Bound::Unbounded => Bound::Excluded(all.end),
             bound => bound.map(path),
         };
-        self.range((start, end))
+        let entries = self.walker()?.range::<Vec<u8>>((start, end));
+        Ok(Records::new(self.blocks(), entries))
     }
 
     /// Returns the records whose paths lie in `bounds`, in path order: a page of a listing of all
@@ -259,8 +260,8 @@ impl<S: BlockStore> Repository<S> {
     /// let repository = Repository::open(store, &sample.commit.0)?;
     /// let (mut cursor, mut pages) = (String::new(), 0);
     /// loop {
-    ///     let rest = (Bound::Excluded(&*cursor), Bound::Unbounded);
-    ///     let page: Vec<_> = repository.range::<str>(rest)?.take(4).collect::<Result<_, _>>()?;
+    ///     let rest = (Bound::Excluded(cursor.as_str()), Bound::Unbounded);
+    ///     let page: Vec<_> = repository.range(rest)?.take(4).collect::<Result<_, _>>()?;
     ///     let Some(last) = page.last() else { break };
     ///     cursor = last.path().to_owned();
     ///     pages += 1;
@@ -268,10 +269,7 @@ impl<S: BlockStore> Repository<S> {
     /// assert_eq!(pages, 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn range<K: AsRef<[u8]> + ?Sized>(
-        &self,
-        bounds: impl RangeBounds<K>,
-    ) -> Result<Records<'_, S>, Error> {
+    pub fn range<'k>(&self, bounds: impl RangeBounds<&'k str>) -> Result<Records<'_, S>, Error> {
         Ok(Records::new(self.blocks(), self.walker()?.range(bounds)))
     }
 
@@ -301,7 +299,7 @@ pub(crate) fn keys_of(collection: &str) -> Result<Range<Vec<u8>>, Error> {
 }
 
 /// Reads the block of `cid`, which must be present.
-pub(crate) fn read_block(blocks: &impl BlockStore, cid: &Cid) -> Result<Bytes, Error> {
+pub(crate) fn read_block(blocks: &(impl BlockStore + ?Sized), cid: &Cid) -> Result<Bytes, Error> {
     blocks.get(cid)?.ok_or(Error::MissingBlock(*cid))
 }
 
@@ -311,7 +309,7 @@ pub(crate) fn read_block(blocks: &impl BlockStore, cid: &Cid) -> Result<Bytes, E
 ///
 /// [`StoreError::Backend`]: what is one block's fault is none.
 pub(crate) fn read_if_intact(
-    blocks: &impl BlockStore,
+    blocks: &(impl BlockStore + ?Sized),
     cid: &Cid,
 ) -> Result<Option<Bytes>, StoreError> {
     match blocks.get(cid) {

@@ -14,6 +14,7 @@ mod public_key;
 mod signing_key;
 
 use std::error::Error;
+use std::sync::Arc;
 
 pub use curve::Curve;
 #[cfg(any(feature = "k256", feature = "p256"))]
@@ -154,6 +155,24 @@ impl<F: Fn(&[u8]) -> Result<[u8; 64], SignError>> Signer for F {
         self(message)
     }
 }
+
+macro_rules! forward_to_target {
+    ($($handle:ty $(: $target:ident)?),*) => {$(
+        impl$(<$target: Signer + ?Sized>)? Signer for $handle {
+            fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+                (**self).sign(message)
+            }
+
+            #[cfg(any(feature = "k256", feature = "p256"))]
+            fn public_key(&self) -> Option<PublicKey> {
+                (**self).public_key()
+            }
+        }
+    )*};
+}
+
+// Not for all references and boxes: these may be closures.
+forward_to_target!(Arc<T>: T, Box<dyn Signer>, Box<dyn Signer + Send + Sync>);
 
 /// Checks what can be checked of a signature without a message: its length, and that r and s are in
 /// range.

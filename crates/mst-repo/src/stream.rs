@@ -132,7 +132,7 @@ impl<R: Read> RepositoryStream<R> {
     /// assert_eq!(Repository::open(store, &commit)?.verify()?.records, 10);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn copy_to<T: BlockStoreMut>(
+    pub fn copy_to<T: BlockStoreMut + ?Sized>(
         &mut self,
         store: &T,
     ) -> Result<RepositorySummary, StreamError> {

@@ -57,6 +57,30 @@ pub enum Write {
 }
 
 impl Write {
+    /// [`Create`](Self::Create) a record.
+    pub fn create(path: impl Into<String>, record: impl Into<Bytes>) -> Self {
+        let (path, record) = (path.into(), record.into());
+        Self::Create { path, record }
+    }
+
+    /// [`Update`](Self::Update) a record.
+    pub fn update(path: impl Into<String>, record: impl Into<Bytes>) -> Self {
+        let (path, record) = (path.into(), record.into());
+        Self::Update { path, record }
+    }
+
+    /// [`Put`](Self::Put) a record.
+    pub fn put(path: impl Into<String>, record: impl Into<Bytes>) -> Self {
+        let (path, record) = (path.into(), record.into());
+        Self::Put { path, record }
+    }
+
+    /// [`Delete`](Self::Delete) a record.
+    pub fn delete(path: impl Into<String>) -> Self {
+        let path = path.into();
+        Self::Delete { path }
+    }
+
     /// Returns the path of the record.
     pub fn path(&self) -> &str {
         match self {
@@ -255,10 +279,8 @@ pub enum WriteError {
 /// let key = SigningKey::from_bytes(Curve::K256, &[7; 32])?;
 /// let (mut writer, _) = Writer::create(&blocks, "did:plc:z72i7hdynmk6r22z27h6tvur", &key)?;
 ///
-/// let write = Write::Create {
-///     path: "app.bsky.feed.post/3jzfcijpj2z2a".into(),
-///     record: encode_record(&ipld!({ "$type": "app.bsky.feed.post", "text": "Hello" }))?,
-/// };
+/// let record = encode_record(&ipld!({ "$type": "app.bsky.feed.post", "text": "Hello" }))?;
+/// let write = Write::create("app.bsky.feed.post/3jzfcijpj2z2a", record);
 /// let new = writer.write(&[write], &key)?;
 /// assert_eq!(new.operations.len(), 1);
 ///
@@ -404,7 +426,7 @@ impl<S: BlockStore> Writer<S> {
     }
 
     /// Returns the tree at that commit. Use it to see which record is at a path now, if the write
-    /// depends on that: `writer.tree().get(path.as_bytes())`.
+    /// depends on that: `writer.tree().get(path)`.
     pub fn tree(&self) -> &Tree<Arc<NodeStore<S>>> {
         &self.tree
     }

@@ -139,9 +139,9 @@ fn what_is_not_dag_cbor_is_refused_wherever_it_stands() {
         link(38, b"\x09"),
     ] {
         let text = decode_record::<Text>(&block).unwrap_err();
-        assert!(matches!(text, InvalidRecord::Decode(_)), "{block:02x?}");
+        assert!(matches!(text, InvalidRecord::NotDagCbor(_)), "{block:02x?}");
         let any = decode_record::<Ipld>(&block).unwrap_err();
-        assert!(matches!(any, InvalidRecord::Decode(_)), "{block:02x?}");
+        assert!(matches!(any, InvalidRecord::NotDagCbor(_)), "{block:02x?}");
         assert!(!is_record(&block), "{block:02x?}");
     }
 }
@@ -165,16 +165,21 @@ fn what_is_far_too_much_is_refused_behind_whatever_it_stands() {
         &b"\xa1\x60\xf6".repeat(0x5_0000),
     ]
     .concat();
-    let too_many = InvalidRecord::TooManyItems { limit: 131_072 };
-    let indefinite =
-        |byte: usize| InvalidRecord::Decode(format!("byte {byte}: an item of indefinite length"));
     for (start, expected) in [
-        (b"\xa1\x61a".as_slice(), too_many),
-        (b"\xa1\x7f\x61a\xff", indefinite(1)),
-        (b"\xa2\x61a\x9f\xff\x61b", indefinite(3)),
+        (b"\xa1\x61a".as_slice(), "more than 131072 items"),
+        (b"\xa1\x7f\x61a\xff", "byte 1: an item of indefinite length"),
+        (
+            b"\xa2\x61a\x9f\xff\x61b",
+            "byte 3: an item of indefinite length",
+        ),
     ] {
         let block = [start, &many].concat();
-        assert_eq!(decode_record::<Ipld>(&block), Err(expected));
+        let error = decode_record::<Ipld>(&block).unwrap_err();
+        let why = match &error {
+            InvalidRecord::NotDagCbor(fault) => fault.to_string(),
+            other => other.to_string(),
+        };
+        assert_eq!(why, expected);
     }
 }
 
@@ -266,14 +271,21 @@ fn what_is_not_of_the_type_is_an_error() {
     }
     let block = encode_record(&ipld!({ "text": "Hello", "more": [{ "a": 1 }] })).unwrap();
     decode_record::<Post>(&block).unwrap();
-    for bad in [
-        encode_record(&ipld!({ "text": 1 })).unwrap().to_vec(),
-        encode_record(&ipld!({ "txt": "Hello" })).unwrap().to_vec(),
-        [&block[..], b"\x00"].concat(),
-        block.get(..block.len() - 1).unwrap().to_vec(),
-        Vec::new(),
-    ] {
-        let error = decode_record::<Post>(&bad).unwrap_err();
+    for bad in [ipld!({ "text": 1 }), ipld!({ "txt": "Hello" })] {
+        let error = decode_record::<Post>(&encode_record(&bad).unwrap()).unwrap_err();
         assert!(matches!(error, InvalidRecord::Decode(_)), "{bad:?}");
+    }
+    for (bad, offset) in [
+        ([&block[..], b"\x00"].concat(), block.len()),
+        (
+            block.get(..block.len() - 1).unwrap().to_vec(),
+            block.len() - 1,
+        ),
+        (Vec::new(), 0),
+    ] {
+        match decode_record::<Post>(&bad).unwrap_err() {
+            InvalidRecord::NotDagCbor(fault) => assert_eq!(fault.offset, offset, "{bad:?}"),
+            other => panic!("{other}: {bad:?}"),
+        }
     }
 }

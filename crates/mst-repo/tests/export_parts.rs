@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
@@ -105,8 +105,8 @@ fn a_part_for_a_store_leaves_out_only_large_records_that_come_again() {
     for _ in 0..300 {
         let (one, other) = (keys[rng.below(keys.len())], keys[rng.below(keys.len())]);
         let range = one.min(other).clone()..=one.max(other).clone();
-        let part = collected(repository.export_range::<String>(range.clone()).unwrap());
-        let export = repository.export_range::<String>(range).unwrap();
+        let part = collected(repository.export_range(borrowed(&range)).unwrap());
+        let export = repository.export_range(borrowed(&range)).unwrap();
         let for_store = collected(export.for_store());
         let others = |part: &[Block]| {
             let others = part.iter().filter(|(cid, _)| *cid != large.0);
@@ -196,7 +196,7 @@ fn any_range_is_proven_by_no_more_nodes_than_it_takes() {
             continue;
         }
         let range = (start, end);
-        let blocks = collected(repository.export_range::<String>(range.clone()).unwrap());
+        let blocks = collected(repository.export_range(borrowed(&range)).unwrap());
 
         let within: BTreeSet<Cid> = sample
             .paths
@@ -222,7 +222,7 @@ fn any_range_is_proven_by_no_more_nodes_than_it_takes() {
             "{round}: {range:?}: {error}"
         );
     }
-    let all = collected(repository.export_range::<str>(..).unwrap());
+    let all = collected(repository.export_range(..).unwrap());
     assert!(all == whole);
 }
 
@@ -730,4 +730,9 @@ fn an_old_tree_that_is_not_well_formed_is_an_error() {
     let repository = Repository::open(stored(&blocks), &commit.cid()).unwrap();
     let error = repository.export_since(&old_nodes, &high.0).unwrap_err();
     assert!(matches!(error, Error::Tree(_)), "{error:?}");
+}
+
+fn borrowed(range: &impl RangeBounds<String>) -> (Bound<&str>, Bound<&str>) {
+    let [start, end] = [range.start_bound(), range.end_bound()];
+    (start.map(String::as_str), end.map(String::as_str))
 }

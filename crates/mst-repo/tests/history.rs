@@ -94,7 +94,7 @@ impl Origin {
 
     /// A message with the present state of the repository.
     fn sync(&self) -> SyncEvent {
-        SyncEvent::of_commit(self.writer.commit(), 0, TIME)
+        SyncEvent::new(self.writer.commit(), 0, TIME)
     }
 }
 
@@ -218,7 +218,7 @@ fn thousands_of_commits_invert_and_a_mirror_of_slices_agrees_after_each() {
     let (mut most, mut empty, mut largest) = (0, 0, 0);
     for seq in 1..=COMMITS {
         let new = origin.commit();
-        let frame = Frame::Commit(Box::new(CommitEvent::new(&new, seq, TIME))).encode();
+        let frame = Frame::from(CommitEvent::new(&new, seq, TIME)).encode();
         mirror.take(&frame).unwrap();
         assert_eq!(mirror.state.data, origin.writer.commit().data);
         assert_eq!(mirror.head, new.cid);
@@ -248,7 +248,7 @@ fn a_mirror_that_misses_messages_notices_fetches_the_repository_and_goes_on() {
     for seq in 1..=COMMITS {
         let new = origin.commit();
         let event = CommitEvent::new(&new, seq, TIME);
-        sent.push_back(Frame::Commit(Box::new(event)).encode());
+        sent.push_back(Frame::from(event).encode());
         match rng.below(60) {
             // Some messages are lost, on either side.
             0 => {

@@ -252,6 +252,32 @@ fn a_path_has_a_collection_and_a_record_key_and_no_more() {
 }
 
 #[test]
+fn paths_are_in_the_order_of_the_tree() {
+    let texts = [
+        "com.example-a.b/0",
+        "com.example.a-b.c/z",
+        "com.example.a.b/0",
+        "com.example.a/.0",
+        "com.example.a/A",
+        "com.example.a/a",
+        "com.example.a/a0",
+        "com.example.ab/0",
+    ];
+    assert!(texts.is_sorted());
+    let paths = texts.map(|text| RepoPath::try_from(text).unwrap());
+    assert!(paths.is_sorted_by(|left, right| left < right));
+    for (path, text) in paths.iter().zip(texts) {
+        let (collection, record_key) = text.split_once('/').unwrap();
+        assert_eq!(*path, RepoPath::new(collection, record_key).unwrap());
+        assert_eq!(path.to_string(), text);
+    }
+    let fault = InvalidNsid::Segments { found: 1 }.into();
+    assert_eq!(RepoPath::new("a", "self"), Err(fault));
+    let fault = InvalidRecordKey::Character { at: 1 }.into();
+    assert_eq!(RepoPath::new("com.example.a", "b/c"), Err(fault));
+}
+
+#[test]
 fn the_longest_path_has_830_bytes() {
     let collection = format!(
         "{}{}",

@@ -7,6 +7,8 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::sync::Arc;
+
 use blockstore_core::MemoryBlockStore;
 use data_encoding::{BASE64_NOPAD, HEXLOWER};
 use ipld_core::ipld::Ipld;
@@ -361,7 +363,12 @@ fn the_commits_of_a_writer_are_signed_by_its_key() {
     for curve in CURVES {
         let key = key(curve, 3);
         let elsewhere = |message: &[u8]| key.sign(message);
-        let signers: [&dyn Signer; 2] = [&key, &elsewhere];
+        let shared: Arc<dyn Signer> = Arc::new(self::key(curve, 3));
+        let boxed: Box<dyn Signer + Send + Sync> = Box::new(self::key(curve, 3));
+        for handle in [&shared as &dyn Signer, &boxed] {
+            assert_eq!(handle.public_key(), Some(key.public_key()));
+        }
+        let signers: [&dyn Signer; 4] = [&key, &elsewhere, &shared, &boxed];
         for signer in signers {
             let blocks = MemoryBlockStore::new();
             let (mut writer, first) = Writer::create(&blocks, DID, signer).unwrap();

@@ -36,7 +36,7 @@ fn new_commit() -> NewCommit {
 }
 
 fn frame_of(event: CommitEvent) -> Vec<u8> {
-    Frame::Commit(Box::new(event)).encode()
+    Frame::from(event).encode()
 }
 
 fn slice(given: &[u8], more: &[&str]) -> Run {
@@ -118,13 +118,7 @@ fn a_message_is_told_and_checked() {
     let alone = slice(&new.slice, &[]);
     assert!(run.out.contains(&alone.out));
 
-    let event = SyncEvent::new(
-        &*new.commit.did,
-        new.commit.rev,
-        18,
-        TIME,
-        new.slice.clone(),
-    );
+    let event = SyncEvent::from_parts(&*new.commit.did, new.commit.rev, new.slice.clone());
     let run = slice(&Frame::Sync(event).encode(), &["--key", &public]);
     let last = format!(
         "ok: the repository is at the tree {}; signed by {public}",

@@ -37,9 +37,9 @@ impl<N: NodeSource> Tree<N> {
     /// assert_eq!(cover[0].0, tree.root());
     /// # Ok::<(), mst_ops::Error>(())
     /// ```
-    pub fn cover<'k>(
+    pub fn cover<'k, K: AsRef<[u8]> + ?Sized + 'k>(
         &self,
-        keys: impl IntoIterator<Item = &'k [u8]>,
+        keys: impl IntoIterator<Item = &'k K>,
     ) -> Result<Vec<(Cid, Bytes)>, Error> {
         Ok(encoded(self.covering(keys)?))
     }
@@ -59,16 +59,16 @@ impl<N: NodeSource> Tree<N> {
     /// let value = Node::empty().cid();
     /// let mut tree = Tree::from_entries([("a/1", value), ("a/2", value)])?;
     /// let _ = tree.flush();
-    /// tree.insert(b"a/3", &value)?;
+    /// tree.insert("a/3", &value)?;
     /// let changes = tree.flush();
     /// // All that covers the key is new.
     /// assert_eq!(tree.cover_beside(&changes.new, [b"a/3".as_slice()])?, []);
     /// # Ok::<(), mst_ops::Error>(())
     /// ```
-    pub fn cover_beside<'k>(
+    pub fn cover_beside<'k, K: AsRef<[u8]> + ?Sized + 'k>(
         &self,
         new: &[(Cid, Bytes)],
-        keys: impl IntoIterator<Item = &'k [u8]>,
+        keys: impl IntoIterator<Item = &'k K>,
     ) -> Result<Vec<(Cid, Bytes)>, Error> {
         let mut cover = self.covering(keys)?;
         let new = new.iter().filter_map(|(cid, _)| node_digest(cid));
@@ -78,11 +78,11 @@ impl<N: NodeSource> Tree<N> {
     }
 
     /// The nodes that cover `keys`, each before those below it, from left to right.
-    fn covering<'k>(
+    fn covering<'k, K: AsRef<[u8]> + ?Sized + 'k>(
         &self,
-        keys: impl IntoIterator<Item = &'k [u8]>,
+        keys: impl IntoIterator<Item = &'k K>,
     ) -> Result<Vec<&Branch>, Error> {
-        let mut keys: SmallVec<[&[u8]; 8]> = keys.into_iter().collect();
+        let mut keys: SmallVec<[&[u8]; 8]> = keys.into_iter().map(AsRef::as_ref).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut cover = Cover {

@@ -62,12 +62,13 @@ impl<N: NodeSource> Tree<N> {
     /// let one = Node::empty().cid();
     /// let two = Tree::from_entries([("key", one)])?.root();
     /// let mut tree = Tree::new();
-    /// assert_eq!(tree.insert(b"key", &one)?, None);
-    /// assert_eq!(tree.insert(b"key", &two)?, Some(one));
-    /// assert_eq!(tree.insert(b"key", &two)?, Some(two));
+    /// assert_eq!(tree.insert("key", &one)?, None);
+    /// assert_eq!(tree.insert("key", &two)?, Some(one));
+    /// assert_eq!(tree.insert("key", &two)?, Some(two));
     /// # Ok::<(), mst_ops::Error>(())
     /// ```
-    pub fn insert(&mut self, key: &[u8], value: &Cid) -> Result<Option<Cid>, Error> {
+    pub fn insert(&mut self, key: impl AsRef<[u8]>, value: &Cid) -> Result<Option<Cid>, Error> {
+        let key = key.as_ref();
         let limits = self.nodes.options().limits;
         check_key(key, &limits)?;
         // As if it were alone in its node; together with others it is checked where they are found.
@@ -149,12 +150,13 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// let value = Node::empty().cid();
     /// let mut tree = Tree::from_entries([("key", value)])?;
-    /// assert_eq!(tree.remove(b"key")?, Some(value));
-    /// assert_eq!(tree.remove(b"key")?, None);
+    /// assert_eq!(tree.remove("key")?, Some(value));
+    /// assert_eq!(tree.remove("key")?, None);
     /// assert_eq!(tree.root(), Node::empty().cid());
     /// # Ok::<(), mst_ops::Error>(())
     /// ```
-    pub fn remove(&mut self, key: &[u8]) -> Result<Option<Cid>, Error> {
+    pub fn remove(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Cid>, Error> {
+        let key = key.as_ref();
         let mut path = Path::new();
         let Some((view, index)) = self.find_entry(key, |slot| path.push(slot))? else {
             return Ok(None);

@@ -89,8 +89,8 @@ impl<N: NodeSource> Tree<N> {
     /// let value = Node::empty().cid();
     /// let mut tree = Tree::from_entries([("a/1", value), ("a/2", value)])?;
     /// let before = tree.root();
-    /// tree.remove(b"a/2")?;
-    /// tree.insert(b"a/3", &value)?;
+    /// tree.remove("a/2")?;
+    /// tree.insert("a/3", &value)?;
     /// let operations = [
     ///     Operation { key: b"a/3".into(), old: None, new: Some(value) },
     ///     Operation { key: b"a/2".into(), old: Some(value), new: None },

@@ -48,11 +48,9 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # let key = |_: &[u8]| Ok([1; 64]);
     /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
-    /// # let record = |text: &[u8; 5]| [b"\xa1\x64text\x65".as_slice(), text].concat().into();
-    /// # let write = |rkey: &str, text| [Write::Create {
-    /// #     path: format!("app.bsky.feed.post/{rkey}"),
-    /// #     record: record(text),
-    /// # }];
+    /// # let record = |text: &[u8; 5]| [b"\xa1\x64text\x65".as_slice(), text].concat();
+    /// # let path = |rkey: &str| format!("app.bsky.feed.post/{rkey}");
+    /// # let write = |rkey: &str, text| [Write::create(path(rkey), record(text))];
     /// let store = MemoryBlockStore::new();
     /// let (mut writer, _) = Writer::create(&store, did, &key)?;
     /// let old = writer.write(&write("1", b"Hello"), &key)?;
@@ -119,10 +117,8 @@ impl<S: BlockStore> Repository<S> {
     ///
     /// # let key = |_: &[u8]| Ok([1; 64]);
     /// # let did = "did:plc:z72i7hdynmk6r22z27h6tvur";
-    /// # let write = |rkey: &str| [Write::Create {
-    /// #     path: format!("app.bsky.feed.post/{rkey}"),
-    /// #     record: b"\xa1\x64text\x65Hello".as_slice().into(),
-    /// # }];
+    /// # let record = b"\xa1\x64text\x65Hello".as_slice();
+    /// # let write = |rkey: &str| [Write::create(format!("app.bsky.feed.post/{rkey}"), record)];
     /// let origin = MemoryBlockStore::new();
     /// let (mut writer, _) = Writer::create(&origin, did, &key)?;
     /// let old = writer.write(&write("1"), &key)?;
@@ -141,7 +137,7 @@ impl<S: BlockStore> Repository<S> {
     /// assert_eq!(Repository::open(&mirror, &new.cid)?.verify()?.records, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn copy_since_to<T: BlockStoreMut>(
+    pub fn copy_since_to<T: BlockStoreMut + ?Sized>(
         &self,
         old_root: &Cid,
         store: &T,

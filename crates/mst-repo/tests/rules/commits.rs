@@ -12,7 +12,7 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
     let mut rules = vec![
         rule(
             "a commit is DAG-CBOR, whole",
-            "Invalid Commit NotDagCbor",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
             |draft| {
                 let mut block = draft.commit.encode();
                 let len = draft.rng.below(block.len());
@@ -21,15 +21,19 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
                 true
             },
         ),
-        rule("nothing follows it", "Invalid Commit NotDagCbor", |draft| {
-            let mut block = draft.commit.encode();
-            block.push(0xf6);
-            draft.pack_block(&block);
-            true
-        }),
+        rule(
+            "nothing follows it",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
+            |draft| {
+                let mut block = draft.commit.encode();
+                block.push(0xf6);
+                draft.pack_block(&block);
+                true
+            },
+        ),
         rule(
             "its map has a length",
-            "Invalid Commit NotDagCbor",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
             |draft| {
                 let mut block = draft.commit.encode();
                 block[0] = 0xbf;
@@ -40,7 +44,7 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
         ),
         rule(
             "numbers are minimal",
-            "Invalid Commit NotDagCbor",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
             |draft| {
                 let mut block = draft.commit.encode();
                 assert_eq!(block.pop(), Some(3));
@@ -49,23 +53,27 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
                 true
             },
         ),
-        rule("fields are sorted", "Invalid Commit NotDagCbor", |draft| {
-            let block = draft.commit.encode();
-            // "did" comes first; after "rev", which is a text of 13 bytes, it is out of order.
-            let rev = block
-                .windows(4)
-                .position(|four| four == b"\x63rev")
-                .unwrap();
-            let mut altered = vec![block[0]];
-            altered.extend(&block[rev..rev + 4 + 14]);
-            altered.extend(&block[1..rev]);
-            altered.extend(&block[rev + 4 + 14..]);
-            draft.pack_block(&altered);
-            true
-        }),
+        rule(
+            "fields are sorted",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
+            |draft| {
+                let block = draft.commit.encode();
+                // "did" comes first; after "rev", which is a text of 13 bytes, it is out of order.
+                let rev = block
+                    .windows(4)
+                    .position(|four| four == b"\x63rev")
+                    .unwrap();
+                let mut altered = vec![block[0]];
+                altered.extend(&block[rev..rev + 4 + 14]);
+                altered.extend(&block[1..rev]);
+                altered.extend(&block[rev + 4 + 14..]);
+                draft.pack_block(&altered);
+                true
+            },
+        ),
         rule(
             "no field comes twice",
-            "Invalid Commit NotDagCbor",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
             |draft| {
                 let mut block = draft.commit.encode();
                 block[0] += 1;
@@ -75,16 +83,20 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
                 true
             },
         ),
-        rule("no tag but 42", "Invalid Commit NotDagCbor", |draft| {
-            let mut block = draft.commit.encode();
-            let data = block.windows(6).position(|six| six == b"\x64data\xd8");
-            block[data.unwrap() + 6] = 43;
-            draft.pack_block(&block);
-            true
-        }),
+        rule(
+            "no tag but 42",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
+            |draft| {
+                let mut block = draft.commit.encode();
+                let data = block.windows(6).position(|six| six == b"\x64data\xd8");
+                block[data.unwrap() + 6] = 43;
+                draft.pack_block(&block);
+                true
+            },
+        ),
         rule(
             "no simple value but three",
-            "Invalid Commit NotDagCbor",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
             |draft| {
                 let mut block = draft.commit.encode();
                 let prev = block
@@ -97,13 +109,17 @@ fn each_rule_about_commits_is_enforced_for_its_own_sake() {
                 true
             },
         ),
-        rule("text is UTF-8", "Invalid Commit NotDagCbor", |draft| {
-            let mut block = draft.commit.encode();
-            let did = block.windows(4).position(|four| four == b"did:").unwrap();
-            block[did] = 0xff;
-            draft.pack_block(&block);
-            true
-        }),
+        rule(
+            "text is UTF-8",
+            "Invalid Commit NotDagCbor InvalidDagCbor",
+            |draft| {
+                let mut block = draft.commit.encode();
+                let did = block.windows(4).position(|four| four == b"did:").unwrap();
+                block[did] = 0xff;
+                draft.pack_block(&block);
+                true
+            },
+        ),
         rule("it is a map", "Invalid Commit NotAMap", |draft| {
             let values = [Ipld::Null, Ipld::List(vec![]), Ipld::String("no".into())];
             let value = &values[draft.rng.below(3)];

@@ -95,7 +95,7 @@ impl Draft {
             cover: true,
         };
         // As it would come over the wire.
-        let frame = Frame::Commit(Box::new(self.event.clone())).encode();
+        let frame = Frame::from(self.event.clone()).encode();
         let Frame::Commit(event) = Frame::decode(&frame).unwrap() else {
             panic!("it was a commit");
         };
@@ -133,7 +133,7 @@ impl Draft {
                 blocks.write_block(root, &block).unwrap();
             }
         }
-        let event = SyncEvent::new(repo, rev, 1, TIME, blocks.finish().unwrap().into());
+        let event = SyncEvent::from_parts(repo, rev, blocks.finish().unwrap());
         let Frame::Sync(event) = Frame::decode(&Frame::Sync(event).encode()).unwrap() else {
             panic!("it was a sync");
         };

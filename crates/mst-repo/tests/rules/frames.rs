@@ -69,7 +69,7 @@ fn each_rule_about_frames_is_enforced_for_its_own_sake() {
 
     for seed in 0..8 {
         let draft = Draft::new(seed, 3, Curve::K256);
-        let frame = Frame::Commit(Box::new(draft.event.clone())).encode();
+        let frame = Frame::from(draft.event.clone()).encode();
         let header_len = encode(&Ipld::Map(
             [
                 ("op".into(), Ipld::Integer(1)),
@@ -92,8 +92,11 @@ fn each_rule_about_frames_is_enforced_for_its_own_sake() {
         for (expected, frame) in [
             ("TooLong", vec![0; 5_000_001]),
             ("TrailingBytes", [frame.as_slice(), b"\xf6"].concat()),
-            ("NotDagCbor", frame[..frame.len() - 1].to_vec()),
-            ("NotDagCbor", frame[..header_len].to_vec()),
+            (
+                "NotDagCbor InvalidDagCbor",
+                frame[..frame.len() - 1].to_vec(),
+            ),
+            ("NotDagCbor InvalidDagCbor", frame[..header_len].to_vec()),
             ("NotAMap", [&[0x80], &frame[header_len..]].concat()),
             ("NotAMap", [&frame[..header_len], &[0xf6]].concat()),
         ] {

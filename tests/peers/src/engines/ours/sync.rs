@@ -7,7 +7,7 @@ use std::{
 
 use atproto_mst::{
     BlockStoreMut, Bytes, CarBlockStore, Cid, CommitEvent, Diff, EventCheck, MemoryBlockStore,
-    NodeStore, NodeStoreOptions, Operation, Prover, RepoOp, RepoState, Tree,
+    NodeStore, NodeStoreOptions, Operation, Prover, RepoState, Tree,
 };
 
 use super::{fill_cache, open, read_once};
@@ -144,15 +144,10 @@ struct Slice {
 
 impl Slice {
     fn of(event: &CommitEvent) -> Result<Self> {
-        let operation = |op: &RepoOp| Operation {
-            key: op.path.clone().into_bytes(),
-            old: op.prev,
-            new: op.cid,
-        };
         Ok(Self {
             root: cid_of(&root_of(event)?),
             nodes: nodes_of(event).map(owned).collect(),
-            operations: event.ops.iter().map(operation).collect(),
+            operations: event.ops.iter().map(Operation::from).collect(),
         })
     }
 
