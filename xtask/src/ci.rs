@@ -89,6 +89,7 @@ fn features() -> Result<()> {
         "-p mst-repo --no-default-features --features k256",
         "-p mst-repo --no-default-features --features p256",
         "-p blockstore-sqlite",
+        "-p blockstore-sqlite --no-default-features",
     ] {
         shell::run(&mut cargo(&format!(
             "clippy {chosen} --locked -- -D warnings"
