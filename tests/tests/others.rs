@@ -204,8 +204,8 @@ fn car(root: &Cid, blocks: &[(Cid, Bytes)]) -> Vec<u8> {
 }
 
 /// What proves, besides the signature, that the record at `path` is what it is, or that there is
-/// none. The others go down to the bottom of the tree before they believe the latter, so it needs
-/// the nodes around the path, more than ours would read.
+/// none. The others go further down before they believe the latter, so it needs the nodes around the
+/// path, more than ours would read.
 fn proof(writer: &Writer<MemoryBlockStore>, path: &str) -> (Option<Cid>, Vec<(Cid, Bytes)>) {
     let commit = writer.commit();
     let nodes = NodeStore::new(writer.blocks());

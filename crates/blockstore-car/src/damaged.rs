@@ -3,7 +3,7 @@
 use std::mem;
 use std::ops::Range;
 
-use blockstore_core::{Cid, cid_of, dag_cbor_cid, sha2_256};
+use blockstore_core::{Cid, cid_of, dag_cbor_cid, raw_cid, sha2_256};
 
 use crate::section::{self, Section, Split};
 use crate::{CarError, CarFault};
@@ -76,7 +76,12 @@ impl<'c> Sections<'c> {
         // This may not be a section at all, and a real one may begin inside.
         let certain = self.next_certain(at).min(next);
         if !section.verifiable && certain == next {
-            return Some((Part::Section(section), next));
+            // A wrong length may begin with the same bytes as a CID, and be taken for its start.
+            let other = self.with_other_length(at).map(|(_, block)| block.end);
+            return Some(match other.filter(|end| *end != next) {
+                Some(end) => self.fault(at, 0, CarFault::WrongLength { end: end as u64 }),
+                None => (Part::Section(section), next),
+            });
         }
         let fault = if section.verifiable {
             let cid = Cid::try_from(section.cid(rest));
@@ -132,7 +137,10 @@ impl<'c> Sections<'c> {
             cid_of(codec, block)
         } else {
             // A CID of another form may be a sound one, unless the digest shows what it was.
-            let cid = dag_cbor_cid(block);
+            let cid = match damaged.get(1) {
+                Some(0x55) => raw_cid(block),
+                _ => dag_cbor_cid(block),
+            };
             damaged.ends_with(cid.hash().digest()).then_some(cid)?
         };
         Some((cid, start + CID_LEN..end))

@@ -118,6 +118,14 @@ pub enum CarFault {
         /// Where the other begins, in bytes.
         next: u64,
     },
+    /// A section has another length than its block, and with that length no CID that can be checked.
+    /// Only reported when a damaged CAR is salvaged
+    /// ([`from_damaged_bytes`](crate::CarBlockStore::from_damaged_bytes)).
+    #[error("a wrong length: the section ends at byte {end}")]
+    WrongLength {
+        /// Where the section ends, in bytes.
+        end: u64,
+    },
     /// So much of a damaged CAR was hashed in search of sections that from here on the lengths are
     /// trusted; after one that is wrong, nothing more is found
     /// ([`CarBlockStore::from_damaged_bytes`](crate::CarBlockStore::from_damaged_bytes)).

@@ -143,7 +143,7 @@ impl CarBlockStore {
     /// that is damaged, the block is also there under the CID that it matches, one of the
     /// [`repaired_cids`](Self::repaired_cids); and so is one that matches its CID if it ends where
     /// the next section begins, whatever its length says. So only a wrong byte in a block itself
-    /// costs that block, or one that makes its CID that of a raw block.
+    /// costs that block, or one that changes the codec of its CID to that of raw bytes, or from it.
     ///
     /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
     /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). If a CAR was crafted to

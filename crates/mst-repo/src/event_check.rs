@@ -371,7 +371,7 @@ impl EventCheck<'_> {
         let (blocks, cid, commit) = self.open(
             &event.blocks,
             MAX_SLICE_LEN,
-            &event.repo,
+            ("repo", &event.repo),
             &event.rev,
             is_past,
         )?;
@@ -451,7 +451,7 @@ impl EventCheck<'_> {
         let (_, _, commit) = self.open(
             &event.blocks,
             MAX_SYNC_LEN,
-            &event.did,
+            ("did", &event.did),
             &event.rev,
             is_older,
         )?;
@@ -497,7 +497,7 @@ impl EventCheck<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn repository(&self, did: &str, commit: &Commit) -> Result<RepoState, EventError> {
-        check_same("repo", did, &commit.did)?;
+        check_same("did", did, &commit.did)?;
         self.check_commit(commit, is_older)
     }
 
@@ -535,7 +535,7 @@ impl EventCheck<'_> {
         path: &str,
         car: impl Into<Bytes>,
     ) -> Result<Option<Record>, EventError> {
-        let (blocks, cid, commit) = open(car.into(), did)?;
+        let (blocks, cid, commit) = open(car.into(), ("did", did))?;
         self.check_commit(&commit, is_older)?;
         let nodes = NodeStore::with_options(blocks, untrusted());
         let record = Repository::from_parts(nodes, commit, cid).get(path);
@@ -549,7 +549,7 @@ impl EventCheck<'_> {
         &self,
         blocks: &Bytes,
         limit: usize,
-        did: &str,
+        account: (&'static str, &str),
         rev: &str,
         is_past: impl Fn(&RepoState, &RepoState) -> bool,
     ) -> Result<(CarBlockStore, Cid, Commit), EventError> {
@@ -557,7 +557,7 @@ impl EventCheck<'_> {
             let len = blocks.len();
             return Err(EventFault::BlocksTooLarge { len, limit }.into());
         }
-        let (blocks, cid, commit) = open(blocks.clone(), did)?;
+        let (blocks, cid, commit) = open(blocks.clone(), account)?;
         check_same("rev", rev, &commit.rev.to_string())?;
         self.check_commit(&commit, is_past)?;
         Ok((blocks, cid, commit))
@@ -614,15 +614,19 @@ fn is_older(known: &RepoState, found: &RepoState) -> bool {
     found.rev < known.rev
 }
 
-/// Opens the blocks of a CAR and reads their commit, which must be one of the account `did`.
-fn open(car: Bytes, did: &str) -> Result<(CarBlockStore, Cid, Commit), EventError> {
+/// Opens the blocks of a CAR and reads their commit, which must be one of the account that is given
+/// with the name of its field.
+fn open(
+    car: Bytes,
+    (field, did): (&'static str, &str),
+) -> Result<(CarBlockStore, Cid, Commit), EventError> {
     let blocks = CarBlockStore::from_bytes(car).map_err(EventFault::Car)?;
     let cid = *blocks.roots().first().ok_or(EventFault::NoRoot)?;
     checked_link("root", cid).map_err(EventFault::Commit)?;
     let block = blocks.get(&cid).ok().flatten();
     let block = block.ok_or(EventFault::MissingCommit(cid))?;
     let commit = Commit::decode(&block).map_err(EventFault::Commit)?;
-    check_same("repo", did, &commit.did)?;
+    check_same(field, did, &commit.did)?;
     Ok((blocks, cid, commit))
 }
 

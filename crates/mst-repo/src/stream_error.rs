@@ -20,11 +20,12 @@ pub enum StreamError {
     /// ([`StreamOptions::memory_bytes`](crate::StreamOptions::memory_bytes)).
     #[error("block {0} is neither in the rest of the CAR nor among the last records read")]
     NotAhead(Cid),
-    /// Too many blocks came before they were wanted: the CAR is in another order.
+    /// Too many blocks came before they were wanted: the CAR is in another order, or has a record
+    /// only once that is wanted again much later.
     #[error(
         "blocks that came before they were needed take more than {limit} bytes: the CAR is not in \
-         streamable order, and must be read with more `StreamOptions::memory_bytes`, or as a \
-         `CarBlockStore` from a file or memory"
+         streamable order, or lacks a record that is needed again, and must be read with more \
+         `StreamOptions::memory_bytes`, or as a `CarBlockStore` from a file or memory"
     )]
     TooMuchAside {
         /// [`StreamOptions::memory_bytes`](crate::StreamOptions::memory_bytes).

@@ -291,7 +291,7 @@ fn an_answer_to_get_record_shows_the_record_or_that_there_is_none() {
     let other = check.record("did:web:example.com", there, answer(there));
     assert!(matches!(
         fault(other),
-        EventFault::Mismatch { field: "repo", .. }
+        EventFault::Mismatch { field: "did", .. }
     ));
     // Whatever is left out, it is neither the record nor its absence.
     for path in [there, absent] {

@@ -345,7 +345,7 @@ fn each_rule_about_sync_messages_is_enforced_for_its_own_sake() {
             draft.known_by_sync = Some(draft.known);
             true
         }),
-        rule("one account", "Invalid Mismatch repo", |draft| {
+        rule("one account", "Invalid Mismatch did", |draft| {
             draft.event.repo = "did:plc:another".into();
             true
         }),
@@ -388,7 +388,7 @@ fn each_rule_about_fetched_repositories_is_enforced_for_its_own_sake() {
             draft.known_by_sync = Some(known);
             true
         }),
-        rule("the account's", "Invalid Mismatch repo", |draft| {
+        rule("the account's", "Invalid Mismatch did", |draft| {
             draft.event.repo = "did:plc:another".into();
             true
         }),
