@@ -137,7 +137,7 @@ impl Node {
         Ok(Self::from_data(data, count))
     }
 
-    /// Replaces the value of entry `index`. Does nothing if there is no such entry.
+    /// Replaces the value of entry `index`. Returns whether there is such an entry.
     ///
     /// # Examples
     ///
@@ -147,13 +147,14 @@ impl Node {
     /// let (old, none) = (Node::empty().cid(), Node::empty());
     /// let mut node = Node::join(&none, 0, Joint::entry(None, b"asdf", &old, None), &none, 0)?;
     /// let new = node.cid();
-    /// node.set_value(0, &new);
+    /// assert!(node.set_value(0, &new));
     /// assert_eq!(node.value(0), Some(new));
+    /// assert!(!node.set_value(1, &new));
     /// # Ok::<(), mst_node::BuildError>(())
     /// ```
-    pub fn set_value(&mut self, index: usize, value: &Cid) {
+    pub fn set_value(&mut self, index: usize, value: &Cid) -> bool {
         let Some(end) = self.span(index) else {
-            return;
+            return false;
         };
         let mut bytes = Vec::with_capacity(cid_len(value));
         push_cid(&mut bytes, value);
@@ -163,7 +164,7 @@ impl Node {
             if let Some(place) = self.data.get_mut(place) {
                 place.copy_from_slice(&bytes);
             }
-            return;
+            return true;
         }
         let (old_len, new_len) = (position(old_len), position(bytes.len()));
         self.data.splice(place, bytes);
@@ -175,16 +176,19 @@ impl Node {
             span.right = span.right - old_len + new_len;
             *row = span.to_row();
         }
+        true
     }
 
-    /// Replaces the digest of the subtree in slot `slot`. Does nothing if there is none.
-    pub fn set_subtree_digest(&mut self, slot: usize, digest: &[u8; DIGEST_LEN]) {
+    /// Replaces the digest of the subtree in slot `slot`. Returns whether there is one.
+    pub fn set_subtree_digest(&mut self, slot: usize, digest: &[u8; DIGEST_LEN]) -> bool {
         let (start, end) = self.link_bounds(slot);
         let place = self.place(start, end);
-        if let Some(link) = self.data.get_mut(place)
-            && link.len() == digest.len()
-        {
-            link.copy_from_slice(digest);
+        match self.data.get_mut(place) {
+            Some(link) if link.len() == digest.len() => {
+                link.copy_from_slice(digest);
+                true
+            }
+            _ => false,
         }
     }
 }

@@ -190,7 +190,8 @@ proptest! {
         let mut changed = node.clone();
         for (slot, link) in links.iter().enumerate() {
             if let Some(link) = link {
-                changed.set_subtree_digest(slot, link);
+                let has_one = node.subtree_digest(slot).is_some();
+                prop_assert_eq!(changed.set_subtree_digest(slot, link), has_one);
             }
         }
         prop_assert_eq!(changed, expected.build());

@@ -412,6 +412,10 @@ impl CommitEvent {
 
 impl SyncEvent {
     /// Makes the message that a repository is at `commit`. `time` is as in [`CommitEvent::new`].
+    ///
+    /// # Panics
+    ///
+    /// As for [`Commit::encode`].
     #[cfg(feature = "car")]
     pub fn new(commit: &Commit, seq: i64, time: impl Into<String>) -> Self {
         let block = (commit.cid(), Bytes::from(commit.encode()));

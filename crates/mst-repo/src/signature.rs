@@ -36,6 +36,10 @@ impl Commit {
     ///
     /// [`SignError`]; the commit is then unchanged.
     ///
+    /// # Panics
+    ///
+    /// As for [`encode`](Self::encode).
+    ///
     /// # Examples
     ///
     /// ```

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::iter::FusedIterator;
+use std::iter::{self, FusedIterator};
 
 use blockstore_car::{CarError, Decoded};
 use blockstore_core::{BlockStoreMut, Bytes, Cid, put_all};
@@ -89,6 +89,16 @@ impl<R: Read> RepositoryStream<R> {
             stream: self,
             failed: false,
         }
+    }
+
+    /// As [`records`](Self::records), but takes the stream, so that the iterator can be returned or
+    /// sent to another thread.
+    pub fn into_records(
+        mut self,
+    ) -> impl FusedIterator<Item = Result<Record, StreamError>> + use<R> {
+        let mut failed = false;
+        let records = iter::from_fn(move || self.next(&mut failed, RepositoryDecoder::next_record));
+        records.fuse()
     }
 
     /// Returns all blocks, the commit, the nodes and the records, in streamable order, checked as

@@ -449,7 +449,9 @@ impl<S: BlockStore> Writer<S> {
     ///
     /// If the commit has to be announced, let `store` also put its message into a table of yours
     /// ([`CommitEvent::new`](crate::CommitEvent::new), [`Frame::encode`](crate::Frame::encode)), and
-    /// send it from there: after a crash, or a lost answer, it can still be sent.
+    /// send it from there: after a crash, or a lost answer, it can still be sent. An error that is
+    /// no [`StoreError`] can be made one with [`StoreError::backend`], and is then the source of
+    /// [`WriteError::Store`].
     ///
     /// # Errors
     ///

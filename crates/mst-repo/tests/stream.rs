@@ -298,6 +298,15 @@ fn after_an_error_of_the_input_nothing_is_returned() {
     );
     assert!(records.next().is_none());
 
+    let given = records_before_the_error(
+        &mut RepositoryStream::open(input.clone())
+            .unwrap()
+            .into_records(),
+    );
+    let mut repository = RepositoryStream::open(input.clone()).unwrap();
+    assert!(!given.is_empty());
+    assert_eq!(given, records_before_the_error(&mut repository.records()));
+
     let reading = async {
         let mut repository = AsyncRepositoryStream::open(input).await.unwrap();
         let error = loop {
@@ -821,4 +830,19 @@ impl BlockStoreMut for Full {
     fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
         self.0.delete(cid)
     }
+}
+
+/// The paths of the records up to the error, after which there must be nothing.
+fn records_before_the_error(
+    records: &mut impl Iterator<Item = Result<Record, StreamError>>,
+) -> Vec<String> {
+    let mut paths = Vec::new();
+    for record in records.by_ref() {
+        match record {
+            Ok(record) => paths.push(record.path().to_owned()),
+            Err(_) => break,
+        }
+    }
+    assert!(records.next().is_none());
+    paths
 }

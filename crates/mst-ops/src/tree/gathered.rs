@@ -107,11 +107,11 @@ impl From<&Cid> for Value {
     }
 }
 
-impl From<&Value> for Cid {
-    fn from(value: &Value) -> Self {
-        match value {
-            Value::DagCbor(digest) => node_cid(digest),
-            Value::Other(cid) => **cid,
+impl Value {
+    fn cid(&self) -> Cid {
+        match self {
+            Self::DagCbor(digest) => node_cid(digest),
+            Self::Other(cid) => **cid,
         }
     }
 }
@@ -161,7 +161,7 @@ impl Gathered {
         let hash = self.hash(key);
         if let Some(index) = self.find(key, hash) {
             let entry = self.entries.get_mut(index as usize).expect(INDEX);
-            let old = Cid::from(&entry.value);
+            let old = entry.value.cid();
             entry.value = value.into();
             return Ok(Some(old));
         }
@@ -295,7 +295,7 @@ impl Gathered {
 
     fn value(&self, index: u32) -> Cid {
         let entry = self.entries.get(index as usize).expect(INDEX);
-        (&entry.value).into()
+        entry.value.cid()
     }
 
     fn key(&self, index: u32) -> &[u8] {

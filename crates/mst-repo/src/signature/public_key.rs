@@ -1,5 +1,7 @@
 //! Public keys: a point of either curve.
 
+use std::hash::{Hash, Hasher};
+
 use super::{Curve, SignatureError, check_form};
 
 /// A public key, to verify signatures with: a point that is on its curve.
@@ -138,6 +140,12 @@ impl PublicKey {
             }
         };
         verified.map_err(|_| SignatureError::Mismatch)
+    }
+}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.to_sec1().hash(state);
     }
 }
 
