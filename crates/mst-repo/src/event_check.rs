@@ -272,7 +272,7 @@ pub enum EventFault {
         /// The previous revision.
         since: String,
     },
-    /// The path of an operation is not valid.
+    /// The path of an operation, or the one asked for, is not valid.
     #[error("{} is not a repository path", Quoted(path))]
     Path {
         /// The path.
@@ -508,8 +508,8 @@ impl EventCheck<'_> {
     ///
     /// # Errors
     ///
-    /// [`EventError`]; [`EventFault::Record`] if a block is missing or a node is invalid, and if
-    /// `path` is not valid.
+    /// [`EventError`]; [`EventFault::Path`] if `path` is not valid, [`EventFault::Record`] if a
+    /// block is missing or a node is invalid.
     ///
     /// # Examples
     ///
@@ -535,6 +535,7 @@ impl EventCheck<'_> {
         path: &str,
         car: impl Into<Bytes>,
     ) -> Result<Option<Record>, EventError> {
+        check_path(path)?;
         let (blocks, cid, commit) = open(car.into(), ("did", did))?;
         self.check_commit(&commit, is_older)?;
         let nodes = NodeStore::with_options(blocks, untrusted());
@@ -658,16 +659,22 @@ pub const MAX_SYNC_LEN: usize = 10_000;
 /// Source: <https://atproto.com/specs/sync>, "a few minutes"
 const MAX_CLOCK_DIFFERENCE: u64 = 5 * 60 * 1_000_000;
 
+fn check_path(path: &str) -> Result<(), EventError> {
+    match RepoPath::parse(path) {
+        Ok(_) => Ok(()),
+        Err(source) => {
+            let path = path.to_owned();
+            Err(EventFault::Path { path, source }.into())
+        }
+    }
+}
+
 /// Checks each operation by itself, and that its record is present.
 fn check_operations(ops: &[RepoOp], blocks: &CarBlockStore) -> Result<Vec<Operation>, EventError> {
     let mut operations = Vec::with_capacity(ops.len());
     for op in ops {
         let path = || op.path.clone();
-        let key = op.path.as_bytes();
-        RepoPath::parse(key).map_err(|source| EventFault::Path {
-            path: path(),
-            source,
-        })?;
+        check_path(&op.path)?;
         let shape = (op.action, op.cid.is_some(), op.prev.is_some());
         if !matches!(
             shape,

@@ -313,10 +313,7 @@ fn an_answer_to_get_record_shows_the_record_or_that_there_is_none() {
         }
     }
     let no_path = check.record(did, "nowhere", answer(there));
-    assert!(matches!(
-        fault(no_path),
-        EventFault::Record(Error::InvalidPath { .. })
-    ));
+    assert!(matches!(fault(no_path), EventFault::Path { .. }));
     let mut check = EventCheck::default();
     let known = RepoState {
         rev: Tid::now(0),
