@@ -71,9 +71,12 @@ pub(crate) struct Opened {
 impl Opened {
     /// The CID of the commit, which is the first CID that the file names.
     pub(crate) fn commit(&self) -> Result<Cid, Failure> {
-        let none = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
-        self.commit.ok_or_else(none)
+        self.commit.ok_or_else(no_root)
     }
+}
+
+pub(crate) fn no_root() -> Failure {
+    Failure::Invalid("the CAR names no root, so no commit".to_owned())
 }
 
 /// Opens the repository that `source` names.

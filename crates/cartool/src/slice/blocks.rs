@@ -22,8 +22,7 @@ pub(super) fn write(car: &Bytes, out: &mut Output, report: &mut Report) -> Resul
     info::line(out.writer(), "Size", format_args!("{} bytes", car.len()))
         .map_err(Failure::Output)?;
     let root = store.roots().first().copied();
-    let no_root = || Failure::Invalid("the CAR names no root, so no commit".to_owned());
-    let root = root.ok_or_else(no_root)?;
+    let root = root.ok_or_else(input::no_root)?;
     info::line(out.writer(), "Root CID", root).map_err(Failure::Output)?;
     let repository = Repository::open_with(store, &root, input::nodes_of_paths())?;
     let commit = repository.commit().clone();
