@@ -33,10 +33,7 @@ fuzz_target!(|program: &[u8]| {
     let Some((before, event)) = commit(there, changed) else {
         return;
     };
-    let check = EventCheck {
-        state: Some(&before),
-        ..EventCheck::default()
-    };
+    let check = EventCheck::default().with_state(&before);
     let checked = check.commit(&event).unwrap();
     assert_eq!(checked.state.rev.to_string(), event.rev);
 

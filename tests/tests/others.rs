@@ -261,12 +261,9 @@ fn the_reference_implementation_agrees_and_its_commits_are_valid() {
         let Frame::Commit(event) = Frame::decode(&frame).unwrap() else {
             panic!("no commit");
         };
-        let check = EventCheck {
-            key: Some(&key),
-            state: state.as_ref(),
-            cover: true,
-            ..EventCheck::default()
-        };
+        let check = EventCheck::with_key(&key)
+            .with_state(state.as_ref())
+            .with_cover(true);
         let checked = check.commit(&event).unwrap();
         assert_eq!(theirs["roots"][seq - 1], checked.state.data.to_string());
         operations += checked.operations.len();

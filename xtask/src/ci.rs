@@ -75,6 +75,7 @@ fn features() -> Result<()> {
         "-p atproto-mst --no-default-features --features car",
         "-p atproto-mst --no-default-features --features async",
         "-p atproto-mst --no-default-features --features sqlite",
+        "-p atproto-mst --no-default-features --features sqlite-unbundled",
         "-p atproto-mst --no-default-features --features k256",
         "-p atproto-mst --no-default-features --features p256",
         "-p blockstore-core --no-default-features",

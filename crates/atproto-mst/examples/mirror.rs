@@ -50,10 +50,7 @@ fn follow(
     if state.is_none() && !event.is_first() {
         return Ok(Some("nothing is there of the repository".to_owned()));
     }
-    let check = EventCheck {
-        state: state.as_ref(),
-        ..EventCheck::with_key(key)
-    };
+    let check = EventCheck::with_key(key).with_state(state.as_ref());
     let checked = match check.commit(event) {
         Ok(checked) => checked,
         // It came twice, or is older than what is known.
@@ -78,10 +75,7 @@ fn follow(
 /// Stores the whole repository, as its server returns it.
 fn resync(blocks: &SqliteBlockStore, key: &PublicKey, did: &str, car: &str) -> Result<()> {
     let state = known(blocks, did)?;
-    let check = EventCheck {
-        state: state.as_ref(),
-        ..EventCheck::with_key(key)
-    };
+    let check = EventCheck::with_key(key).with_state(state.as_ref());
     let car = CarBlockStore::open(car)?;
     let commit = car.root()?;
     let repository = Repository::open(car, &commit)?;

@@ -21,13 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
             continue;
         };
-        let check = EventCheck {
-            state: state.as_ref(),
-            now: Some(Tid::now(0)),
+        let check = EventCheck::with_key(&key)
+            .with_state(state.as_ref())
+            .with_now(Tid::now(0))
             // Without a tree to compare with, only this shows that new keys are in their place.
-            cover: true,
-            ..EventCheck::with_key(&key)
-        };
+            .with_cover(true);
         match check.commit(&event) {
             Ok(checked) => {
                 println!("{path}: {} operations", checked.operations.len());

@@ -12,7 +12,7 @@ pub use blockstore_core::{
     self, BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
     check_block, cid_of, dag_cbor_cid, put_all, raw_cid,
 };
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sqlite-unbundled")]
 pub use blockstore_sqlite::{
     self, Access, Cids, SqliteBlockStore, SqliteError, SqliteOptions, SqliteSnapshot,
     SqliteTransaction, Synchronous,
@@ -34,8 +34,8 @@ pub use mst_repo::{
     Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecord,
     InvalidRecordKey, InvalidTid, Ipld, Json, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable,
     Record, Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
-    SignatureError, Signer, SyncEvent, Tid, TreeError, check_nsid, check_record_key, decode_record,
-    encode_record, ipld, is_did, is_record, is_tid, latest_commit, reachable,
+    SignatureError, Signer, SyncEvent, Tid, TreeError, check_nsid, check_record_key, dag_cbor,
+    decode_record, encode_record, ipld, is_did, is_record, is_tid, latest_commit, reachable,
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{

@@ -261,6 +261,21 @@ fn a_whole_car_is_read_whole_whatever_it_is_made_of() {
     assert!(store.get(&blocks[0].0).is_err());
 }
 
+#[test]
+fn a_cid_that_cannot_be_checked_may_hold_one_that_can() {
+    // All but the first byte looks like a CID, and matches what follows.
+    let section = [&[1][..], &raw_cid(b"inner").to_bytes(), b"inner"].concat();
+    let (cid, block) = section.split_at(4 + 18);
+    let blocks = [
+        (Cid::try_from(cid).unwrap(), Bytes::copy_from_slice(block)),
+        (raw_cid(b"last"), Bytes::from_static(b"last")),
+    ];
+    let (store, faults) = CarBlockStore::from_damaged_bytes(Car::new(&blocks).bytes);
+    assert!(faults.is_empty(), "{faults:?}");
+    let cids: Result<Vec<Cid>, _> = store.cids().collect();
+    assert_eq!(cids.unwrap(), [blocks[0].0, blocks[1].0]);
+}
+
 /// Without the header, the first section is at the very beginning.
 #[test]
 fn a_cid_that_comes_again_is_one_wherever_the_first_is() {

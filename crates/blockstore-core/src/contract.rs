@@ -11,6 +11,7 @@
 //! contract::read_write(MemoryBlockStore::new);
 //! ```
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -274,6 +275,9 @@ fn handles_reach_the_same_store<S: BlockStoreMut>(store: S) {
     let boxed: Box<dyn BlockStoreMut + '_> = Box::new(&store);
     expect(boxed.put(&cid, block.clone()), "put through a box");
     drop(boxed);
+    let counted: Rc<&S> = Rc::new(&store);
+    assert_holds(&Rc::clone(&counted), &cid, &block);
+    drop(counted);
     let shared = Arc::new(store);
     assert_holds(&Arc::clone(&shared), &cid, &block);
     expect(shared.delete(&cid), "delete through an Arc");

@@ -111,8 +111,36 @@ impl<U: BlockStoreMut, L: BlockStore> BlockStoreMut for OverlayBlockStore<U, L> 
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::OverlayBlockStore;
-    use crate::{BlockStore, BlockStoreMut, Bytes, MemoryBlockStore, dag_cbor_cid};
+    use crate::{
+        BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid, raw_cid,
+    };
+
+    /// What a store was told that will be asked for.
+    #[derive(Default)]
+    struct Told(RefCell<Vec<Cid>>);
+
+    impl BlockStore for Told {
+        fn get(&self, _: &Cid) -> Result<Option<Bytes>, StoreError> {
+            Ok(None)
+        }
+
+        fn will_get(&self, cids: &mut dyn Iterator<Item = Cid>) {
+            self.0.borrow_mut().extend(cids);
+        }
+    }
+
+    #[test]
+    fn both_stores_are_told_what_will_be_asked_for() {
+        let (upper, lower) = (Told::default(), Told::default());
+        let cids = [b"one".as_slice(), b"two"].map(raw_cid);
+        OverlayBlockStore::new(&upper, &lower).will_get(&mut cids.into_iter());
+        for told in [upper, lower] {
+            assert_eq!(told.0.into_inner(), cids);
+        }
+    }
 
     #[test]
     fn overlay_keeps_the_contract() {

@@ -29,10 +29,8 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
     let frame =
         frame.map_err(|error| Failure::Invalid(format!("not a message: {}", chain(&error))))?;
     message::write(&frame, out.writer()).map_err(Failure::Output)?;
-    let check = EventCheck {
-        key,
-        ..EventCheck::default()
-    };
+    let mut check = EventCheck::default();
+    check.key = key;
     let (car, checked) = match &frame {
         Frame::Commit(event) => {
             let checked = check.commit(event).map(|checked| {

@@ -30,7 +30,7 @@ use crate::{Error, place::check_size};
 /// let root = builder.finish()?;
 ///
 /// let nodes = NodeStore::new(&blocks);
-/// assert_eq!(nodes.get(&root, b"app.bsky.feed.post/2")?, Some(value));
+/// assert_eq!(nodes.get(&root, "app.bsky.feed.post/2")?, Some(value));
 /// # Ok::<(), Error>(())
 /// ```
 pub struct TreeBuilder<F> {

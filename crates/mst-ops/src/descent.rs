@@ -16,8 +16,8 @@ pub(crate) enum Known {
 
 impl<S: BlockStore> NodeStore<S> {
     /// Looks for `key` in the tree of `root` as a [`NodeWalker`](crate::NodeWalker) does, with the
-    /// same checks, but only in nodes that the cache holds, and along the links between them. `None`
-    /// if these do not tell, or if anything is wrong: a walker finds out what.
+    /// same checks, but only in nodes that are in memory, along the links between them. `None` if
+    /// these do not tell, or if anything is wrong: a walker finds out what.
     #[inline]
     pub(crate) fn known(&self, root: &Cid, key: &[u8]) -> Option<Known> {
         let root = self.cached(root)?;

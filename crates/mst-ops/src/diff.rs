@@ -43,8 +43,8 @@ use crate::{EntryRef, Error, NodeStore, TreeFault, TreeNode};
 ///
 /// let wrangler = NodeWrangler::new(NodeStore::new(MemoryBlockStore::new()));
 /// let value = Node::empty().cid();
-/// let old = wrangler.put_record(&wrangler.empty()?, b"app.bsky.feed.post/1", &value)?;
-/// let new = wrangler.put_record(&old, b"app.bsky.feed.post/2", &value)?;
+/// let old = wrangler.put_record(&wrangler.empty()?, "app.bsky.feed.post/1", &value)?;
+/// let new = wrangler.put_record(&old, "app.bsky.feed.post/2", &value)?;
 ///
 /// let diff = Diff::new(wrangler.nodes(), &old, wrangler.nodes(), &new)?;
 /// assert_eq!((diff.created(), diff.deleted()), ([new].as_slice(), [old].as_slice()));

@@ -586,7 +586,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     }
 
     /// Returns the entries whose keys begin with `prefix`, in key order: for
-    /// `b"app.bsky.feed.post/"`, the posts.
+    /// `app.bsky.feed.post/`, the posts.
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Entries<'s, S> {
         let prefix = prefix.as_ref();
         let start = Bound::Included(prefix.to_vec());

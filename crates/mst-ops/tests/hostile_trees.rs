@@ -669,6 +669,8 @@ proptest! {
     fn a_look_up_finds_the_same_whatever_the_cache_holds(
         keys in subsequence(POOL.clone(), 1..=POOL.len()),
         changes in prop::collection::vec((any::<Index>(), any::<Index>(), 0..6_u8), 0..3),
+        missing in prop::collection::vec(any::<Index>(), 0..3),
+        trusted in any::<bool>(),
         order in prop::collection::vec(any::<Index>(), 0..60),
     ) {
         let map: BTreeMap<String, Cid> = keys.into_iter().map(|key| (key, value())).collect();
@@ -683,8 +685,13 @@ proptest! {
             roots.push(tree.write(&blocks));
         }
 
-        let cached = NodeStore::new(&blocks);
-        let fresh = NodeStore::with_options(&blocks, NodeStoreOptions::uncached());
+        let cids = blocks.cids();
+        for index in missing {
+            blocks.delete(index.get(&cids)).unwrap();
+        }
+        let cached = NodeStore::with_options(&blocks, trusting(trusted));
+        let options = NodeStoreOptions { trusted, ..NodeStoreOptions::uncached() };
+        let fresh = NodeStore::with_options(&blocks, options);
         for index in order {
             let root = index.get(&roots);
             for key in POOL.iter().map(String::as_str).chain(["", "k", "k2", "l"]) {

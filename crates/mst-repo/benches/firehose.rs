@@ -132,11 +132,8 @@ fn check_commit(bencher: Bencher, signed: bool) {
     bencher.counter(ItemsCount::new(COMMITS)).bench_local(|| {
         let mut state = *before;
         for event in events {
-            let check = EventCheck {
-                key: signed.then_some(&key),
-                state: Some(&state),
-                ..EventCheck::default()
-            };
+            let mut check = EventCheck::default().with_state(&state);
+            check.key = signed.then_some(&key);
             state = check.commit(event).expect("the commit is right").state;
         }
         state

@@ -45,19 +45,19 @@ use crate::{PublicKey, SignatureError};
 /// let second = CommitEvent::new(&writer.write(&[write("1")], &key)?, 2, &time);
 /// let third = CommitEvent::new(&writer.write(&[write("2")], &key)?, 3, &time);
 ///
-/// let mut check = EventCheck::with_key(&public_key);
+/// let check = EventCheck::with_key(&public_key);
 /// let state = check.commit(&first)?.state;
-/// check.state = Some(&state);
+/// let check = check.with_state(&state);
 /// assert!(matches!(check.commit(&third), Err(EventError::OutOfSync(_))));
 /// let state = check.commit(&second)?.state;
-/// check.state = Some(&state);
-/// assert!(check.commit(&third).is_ok());
+/// assert!(check.with_state(&state).commit(&third).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// The account's key can be set with the feature `k256` or `p256` (`with_key`).
 /// The default checks no signature.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct EventCheck<'c> {
     /// The account's signing key, from its DID document. Without it signatures are not checked.
     #[cfg(any(feature = "k256", feature = "p256"))]
@@ -244,7 +244,7 @@ pub enum EventFault {
         Quoted(message)
     )]
     Mismatch {
-        /// The field of the message.
+        /// The field of the message; `did` for the account that the caller asked for.
         field: &'static str,
         /// The value in the message or the request.
         message: String,
@@ -351,6 +351,28 @@ impl<'c> EventCheck<'c> {
             key: Some(key),
             ..Self::default()
         }
+    }
+}
+
+impl<'c> EventCheck<'c> {
+    /// Sets the known [`state`](Self::state), if there is one.
+    #[must_use]
+    pub fn with_state(self, state: impl Into<Option<&'c RepoState>>) -> Self {
+        let state = state.into();
+        Self { state, ..self }
+    }
+
+    /// Sets the present time, [`now`](Self::now).
+    #[must_use]
+    pub fn with_now(self, now: Tid) -> Self {
+        let now = Some(now);
+        Self { now, ..self }
+    }
+
+    /// Sets whether a commit must [`cover`](Self::cover) its keys.
+    #[must_use]
+    pub fn with_cover(self, cover: bool) -> Self {
+        Self { cover, ..self }
     }
 }
 

@@ -104,8 +104,8 @@ fn check_signed(
 /// Anything that can sign: a `SigningKey` in memory, or a key that is somewhere else, in a device
 /// or behind a service.
 ///
-/// A closure from the bytes to be signed to their signature is a signer with an unknown key. To
-/// pass one in a `Box` or an `Arc`, use `&*key`.
+/// A closure from the bytes to be signed to their signature is a signer with an unknown key. An
+/// `Arc` of a signer and a boxed `dyn Signer` are signers too; of any other handle, pass `&*key`.
 ///
 /// # Examples
 ///
@@ -176,7 +176,12 @@ macro_rules! forward_to_target {
 }
 
 // Not for all references and boxes: these may be closures.
-forward_to_target!(Arc<T>: T, Box<dyn Signer>, Box<dyn Signer + Send + Sync>);
+forward_to_target!(
+    Arc<T>: T,
+    Box<dyn Signer>,
+    Box<dyn Signer + Send>,
+    Box<dyn Signer + Send + Sync>
+);
 
 /// Checks what can be checked of a signature without a message: its length, and that r and s are in
 /// range.

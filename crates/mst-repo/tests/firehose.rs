@@ -75,12 +75,10 @@ fn a_history_goes_through_frames_and_checks_and_ends_in_the_right_state() {
             Frame::decode(&frame).unwrap(),
             Frame::Commit(Box::new(event.clone()))
         );
-        let mut check = EventCheck {
-            state: state.as_ref(),
-            now: Some(Tid::now(0)),
-            cover: true,
-            ..EventCheck::default()
-        };
+        let mut check = EventCheck::default()
+            .with_state(state.as_ref())
+            .with_now(Tid::now(0))
+            .with_cover(true);
         let checked = check.commit(&event).unwrap();
         assert_eq!(checked.operations.len(), event.ops.len());
         assert_eq!(checked.commit.rev.to_string(), event.rev);
@@ -346,10 +344,7 @@ fn a_commit_that_another_key_has_signed_is_refused() {
         let sync = SyncEvent::from_parts(DID, &event.rev, event.blocks.clone());
         for other in &keys {
             let public_key = other.public_key();
-            let check = EventCheck {
-                key: Some(&public_key),
-                ..EventCheck::default()
-            };
+            let check = EventCheck::with_key(&public_key);
             let results = [check.commit(&event).err(), check.sync(&sync).err()];
             for error in results {
                 let refused = match &error {
@@ -374,10 +369,7 @@ fn a_sync_message_tells_where_the_repository_is() {
     let frame = Frame::Sync(sync.clone()).encode();
     assert_eq!(Frame::decode(&frame).unwrap(), Frame::Sync(sync.clone()));
     assert_eq!(EventCheck::default().sync(&sync).unwrap(), states[2]);
-    let mut check = EventCheck {
-        state: Some(&states[2]),
-        ..EventCheck::default()
-    };
+    let mut check = EventCheck::default().with_state(&states[2]);
     assert_eq!(check.sync(&sync).unwrap(), states[2]);
     check.state = Some(&states[1]);
     assert!(matches!(check.sync(&sync), Err(EventError::OutOfSync(_))));
@@ -407,10 +399,7 @@ fn a_frame_may_be_as_long_as_it_may_be() {
 fn a_revision_may_be_five_minutes_in_the_future() {
     let (writer, _) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
     let now = Tid::now(0);
-    let check = EventCheck {
-        now: Some(now),
-        ..EventCheck::default()
-    };
+    let check = EventCheck::default().with_now(now);
     for (micros, is_allowed) in [(5 * 60_000_000, true), (5 * 60_000_000 + 1, false)] {
         let mut commit = writer.commit().clone();
         commit.rev = Tid::new(now.micros() + micros, 1);

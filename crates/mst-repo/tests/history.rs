@@ -119,12 +119,9 @@ impl Mirror {
     }
 
     fn check(&self) -> EventCheck<'_> {
-        EventCheck {
-            key: Some(&self.key),
-            state: Some(&self.state),
-            cover: true,
-            ..EventCheck::default()
-        }
+        EventCheck::with_key(&self.key)
+            .with_state(&self.state)
+            .with_cover(true)
     }
 
     /// Processes a message as it comes over the wire.
@@ -176,11 +173,7 @@ impl Mirror {
     /// Fetches the whole repository, and drops what it does not need.
     fn resync(&mut self, origin: &Origin) {
         self.head = origin.writer.commit_cid();
-        let check = EventCheck {
-            key: Some(&self.key),
-            state: Some(&self.state),
-            ..EventCheck::default()
-        };
+        let check = EventCheck::with_key(&self.key).with_state(&self.state);
         let state = check.repository(DID, origin.writer.commit()).unwrap();
         self.state = import(&origin.export(), &self.head, &self.store);
         assert_eq!(self.state, state);

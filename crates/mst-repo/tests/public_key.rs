@@ -7,6 +7,8 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::collections::HashSet;
+
 use mst_repo::{Curve, InvalidPublicKey, PublicKey};
 use multibase::Base;
 use proptest::prelude::*;
@@ -38,6 +40,8 @@ fn the_published_did_keys_are_read_and_written() {
         ),
     ] {
         let key: PublicKey = text.parse().unwrap();
+        let again = HashSet::from([key, text.parse().unwrap()]);
+        assert_eq!(again.len(), 1);
         assert_eq!((key.curve(), key.to_string().as_str()), (curve, text));
         assert_eq!(format!("{key:?}"), format!("PublicKey({text})"));
         let multikey = key.to_multikey();

@@ -304,6 +304,12 @@ fn after_an_error_of_the_input_nothing_is_returned() {
             .into_records(),
     );
     let mut repository = RepositoryStream::open(input.clone()).unwrap();
+    let is_send = |_: &(dyn Send + '_)| ();
+    is_send(
+        &RepositoryStream::open(car.as_slice())
+            .unwrap()
+            .into_records(),
+    );
     assert!(!given.is_empty());
     assert_eq!(given, records_before_the_error(&mut repository.records()));
 

@@ -33,7 +33,7 @@ impl<N: NodeSource> Tree<N> {
     ///
     /// let value = Node::empty().cid();
     /// let tree = Tree::from_entries([("a/1", value), ("a/2", value)])?;
-    /// let cover = tree.cover([b"a/3".as_slice()])?;
+    /// let cover = tree.cover(["a/3"])?;
     /// assert_eq!(cover[0].0, tree.root());
     /// # Ok::<(), mst_ops::Error>(())
     /// ```
@@ -62,7 +62,7 @@ impl<N: NodeSource> Tree<N> {
     /// tree.insert("a/3", &value)?;
     /// let changes = tree.flush();
     /// // All that covers the key is new.
-    /// assert_eq!(tree.cover_beside(&changes.new, [b"a/3".as_slice()])?, []);
+    /// assert_eq!(tree.cover_beside(&changes.new, ["a/3"])?, []);
     /// # Ok::<(), mst_ops::Error>(())
     /// ```
     pub fn cover_beside<'k, K: AsRef<[u8]> + ?Sized + 'k>(

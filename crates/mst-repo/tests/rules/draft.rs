@@ -88,12 +88,10 @@ impl Draft {
 
     pub(crate) fn check(&self) -> Result<(), EventError> {
         let key = key(self.curve).public_key();
-        let check = EventCheck {
-            key: Some(&key),
-            state: (!self.stateless).then_some(&self.known),
-            now: Some(self.now),
-            cover: true,
-        };
+        let check = EventCheck::with_key(&key)
+            .with_state((!self.stateless).then_some(&self.known))
+            .with_now(self.now)
+            .with_cover(true);
         // As it would come over the wire.
         let frame = Frame::from(self.event.clone()).encode();
         let Frame::Commit(event) = Frame::decode(&frame).unwrap() else {
@@ -104,12 +102,9 @@ impl Draft {
 
     /// A check with what is known before a `#sync`, or before a repository is fetched.
     fn event_check<'c>(&'c self, key: &'c PublicKey) -> EventCheck<'c> {
-        EventCheck {
-            key: Some(key),
-            state: self.known_by_sync.as_ref(),
-            now: Some(self.now),
-            ..EventCheck::default()
-        }
+        EventCheck::with_key(key)
+            .with_state(self.known_by_sync.as_ref())
+            .with_now(self.now)
     }
 
     /// Checks the commit as that of a repository that was fetched.

@@ -182,10 +182,8 @@ pub(super) fn invert(input: &Input) -> Result<Outcome> {
 pub(super) fn verify(input: &Input, signed: bool) -> Result<Outcome> {
     let events = input.read_events()?;
     let key = input.read_key()?.parse()?;
-    let mut check = EventCheck {
-        key: signed.then_some(&key),
-        ..EventCheck::default()
-    };
+    let mut check = EventCheck::default();
+    check.key = signed.then_some(&key);
     let first = events.first().ok_or("there is no message")?;
     let before = RepoState {
         rev: first
@@ -200,9 +198,7 @@ pub(super) fn verify(input: &Input, signed: bool) -> Result<Outcome> {
     let mut roots = Vec::with_capacity(events.len());
     let mut state = before;
     for event in &events {
-        let mut check = check;
-        check.state = Some(&state);
-        let checked = check.commit(event)?;
+        let checked = check.with_state(&state).commit(event)?;
         roots.push(digest_of(&checked.commit.data));
         state = checked.state;
     }
