@@ -1,5 +1,6 @@
 //! The straight way down to one key, through nodes that link to each other.
 
+use std::mem;
 use std::sync::Arc;
 
 use blockstore_core::{BlockStore, Cid};
@@ -8,51 +9,67 @@ use smallvec::SmallVec;
 use crate::place::{Site, check_bottom, check_order, check_site, top_height};
 use crate::{EntryRef, NodeStore, TreeNode};
 
-/// What the nodes in memory say about a key.
-pub(crate) enum Known {
-    Entry(EntryRef),
+/// Where a descent has ended.
+pub(crate) enum Descended {
+    /// At the key.
+    Found(EntryRef),
+    /// Where the key would be.
     Absent,
+    /// Before a subtree whose node is not known to be in memory.
+    Stopped(Box<Descent>),
 }
 
 impl<S: BlockStore> NodeStore<S> {
-    /// Looks for `key` in the tree of `root` as a [`NodeWalker`](crate::NodeWalker) does, with the
-    /// same checks, but only in nodes that are in memory, along the links between them. `None` if
-    /// these do not tell, or if anything is wrong: a walker finds out what.
+    /// Goes down towards `key` in the tree of `root` as a [`NodeWalker`](crate::NodeWalker) does,
+    /// with the same checks, but only through nodes that are in memory, along the links between
+    /// them. `None` if the cache does not have the root, or if anything is wrong: a walker finds
+    /// out what.
     #[inline]
-    pub(crate) fn known(&self, root: &Cid, key: &[u8]) -> Option<Known> {
+    pub(crate) fn descend(&self, root: &Cid, key: &[u8]) -> Option<Descended> {
         let root = self.cached(root)?;
         let height = top_height(&root).ok()?;
         check_bottom(&root, height).ok()?;
         let mut descent = Descent {
-            nodes: SmallVec::new(),
             height,
+            above: SmallVec::new(),
             left: None,
             right: None,
+            node: root,
+            slot: 0,
         };
-        descent.nodes.push(root);
         loop {
-            let node = descent.nodes.last()?;
-            let slot = match node.find(key) {
-                Ok(index) => return Some(Known::Entry(EntryRef::new(Arc::clone(node), index))),
+            let node = &descent.node;
+            descent.slot = match node.find(key) {
+                Ok(index) => {
+                    let node = Arc::clone(node);
+                    return Some(Descended::Found(EntryRef::new(node, index)));
+                }
                 Err(slot) => slot,
             };
-            let Some(child) = node.linked(slot) else {
-                let is_absent = node.subtree_digest(slot).is_none();
-                return is_absent.then_some(Known::Absent);
+            let Some(child) = node.linked(descent.slot) else {
+                return Some(if node.subtree_digest(descent.slot).is_none() {
+                    Descended::Absent
+                } else {
+                    Descended::Stopped(Box::new(descent))
+                });
             };
-            descent.enter(slot, child, self.options().trusted)?;
+            descent.enter(child, self.options().trusted)?;
         }
     }
 }
 
-struct Descent {
-    /// The nodes from the root down.
-    nodes: SmallVec<[Arc<TreeNode>; 16]>,
-    /// The height of the last one.
+/// A path down from the root, which is all in memory.
+pub(crate) struct Descent {
+    /// The node at its end, and the slot there.
+    node: Arc<TreeNode>,
+    slot: usize,
+    /// The height of that node.
     height: u8,
     /// The entries that enclose it.
     left: Option<Above>,
     right: Option<Above>,
+    /// The nodes above it, from the root down, each with its slot.
+    above: SmallVec<[(Arc<TreeNode>, usize); 16]>,
 }
 
 /// Entry `index` of the node at `depth`.
@@ -63,17 +80,15 @@ struct Above {
 }
 
 impl Descent {
-    /// Goes down into slot `slot` of the last node, which links to `child`; `None` if that is out
-    /// of place.
+    /// Goes down into the subtree here, of which `child` is the top; `None` if that is out of place.
     ///
-    /// The link was made when the child was found to be in its place. What that depends on in its
+    /// The link to it was made when it was found to be in its place. What that depends on in its
     /// parent stays true; what depends on the nodes above that has to be checked again.
     #[inline]
-    fn enter(&mut self, slot: usize, child: Arc<TreeNode>, trusted: bool) -> Option<()> {
-        let depth = self.nodes.len() - 1;
-        let len = self.nodes.last()?.len();
+    fn enter(&mut self, child: Arc<TreeNode>, trusted: bool) -> Option<()> {
+        let (depth, slot) = (self.above.len(), self.slot);
         let left = slot.checked_sub(1).map(|index| Above { depth, index });
-        let right = (slot < len).then_some(Above { depth, index: slot });
+        let right = (slot < self.node.len()).then_some(Above { depth, index: slot });
         let height = self.height.checked_sub(1)?;
         if !trusted {
             let from_above = |own: Option<Above>, above| match own {
@@ -85,13 +100,14 @@ impl Descent {
                 left: from_above(left, self.left),
                 right: from_above(right, self.right),
             };
-            if len == 0 {
+            if self.node.is_empty() {
                 check_site(&child, &site).ok()?;
             } else {
                 check_order(&child, site.left, site.right).ok()?;
             }
         }
-        self.nodes.push(child);
+        let parent = mem::replace(&mut self.node, child);
+        self.above.push((parent, slot));
         self.height = height;
         self.left = left.or(self.left);
         self.right = right.or(self.right);
@@ -99,6 +115,17 @@ impl Descent {
     }
 
     fn key(&self, above: Above) -> Option<&[u8]> {
-        self.nodes.get(above.depth)?.key(above.index)
+        self.above.get(above.depth)?.0.key(above.index)
+    }
+
+    /// The height of the root.
+    pub(crate) fn root_height(&self) -> u8 {
+        // Each step down needs a height above 0, so there are no more steps than that.
+        self.height + u8::try_from(self.above.len()).unwrap_or(0)
+    }
+
+    /// The nodes from the root down, each with its slot.
+    pub(crate) fn into_path(self) -> impl Iterator<Item = (Arc<TreeNode>, usize)> {
+        self.above.into_iter().chain([(self.node, self.slot)])
     }
 }

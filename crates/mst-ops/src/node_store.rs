@@ -14,7 +14,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::bad_nodes::BadNodes;
-use crate::descent::Known;
+use crate::descent::Descended;
 use crate::entries::Entries;
 use crate::{EntryRef, Error, InvalidNode, NodeWalker, TreeFault};
 
@@ -325,14 +325,12 @@ impl<S: BlockStore> NodeStore<S> {
     /// As for [`get`](Self::get).
     pub fn entry(&self, root: &Cid, key: impl AsRef<[u8]>) -> Result<Option<EntryRef>, Error> {
         let key = key.as_ref();
-        match self.known(root, key) {
-            Some(Known::Entry(entry)) => return Ok(Some(entry)),
-            Some(Known::Absent) => return Ok(None),
-            None => {}
+        match self.descend(root, key) {
+            Some(Descended::Found(entry)) => Ok(Some(entry)),
+            Some(Descended::Absent) => Ok(None),
+            Some(Descended::Stopped(descent)) => NodeWalker::along(self, *descent).find_below(key),
+            None => NodeWalker::new(self, root)?.find_entry(key),
         }
-        let mut walker = NodeWalker::new(self, root)?;
-        let found = walker.find(key)?;
-        Ok(found.and_then(|_| walker.right_entry()))
     }
 
     /// Returns the entries of the tree of `root`, in key order.

@@ -8,6 +8,7 @@ use blockstore_core::{BlockStore, Cid};
 use mst_node::height_of;
 
 use crate::bounds::prefix_end;
+use crate::descent::Descent;
 use crate::entries::Entries;
 use crate::node_store::{Child, TreeNode, Use};
 use crate::place::{self, Site};
@@ -168,6 +169,39 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             nodes,
             at: position,
         })
+    }
+
+    /// Stands where a descent has stopped.
+    pub(crate) fn along(nodes: &'s NodeStore<S>, descent: Descent) -> Self {
+        let (mut left, mut right) = (Above::Root, Above::Root);
+        let mut stack = Vec::with_capacity(USUAL_DEPTH);
+        let root_height = descent.root_height();
+        for (depth, (node, slot)) in descent.into_path().enumerate() {
+            let (own_left, own_right) = (left, right);
+            if let Some(index) = slot.checked_sub(1) {
+                left = Above::Entry { depth, index };
+            }
+            if slot < node.len() {
+                right = Above::Entry { depth, index: slot };
+            }
+            stack.push(Frame {
+                has_subtrees: node.has_subtrees(),
+                node,
+                slot,
+                side: Side::Left,
+                left: own_left,
+                right: own_right,
+            });
+        }
+        let at = WalkerPosition {
+            root_height,
+            stack,
+            intended: Use::Again,
+            left: None,
+            right: None,
+            store: nodes.id(),
+        };
+        Self { nodes, at }
     }
 
     /// Returns the position of the walker, from which another can continue ([`at`](Self::at)).
@@ -497,6 +531,12 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             found = self.frame(depth).node.find(key);
         }
         self.at.stack.truncate(depth + 1);
+        self.seek_from(found, key)
+    }
+
+    /// Goes on to where `key` is or would be, if it was `found` in the node that the walker stands
+    /// in.
+    fn seek_from(&mut self, mut found: Result<usize, usize>, key: &[u8]) -> Result<(), Error> {
         loop {
             let top = self.top_mut();
             match found {
@@ -528,20 +568,51 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     ///
     /// Those of [`go_down`](Self::go_down) for a node that the answer depends on.
     pub fn find(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Cid>, Error> {
-        let key = key.as_ref();
+        let is_here = self.seek_key(key.as_ref())?;
+        let top = self.top();
+        Ok(is_here.then(|| top.node.value(top.slot)).flatten())
+    }
+
+    /// As [`find`](Self::find), but returns the entry.
+    pub(crate) fn find_entry(&mut self, key: &[u8]) -> Result<Option<EntryRef>, Error> {
+        let is_here = self.seek_key(key)?;
+        Ok(is_here.then(|| self.entry_here()))
+    }
+
+    /// As [`find_entry`](Self::find_entry), for a key that can only be in the subtree here.
+    pub(crate) fn find_below(&mut self, key: &[u8]) -> Result<Option<EntryRef>, Error> {
+        let sought = self.seek_from(Err(self.slot()), key);
+        let is_here = self.is_at(key, sought)?;
+        Ok(is_here.then(|| self.entry_here()))
+    }
+
+    /// Goes to where `key` is, and returns whether it is there.
+    fn seek_key(&mut self, key: &[u8]) -> Result<bool, Error> {
         if matches!(self.root_bounds(), (Some(left), _) if key <= left) {
             self.go_to_start();
-            return Ok(None);
+            return Ok(false);
         }
-        match self.seek(key) {
-            Ok(()) => {}
+        let sought = self.seek(key);
+        self.is_at(key, sought)
+    }
+
+    /// The entry on the right in this node, which must have one.
+    fn entry_here(&self) -> EntryRef {
+        let top = self.top();
+        top.entry(top.slot)
+    }
+
+    /// Whether the walker has found `key` by a seek that has ended so.
+    fn is_at(&self, key: &[u8], sought: Result<(), Error>) -> Result<bool, Error> {
+        match sought {
+            Ok(()) => {
+                let top = self.top();
+                Ok(top.node.key(top.slot) == Some(key))
+            }
             // The height is needed only to prove a key absent, never to find one.
-            Err(Error::MissingBlock(_)) if height_of(key) >= self.height() => return Ok(None),
-            Err(error) => return Err(error),
+            Err(Error::MissingBlock(_)) if height_of(key) >= self.height() => Ok(false),
+            Err(error) => Err(error),
         }
-        let frame = self.top();
-        let here = frame.node.key(frame.slot) == Some(key);
-        Ok(here.then(|| frame.node.value(frame.slot)).flatten())
     }
 
     // ---- Iterators.
@@ -729,10 +800,11 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     }
 }
 
+/// Trees of a few million entries are no higher.
+const USUAL_DEPTH: usize = 12;
+
 /// The stack of a walker in the first slot of `root`, with room for the path down.
 fn first_frame(root: Arc<TreeNode>) -> Vec<Frame> {
-    /// Trees of a few million entries are no higher.
-    const USUAL_DEPTH: usize = 12;
     let mut stack = Vec::with_capacity(USUAL_DEPTH);
     stack.push(Frame {
         has_subtrees: root.has_subtrees(),

@@ -144,12 +144,11 @@ fn get(input: &Input, options: NodeStoreOptions, warm: bool) -> Result<Outcome> 
     if warm {
         fill_cache(&nodes, &root)?;
     }
-    let mut walker = NodeWalker::new(&nodes, &root)?;
 
     let start = Instant::now();
     let mut tally = Tally::new();
     for key in &wanted {
-        if let Some(value) = walker.find(key.as_bytes())? {
+        if let Some(value) = nodes.get(&root, key)? {
             tally.add(key.as_bytes(), value.hash().digest());
         }
     }
