@@ -4,9 +4,11 @@ use std::mem;
 use std::sync::Arc;
 
 use blockstore_core::{BlockStore, Cid};
+use mst_node::node_digest;
 use smallvec::SmallVec;
 
 use crate::place::{Site, check_bottom, check_order, check_site, top_height};
+use crate::walker::Above;
 use crate::{EntryRef, NodeStore, TreeNode};
 
 /// Where a descent has ended.
@@ -26,14 +28,13 @@ impl<S: BlockStore> NodeStore<S> {
     /// out what.
     #[inline]
     pub(crate) fn descend(&self, root: &Cid, key: &[u8]) -> Option<Descended> {
-        let root = self.cached(root)?;
+        let root = self.cached(node_digest(root)?)?;
         let height = top_height(&root).ok()?;
         check_bottom(&root, height).ok()?;
         let mut descent = Descent {
             height,
             above: SmallVec::new(),
-            left: None,
-            right: None,
+            enclosing: (Above::Root, Above::Root),
             node: root,
             slot: 0,
         };
@@ -66,17 +67,9 @@ pub(crate) struct Descent {
     /// The height of that node.
     height: u8,
     /// The entries that enclose it.
-    left: Option<Above>,
-    right: Option<Above>,
+    enclosing: (Above, Above),
     /// The nodes above it, from the root down, each with its slot.
     above: SmallVec<[(Arc<TreeNode>, usize); 16]>,
-}
-
-/// Entry `index` of the node at `depth`.
-#[derive(Clone, Copy)]
-struct Above {
-    depth: usize,
-    index: usize,
 }
 
 impl Descent {
@@ -86,36 +79,35 @@ impl Descent {
     /// parent stays true; what depends on the nodes above that has to be checked again.
     #[inline]
     fn enter(&mut self, child: Arc<TreeNode>, trusted: bool) -> Option<()> {
-        let (depth, slot) = (self.above.len(), self.slot);
-        let left = slot.checked_sub(1).map(|index| Above { depth, index });
-        let right = (slot < self.node.len()).then_some(Above { depth, index: slot });
+        let (slot, len) = (self.slot, self.node.len());
         let height = self.height.checked_sub(1)?;
         if !trusted {
-            let from_above = |own: Option<Above>, above| match own {
-                None => self.key(above?),
-                Some(_) => None,
-            };
-            let site = Site {
-                height,
-                left: from_above(left, self.left),
-                right: from_above(right, self.right),
-            };
-            if self.node.is_empty() {
+            let (left, right) = self.enclosing;
+            let left = if slot == 0 { self.key(left) } else { None };
+            let right = if slot == len { self.key(right) } else { None };
+            if len == 0 {
+                let site = Site {
+                    height,
+                    left,
+                    right,
+                };
                 check_site(&child, &site).ok()?;
             } else {
-                check_order(&child, site.left, site.right).ok()?;
+                check_order(&child, left, right).ok()?;
             }
         }
+        self.enclosing = Above::below(&self.node, slot, self.above.len(), self.enclosing);
         let parent = mem::replace(&mut self.node, child);
         self.above.push((parent, slot));
         self.height = height;
-        self.left = left.or(self.left);
-        self.right = right.or(self.right);
         Some(())
     }
 
     fn key(&self, above: Above) -> Option<&[u8]> {
-        self.above.get(above.depth)?.0.key(above.index)
+        match above {
+            Above::Entry { depth, index } => self.above.get(depth)?.0.key(index),
+            Above::Root => None,
+        }
     }
 
     /// The height of the root.

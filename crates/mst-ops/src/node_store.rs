@@ -390,8 +390,7 @@ impl<S: BlockStore> NodeStore<S> {
     /// The node whose SHA-256 is `digest`, if it is there, for a caller who keeps it, so that the
     /// cache need not.
     pub(crate) fn own_node(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
-        let cache = self.cache.as_ref();
-        let Some(cached) = cache.and_then(|cache| cache.get(&DigestKey(*digest))) else {
+        let Some(cached) = self.cached(digest) else {
             return self.load(digest, Use::Once, Node::height);
         };
         Ok(Some(TreeNode {
@@ -460,10 +459,9 @@ impl<S: BlockStore> NodeStore<S> {
 }
 
 impl<S> NodeStore<S> {
-    /// The node named `cid`, if the cache has it.
+    /// The node whose SHA-256 is `digest`, if the cache has it.
     #[inline]
-    pub(crate) fn cached(&self, cid: &Cid) -> Option<Arc<TreeNode>> {
-        let digest = mst_node::node_digest(cid)?;
+    pub(crate) fn cached(&self, digest: &[u8; DIGEST_LEN]) -> Option<Arc<TreeNode>> {
         self.cache.as_ref()?.get(&DigestKey(*digest))
     }
 

@@ -132,11 +132,34 @@ enum Side {
 
 /// An entry above a node that bounds its keys.
 #[derive(Clone, Copy)]
-enum Above {
+pub(crate) enum Above {
     /// Entry `index` of the node at `depth` on the stack.
     Entry { depth: usize, index: usize },
     /// The bounds of the walker's root.
     Root,
+}
+
+impl Above {
+    /// The entries that enclose the subtree in slot `slot` of `node`, which is at `depth` on a path
+    /// down, and is enclosed by `left` and `right` itself.
+    #[inline]
+    pub(crate) fn below(
+        node: &TreeNode,
+        slot: usize,
+        depth: usize,
+        (left, right): (Self, Self),
+    ) -> (Self, Self) {
+        let left = match slot.checked_sub(1) {
+            Some(index) => Self::Entry { depth, index },
+            None => left,
+        };
+        let right = if slot < node.len() {
+            Self::Entry { depth, index: slot }
+        } else {
+            right
+        };
+        (left, right)
+    }
 }
 
 impl<'s, S: BlockStore> NodeWalker<'s, S> {
@@ -173,24 +196,19 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Stands where a descent has stopped.
     pub(crate) fn along(nodes: &'s NodeStore<S>, descent: Descent) -> Self {
-        let (mut left, mut right) = (Above::Root, Above::Root);
+        let mut above = (Above::Root, Above::Root);
         let mut stack = Vec::with_capacity(USUAL_DEPTH);
         let root_height = descent.root_height();
         for (depth, (node, slot)) in descent.into_path().enumerate() {
-            let (own_left, own_right) = (left, right);
-            if let Some(index) = slot.checked_sub(1) {
-                left = Above::Entry { depth, index };
-            }
-            if slot < node.len() {
-                right = Above::Entry { depth, index: slot };
-            }
+            let (left, right) = above;
+            above = Above::below(&node, slot, depth, above);
             stack.push(Frame {
                 has_subtrees: node.has_subtrees(),
                 node,
                 slot,
                 side: Side::Left,
-                left: own_left,
-                right: own_right,
+                left,
+                right,
             });
         }
         let at = WalkerPosition {
@@ -684,14 +702,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         };
         let depth = self.depth();
         let top = self.top();
-        let left = match top.slot.checked_sub(1) {
-            Some(index) => Above::Entry { depth, index },
-            None => top.left,
-        };
-        let right = match top.slot {
-            index if index < top.node.len() => Above::Entry { depth, index },
-            _ => top.right,
-        };
+        let (left, right) = Above::below(&top.node, top.slot, depth, (top.left, top.right));
         let has_subtrees = node.has_subtrees();
         if has_subtrees && self.at.intended == Use::Once {
             self.nodes.will_read_below(&node);

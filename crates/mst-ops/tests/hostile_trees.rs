@@ -614,10 +614,7 @@ proptest! {
         keys in subsequence(POOL.clone(), 0..=POOL.len()),
         changes in prop::collection::vec((any::<Index>(), any::<Index>(), 0..6_u8), 0..3),
     ) {
-        let map: BTreeMap<String, Cid> = keys.into_iter().map(|key| (key, value())).collect();
-        let built = build_tree(&map);
-        let blocks: HashMap<Cid, Bytes> = built.nodes.iter().cloned().collect();
-        let mut tree = Tree::read(&blocks, &built.root);
+        let mut tree = Tree::of(keys);
         for (slot, other, change) in changes {
             tree.change(slot, other, change);
         }
@@ -659,10 +656,6 @@ proptest! {
             prop_assert_eq!(walker.clone().find(key).unwrap(), Some(value()));
         }
     }
-}
-
-proptest! {
-    #![proptest_config(cases(384))]
 
     /// A look-up goes along the links between cached nodes, which another tree may have left.
     #[test]
@@ -673,13 +666,9 @@ proptest! {
         trusted in any::<bool>(),
         order in prop::collection::vec(any::<Index>(), 0..60),
     ) {
-        let map: BTreeMap<String, Cid> = keys.into_iter().map(|key| (key, value())).collect();
-        let built = build_tree(&map);
-        let contents: HashMap<Cid, Bytes> = built.nodes.iter().cloned().collect();
-        let mut tree = Tree::read(&contents, &built.root);
+        let mut tree = Tree::of(keys);
         let blocks = MemoryBlockStore::new();
-        blocks.put_many(&built.nodes).unwrap();
-        let mut roots = vec![built.root];
+        let mut roots = vec![tree.write(&blocks)];
         for (slot, other, change) in changes {
             tree.change(slot, other, change);
             roots.push(tree.write(&blocks));
@@ -711,6 +700,13 @@ struct Tree {
 }
 
 impl Tree {
+    /// The valid tree of these keys.
+    fn of(keys: Vec<String>) -> Self {
+        let map = keys.into_iter().map(|key| (key, value())).collect();
+        let built = build_tree(&map);
+        Self::read(&built.nodes.into_iter().collect(), &built.root)
+    }
+
     fn read(blocks: &HashMap<Cid, Bytes>, root: &Cid) -> Self {
         let node = Node::decode(&blocks[root]).unwrap();
         let text = |key: &[u8]| String::from_utf8(key.to_vec()).unwrap();
