@@ -184,10 +184,15 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 
 /// The size of a database in bytes, as it will be once its log is copied into it.
 pub(crate) fn size(database: &SqliteBlockStore) -> Result<u64, Failure> {
-    const SIZE: &str = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
-    let size = database
-        .with_connection(|connection| connection.query_row(SIZE, [], |row| row.get::<_, i64>(0)));
-    let size = size.map_err(|error| failure(error.into()))?;
+    // Not `SELECT ... FROM pragma_page_count`, for which a table of that name would be taken.
+    let number = |pragma| {
+        let read = |connection: &Connection| {
+            connection.pragma_query_value(Some("main"), pragma, |row| row.get::<_, i64>(0))
+        };
+        let number = database.with_connection(read);
+        number.map_err(|error| failure(error.into()))
+    };
+    let size = number("page_count")?.saturating_mul(number("page_size")?);
     Ok(u64::try_from(size).unwrap_or_default())
 }
 

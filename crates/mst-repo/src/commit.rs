@@ -7,9 +7,9 @@ use ipld_core::ipld::Ipld;
 use mst_node::node_digest;
 
 use crate::brief::Quoted;
-use crate::dag_cbor::{self, InvalidDagCbor, Refusal};
-use crate::dag_cbor_error::decode_fault;
+use crate::dag_cbor::{self, InvalidDagCbor};
 use crate::data_model::{encode, holds_float};
+use crate::fields::{Fields, FieldsFault};
 use crate::{Tid, is_did};
 
 /// A commit: the account, the revision, the tree, and the signature.
@@ -83,7 +83,9 @@ impl Commit {
         let commit = Self::decode_version_2(block)?;
         match commit.version {
             3 => Ok(commit),
-            found => Err(InvalidCommit::Version { found }),
+            found => Err(InvalidCommit::Version {
+                found: found.into(),
+            }),
         }
     }
 
@@ -93,45 +95,29 @@ impl Commit {
     ///
     /// As for [`decode`](Self::decode).
     pub fn decode_version_2(block: &[u8]) -> Result<Self, InvalidCommit> {
-        dag_cbor::check(block, MAX_ITEMS)?;
-        let value: Ipld = serde_ipld_dagcbor::from_slice(block)
-            .map_err(|error| InvalidCommit::Decode(decode_fault(&error)))?;
-        let Ipld::Map(fields) = value else {
-            return Err(InvalidCommit::NotAMap);
-        };
-        Self::from_fields(Fields(fields))
+        dag_cbor::check(block, MAX_ITEMS).map_err(FieldsFault::from)?;
+        Self::from_fields(Fields::decode(block)?)
     }
 
     fn from_fields(mut fields: Fields) -> Result<Self, InvalidCommit> {
-        let version = match fields.take("version")? {
-            Ipld::Integer(version) => u64::try_from(version).ok(),
-            _ => None,
+        let version = match fields.number("version")? {
+            2 => 2,
+            3 => 3,
+            found => return Err(InvalidCommit::Version { found }),
         };
-        let version = version.ok_or_else(|| wrong_type("version", "a number"))?;
-        if !matches!(version, 2 | 3) {
-            return Err(InvalidCommit::Version { found: version });
-        }
-        let did = fields.take_text("did")?;
+        let did = fields.text("did")?;
         if !is_did(&did) {
             return Err(InvalidCommit::Did { found: did });
         }
-        let rev = fields.take_text("rev")?;
+        let rev = fields.text("rev")?;
         let Ok(rev) = rev.parse() else {
             return Err(InvalidCommit::Rev { found: rev });
         };
-        let data = match fields.take("data")? {
-            Ipld::Link(cid) => checked_link("data", cid)?,
-            _ => return Err(wrong_type("data", "a link")),
-        };
-        let prev = match fields.take("prev")? {
-            Ipld::Link(cid) => Some(checked_link("prev", cid)?),
-            Ipld::Null => None,
-            _ => return Err(wrong_type("prev", "a link or null")),
-        };
-        let Ipld::Bytes(sig) = fields.take("sig")? else {
-            return Err(wrong_type("sig", "a byte string"));
-        };
-        let Fields(extra) = fields;
+        let data = checked_link("data", fields.link("data")?)?;
+        let prev = fields.link_or_null("prev")?;
+        let prev = prev.map(|prev| checked_link("prev", prev)).transpose()?;
+        let sig = fields.bytes("sig")?.into();
+        let extra = fields.rest();
         match extra.iter().find(|(_, value)| holds_float(value)) {
             Some((field, _)) => Err(InvalidCommit::Float {
                 field: field.clone(),
@@ -196,33 +182,12 @@ impl Commit {
 /// The maximum number of items in a commit, in known fields and others.
 const MAX_ITEMS: usize = 4_096;
 
-/// The fields that have not been taken yet.
-struct Fields(BTreeMap<String, Ipld>);
-
-impl Fields {
-    fn take(&mut self, field: &'static str) -> Result<Ipld, InvalidCommit> {
-        let value = self.0.remove(field);
-        value.ok_or(InvalidCommit::MissingField { field })
-    }
-
-    fn take_text(&mut self, field: &'static str) -> Result<String, InvalidCommit> {
-        match self.take(field)? {
-            Ipld::String(text) => Ok(text),
-            _ => Err(wrong_type(field, "text")),
-        }
-    }
-}
-
 /// Returns `cid`, if it has the form of all links to nodes and commits.
 pub(crate) fn checked_link(field: &'static str, cid: Cid) -> Result<Cid, InvalidCommit> {
     match node_digest(&cid) {
         Some(_) => Ok(cid),
         None => Err(InvalidCommit::LinkForm { field, found: cid }),
     }
-}
-
-fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidCommit {
-    InvalidCommit::FieldType { field, wanted }
 }
 
 /// Why a block is not a commit.
@@ -262,7 +227,7 @@ pub enum InvalidCommit {
     #[error("repository format version {found}; only version 3 is supported")]
     Version {
         /// The version.
-        found: u64,
+        found: i128,
     },
     /// The field `did` is not a DID.
     #[error("{} is not a DID", Quoted(found))]
@@ -292,11 +257,15 @@ pub enum InvalidCommit {
     },
 }
 
-impl From<Refusal> for InvalidCommit {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::TooManyItems => Self::TooManyItems { limit: MAX_ITEMS },
-            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid),
+impl From<FieldsFault> for InvalidCommit {
+    fn from(fault: FieldsFault) -> Self {
+        match fault {
+            FieldsFault::NotDagCbor(invalid) => Self::NotDagCbor(invalid),
+            FieldsFault::TooManyItems { limit } => Self::TooManyItems { limit },
+            FieldsFault::Decode(why) => Self::Decode(why),
+            FieldsFault::NotAMap => Self::NotAMap,
+            FieldsFault::MissingField { field } => Self::MissingField { field },
+            FieldsFault::FieldType { field, wanted } => Self::FieldType { field, wanted },
         }
     }
 }

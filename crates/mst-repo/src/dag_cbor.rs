@@ -352,7 +352,7 @@ const LINK_TAG: u64 = 42;
 
 /// Why bytes are not decoded.
 pub(crate) enum Refusal {
-    TooManyItems,
+    TooManyItems { limit: usize },
     Invalid(InvalidDagCbor),
 }
 
@@ -380,32 +380,34 @@ pub(crate) fn check_each<E: From<Refusal>>(
     max_items: usize,
     each: impl FnMut(&Token<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let reader = read_item(block, max_items, each)?;
+    let mut reader = Reader::with_depth(block, DECODED_DEPTH);
+    read_item(&mut reader, max_items, each)?;
     Ok(reader.end().map_err(Refusal::from)?)
 }
 
-/// Checks the item at the start of `bytes` as [`check`] does, and returns it and the bytes after
-/// it.
-pub(crate) fn split_item(bytes: &[u8], max_items: usize) -> Result<(&[u8], &[u8]), Refusal> {
-    let reader = read_item(bytes, max_items, |_| Ok::<_, Refusal>(()))?;
-    Ok(bytes.split_at(reader.offset()))
+/// Checks the item at `start` in `bytes` as [`check`] does, and returns where it ends.
+pub(crate) fn item_end(bytes: &[u8], start: usize, max_items: usize) -> Result<usize, Refusal> {
+    let mut reader = Reader::with_depth(bytes, DECODED_DEPTH);
+    reader.at = start;
+    read_item(&mut reader, max_items, |_| Ok::<_, Refusal>(()))?;
+    Ok(reader.at)
 }
 
 fn read_item<E: From<Refusal>>(
-    bytes: &[u8],
+    reader: &mut Reader<'_>,
     max_items: usize,
     mut each: impl FnMut(&Token<'_>) -> Result<(), E>,
-) -> Result<Reader<'_>, E> {
-    let mut reader = Reader::with_depth(bytes, DECODED_DEPTH);
+) -> Result<(), E> {
     let mut items = 0;
     while let Some(token) = reader.next_token().map_err(Refusal::from)? {
         each(&token)?;
         items += usize::from(token.is_item());
         if items > max_items {
-            return Err(Refusal::TooManyItems.into());
+            let limit = max_items;
+            return Err(Refusal::TooManyItems { limit }.into());
         }
     }
-    Ok(reader)
+    Ok(())
 }
 
 #[cfg(test)]

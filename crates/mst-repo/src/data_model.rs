@@ -127,10 +127,7 @@ fn check_token(token: &Token<'_>, is_first: &mut bool) -> Result<(), InvalidReco
 impl From<Refusal> for InvalidRecord {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::TooManyItems => {
-                let limit = MAX_RECORD_ITEMS;
-                Self::TooManyItems { limit }
-            }
+            Refusal::TooManyItems { limit } => Self::TooManyItems { limit },
             Refusal::Invalid(invalid) => Self::NotDagCbor(invalid),
         }
     }

@@ -1,6 +1,5 @@
 //! The messages of the firehose that are about repositories.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use blockstore_core::{Bytes, Cid};
@@ -8,9 +7,9 @@ use ipld_core::ipld::Ipld;
 use mst_ops::Operation;
 
 use crate::brief::{Len, Quoted};
-use crate::dag_cbor::{self, InvalidDagCbor, Refusal};
-use crate::dag_cbor_error::decode_fault;
+use crate::dag_cbor::{self, InvalidDagCbor};
 use crate::data_model::encode;
+use crate::fields::{Fields, FieldsFault};
 #[cfg(feature = "car")]
 use crate::writer::car;
 #[cfg(feature = "car")]
@@ -302,18 +301,11 @@ impl Frame {
         if frame.len() > MAX_FRAME_LEN {
             return Err(InvalidFrame::TooLong { len: frame.len() });
         }
-        let (mut header, rest) = Fields::read(frame)?;
+        let (mut header, start) = object_at(frame, 0)?;
         let op = header.integer("op")?;
-        let message = Fields::read(rest);
-        let (mut message, trailing) = message.map_err(|fault| match fault {
-            InvalidFrame::NotDagCbor(InvalidDagCbor { offset, why }) => {
-                let offset = offset + frame.len() - rest.len();
-                InvalidFrame::NotDagCbor(InvalidDagCbor { offset, why })
-            }
-            other => other,
-        })?;
-        if !trailing.is_empty() {
-            let len = trailing.len();
+        let (mut message, end) = object_at(frame, start)?;
+        if end < frame.len() {
+            let len = frame.len() - end;
             return Err(InvalidFrame::TrailingBytes { len });
         }
         match op {
@@ -335,7 +327,11 @@ impl Frame {
                 rev: message.text("rev")?,
                 since: message.optional("since", Fields::text)?,
                 blocks: message.bytes("blocks")?,
-                ops: message.ops()?,
+                ops: message
+                    .maps("ops")?
+                    .into_iter()
+                    .map(operation)
+                    .collect::<Result<_, _>>()?,
                 prev_data: message.optional("prevData", Fields::link)?,
                 time: message.text("time")?,
                 too_big: message
@@ -352,7 +348,7 @@ impl Frame {
             _ => Ok(Self::Other {
                 kind,
                 seq: message.optional("seq", Fields::integer)?,
-                message: Bytes::copy_from_slice(rest),
+                message: Bytes::copy_from_slice(frame.get(start..).unwrap_or_default()),
             }),
         }
     }
@@ -461,102 +457,26 @@ fn map(fields: impl IntoIterator<Item = (&'static str, Ipld)>) -> Ipld {
     Ipld::Map(owned.collect())
 }
 
-/// The fields of an object that have not been taken yet.
-struct Fields(BTreeMap<String, Ipld>);
-
-impl Fields {
-    /// Reads the object at the start of `bytes`, and also returns the bytes after it.
-    fn read(bytes: &[u8]) -> Result<(Self, &[u8]), InvalidFrame> {
-        let (object, rest) = dag_cbor::split_item(bytes, MAX_ITEMS)?;
-        let value = serde_ipld_dagcbor::from_slice(object)
-            .map_err(|error| InvalidFrame::Decode(decode_fault(&error)))?;
-        match value {
-            Ipld::Map(fields) => Ok((Self(fields), rest)),
-            _ => Err(InvalidFrame::NotAMap),
-        }
-    }
-
-    fn take(&mut self, field: &'static str) -> Result<Ipld, InvalidFrame> {
-        let value = self.0.remove(field);
-        value.ok_or(InvalidFrame::MissingField { field })
-    }
-
-    /// A field that may be missing or null.
-    fn optional<T>(
-        &mut self,
-        field: &'static str,
-        take: impl FnOnce(&mut Self, &'static str) -> Result<T, InvalidFrame>,
-    ) -> Result<Option<T>, InvalidFrame> {
-        match self.0.get(field) {
-            None | Some(Ipld::Null) => Ok(None),
-            Some(_) => take(self, field).map(Some),
-        }
-    }
-
-    fn text(&mut self, field: &'static str) -> Result<String, InvalidFrame> {
-        match self.take(field)? {
-            Ipld::String(text) => Ok(text),
-            _ => Err(wrong_type(field, "text")),
-        }
-    }
-
-    fn integer(&mut self, field: &'static str) -> Result<i64, InvalidFrame> {
-        let number = match self.take(field)? {
-            Ipld::Integer(number) => i64::try_from(number).ok(),
-            _ => None,
-        };
-        number.ok_or_else(|| wrong_type(field, "a 64-bit integer"))
-    }
-
-    fn boolean(&mut self, field: &'static str) -> Result<bool, InvalidFrame> {
-        match self.take(field)? {
-            Ipld::Bool(value) => Ok(value),
-            _ => Err(wrong_type(field, "true or false")),
-        }
-    }
-
-    fn bytes(&mut self, field: &'static str) -> Result<Bytes, InvalidFrame> {
-        match self.take(field)? {
-            Ipld::Bytes(bytes) => Ok(bytes.into()),
-            _ => Err(wrong_type(field, "a byte string")),
-        }
-    }
-
-    fn link(&mut self, field: &'static str) -> Result<Cid, InvalidFrame> {
-        match self.take(field)? {
-            Ipld::Link(cid) => Ok(cid),
-            _ => Err(wrong_type(field, "a link")),
-        }
-    }
-
-    fn ops(&mut self) -> Result<Vec<RepoOp>, InvalidFrame> {
-        let Ipld::List(ops) = self.take("ops")? else {
-            return Err(wrong_type("ops", "a list"));
-        };
-        let op = |op: Ipld| {
-            let Ipld::Map(fields) = op else {
-                return Err(wrong_type("ops", "a list of maps"));
-            };
-            let mut fields = Self(fields);
-            let action = fields.text("action")?;
-            Ok(RepoOp {
-                action: match action.as_str() {
-                    "create" => Action::Create,
-                    "update" => Action::Update,
-                    "delete" => Action::Delete,
-                    _ => return Err(InvalidFrame::Action { found: action }),
-                },
-                path: fields.text("path")?,
-                cid: fields.optional("cid", Self::link)?,
-                prev: fields.optional("prev", Self::link)?,
-            })
-        };
-        ops.into_iter().map(op).collect()
-    }
+/// Reads the object at `start` in `frame`, and also returns where it ends.
+fn object_at(frame: &[u8], start: usize) -> Result<(Fields, usize), InvalidFrame> {
+    let end = dag_cbor::item_end(frame, start, MAX_ITEMS).map_err(FieldsFault::from)?;
+    let object = frame.get(start..end).unwrap_or_default();
+    Ok((Fields::decode(object)?, end))
 }
 
-fn wrong_type(field: &'static str, wanted: &'static str) -> InvalidFrame {
-    InvalidFrame::FieldType { field, wanted }
+fn operation(mut fields: Fields) -> Result<RepoOp, InvalidFrame> {
+    let action = fields.text("action")?;
+    Ok(RepoOp {
+        action: match action.as_str() {
+            "create" => Action::Create,
+            "update" => Action::Update,
+            "delete" => Action::Delete,
+            _ => return Err(InvalidFrame::Action { found: action }),
+        },
+        path: fields.text("path")?,
+        cid: fields.optional("cid", Fields::link)?,
+        prev: fields.optional("prev", Fields::link)?,
+    })
 }
 
 /// Why a frame is not a message.
@@ -618,11 +538,15 @@ pub enum InvalidFrame {
     },
 }
 
-impl From<Refusal> for InvalidFrame {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::TooManyItems => Self::TooManyItems { limit: MAX_ITEMS },
-            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid),
+impl From<FieldsFault> for InvalidFrame {
+    fn from(fault: FieldsFault) -> Self {
+        match fault {
+            FieldsFault::NotDagCbor(invalid) => Self::NotDagCbor(invalid),
+            FieldsFault::TooManyItems { limit } => Self::TooManyItems { limit },
+            FieldsFault::Decode(why) => Self::Decode(why),
+            FieldsFault::NotAMap => Self::NotAMap,
+            FieldsFault::MissingField { field } => Self::MissingField { field },
+            FieldsFault::FieldType { field, wanted } => Self::FieldType { field, wanted },
         }
     }
 }

@@ -17,6 +17,7 @@ mod error;
 #[cfg(feature = "car")]
 mod event_check;
 mod export;
+mod fields;
 mod firehose;
 mod json;
 mod large;

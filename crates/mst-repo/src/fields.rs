@@ -1,0 +1,144 @@
+//! The fields of an object, decoded from DAG-CBOR and taken one by one.
+
+use std::collections::BTreeMap;
+
+use blockstore_core::{Bytes, Cid};
+use ipld_core::ipld::Ipld;
+
+use crate::dag_cbor::{InvalidDagCbor, Refusal};
+use crate::dag_cbor_error::decode_fault;
+
+/// The fields of an object that have not been taken yet.
+pub(crate) struct Fields(BTreeMap<String, Ipld>);
+
+/// Why an object is not what it should be.
+pub(crate) enum FieldsFault {
+    NotDagCbor(InvalidDagCbor),
+    TooManyItems {
+        limit: usize,
+    },
+    Decode(String),
+    NotAMap,
+    MissingField {
+        field: &'static str,
+    },
+    FieldType {
+        field: &'static str,
+        wanted: &'static str,
+    },
+}
+
+impl From<Refusal> for FieldsFault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooManyItems { limit } => Self::TooManyItems { limit },
+            Refusal::Invalid(invalid) => Self::NotDagCbor(invalid),
+        }
+    }
+}
+
+impl Fields {
+    /// Decodes an object that was found to be DAG-CBOR.
+    pub(crate) fn decode(object: &[u8]) -> Result<Self, FieldsFault> {
+        let value = serde_ipld_dagcbor::from_slice(object)
+            .map_err(|error| FieldsFault::Decode(decode_fault(&error)))?;
+        Self::of(value).ok_or(FieldsFault::NotAMap)
+    }
+
+    /// The fields of `object`; `None` if it is not a map.
+    pub(crate) fn of(object: Ipld) -> Option<Self> {
+        match object {
+            Ipld::Map(fields) => Some(Self(fields)),
+            _ => None,
+        }
+    }
+
+    /// The fields that were not taken.
+    pub(crate) fn rest(self) -> BTreeMap<String, Ipld> {
+        self.0
+    }
+
+    /// A field that may be missing or null.
+    pub(crate) fn optional<T>(
+        &mut self,
+        field: &'static str,
+        take: impl FnOnce(&mut Self, &'static str) -> Result<T, FieldsFault>,
+    ) -> Result<Option<T>, FieldsFault> {
+        match self.0.get(field) {
+            None | Some(Ipld::Null) => Ok(None),
+            Some(_) => take(self, field).map(Some),
+        }
+    }
+
+    /// A link or null, which must be there.
+    pub(crate) fn link_or_null(&mut self, field: &'static str) -> Result<Option<Cid>, FieldsFault> {
+        self.take(field, "a link or null", |value| match value {
+            Ipld::Link(cid) => Some(Some(cid)),
+            Ipld::Null => Some(None),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn link(&mut self, field: &'static str) -> Result<Cid, FieldsFault> {
+        self.take(field, "a link", |value| match value {
+            Ipld::Link(cid) => Some(cid),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn text(&mut self, field: &'static str) -> Result<String, FieldsFault> {
+        self.take(field, "text", |value| match value {
+            Ipld::String(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Bytes, FieldsFault> {
+        self.take(field, "a byte string", |value| match value {
+            Ipld::Bytes(bytes) => Some(bytes.into()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn boolean(&mut self, field: &'static str) -> Result<bool, FieldsFault> {
+        self.take(field, "true or false", |value| match value {
+            Ipld::Bool(value) => Some(value),
+            _ => None,
+        })
+    }
+
+    /// A number, of which the decoder takes those of 64 bits and a sign.
+    pub(crate) fn number(&mut self, field: &'static str) -> Result<i128, FieldsFault> {
+        self.take(field, "a number", |value| match value {
+            Ipld::Integer(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn integer(&mut self, field: &'static str) -> Result<i64, FieldsFault> {
+        self.take(field, "a 64-bit integer", |value| match value {
+            Ipld::Integer(number) => number.try_into().ok(),
+            _ => None,
+        })
+    }
+
+    /// A list of maps.
+    pub(crate) fn maps(&mut self, field: &'static str) -> Result<Vec<Self>, FieldsFault> {
+        self.take(field, "a list of maps", |value| match value {
+            Ipld::List(items) => items.into_iter().map(Self::of).collect(),
+            _ => None,
+        })
+    }
+
+    /// Takes a field that must be there. `read` returns `None` if it is not what is `wanted`.
+    fn take<T>(
+        &mut self,
+        field: &'static str,
+        wanted: &'static str,
+        read: impl FnOnce(Ipld) -> Option<T>,
+    ) -> Result<T, FieldsFault> {
+        let value = self.0.remove(field);
+        let value = value.ok_or(FieldsFault::MissingField { field })?;
+        read(value).ok_or(FieldsFault::FieldType { field, wanted })
+    }
+}
