@@ -7,7 +7,7 @@ use blockstore_core::{BlockStore, Cid};
 use mst_node::node_digest;
 use smallvec::SmallVec;
 
-use crate::place::{Site, check_bottom, check_order, check_site, top_height};
+use crate::place::{Site, check_bottom, check_linked, check_site, top_height};
 use crate::walker::Above;
 use crate::{EntryRef, NodeStore, TreeNode};
 
@@ -74,31 +74,26 @@ pub(crate) struct Descent {
 
 impl Descent {
     /// Goes down into the subtree here, of which `child` is the top; `None` if that is out of place.
-    ///
-    /// The link to it was made when it was found to be in its place. What that depends on in its
-    /// parent stays true; what depends on the nodes above that has to be checked again.
     #[inline]
     fn enter(&mut self, child: Arc<TreeNode>, trusted: bool) -> Option<()> {
-        let (slot, len) = (self.slot, self.node.len());
         let height = self.height.checked_sub(1)?;
         if !trusted {
             let (left, right) = self.enclosing;
-            let left = if slot == 0 { self.key(left) } else { None };
-            let right = if slot == len { self.key(right) } else { None };
-            if len == 0 {
+            if self.node.is_empty() {
                 let site = Site {
                     height,
-                    left,
-                    right,
+                    left: self.key(left),
+                    right: self.key(right),
                 };
                 check_site(&child, &site).ok()?;
             } else {
-                check_order(&child, left, right).ok()?;
+                let (left, right) = (|| self.key(left), || self.key(right));
+                check_linked(&child, &self.node, self.slot, left, right).ok()?;
             }
         }
-        self.enclosing = Above::below(&self.node, slot, self.above.len(), self.enclosing);
+        self.enclosing = Above::below(&self.node, self.slot, self.above.len(), self.enclosing);
         let parent = mem::replace(&mut self.node, child);
-        self.above.push((parent, slot));
+        self.above.push((parent, self.slot));
         self.height = height;
         Some(())
     }

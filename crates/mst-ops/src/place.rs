@@ -32,11 +32,7 @@ pub(crate) fn check_bottom(node: &TreeNode, height: u8) -> Result<(), Error> {
 
 /// Checks that the keys of `node` lie between `left` and `right`, if there are any such bounds.
 #[inline]
-pub(crate) fn check_order(
-    node: &TreeNode,
-    left: Option<&[u8]>,
-    right: Option<&[u8]>,
-) -> Result<(), Error> {
+fn check_order(node: &TreeNode, left: Option<&[u8]>, right: Option<&[u8]>) -> Result<(), Error> {
     if left.is_none() && right.is_none() {
         return Ok(());
     }
@@ -120,6 +116,24 @@ pub(crate) fn check_site(node: &TreeNode, site: &Site<'_>) -> Result<(), Error> 
         site,
     );
     fault.map_or(Ok(()), |fault| Err(invalid(node, fault)))
+}
+
+/// Checks that `node`, which a link of `parent` leads to, may be in slot `slot` there, between the
+/// keys that enclose `parent`. `parent` must have keys.
+///
+/// The link was made when the node was found to be in its place. What that depends on in the parent
+/// stays true; what depends on the nodes above has to be checked again.
+#[inline]
+pub(crate) fn check_linked<'k>(
+    node: &TreeNode,
+    parent: &TreeNode,
+    slot: usize,
+    left: impl FnOnce() -> Option<&'k [u8]>,
+    right: impl FnOnce() -> Option<&'k [u8]>,
+) -> Result<(), Error> {
+    let left = if slot == 0 { left() } else { None };
+    let right = if slot == parent.len() { right() } else { None };
+    check_order(node, left, right)
 }
 
 #[inline]

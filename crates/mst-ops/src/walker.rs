@@ -359,7 +359,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Those of [`NodeStore::node`] for the subtree's node, and [`Error::InvalidTree`] if
     /// it does not belong here.
     pub fn go_down(&mut self) -> Result<bool, Error> {
-        self.enter(|_| 0, Side::Left)
+        self.enter(Side::Left)
     }
 
     /// Moves past the next entry of this node. `false` if there is none.
@@ -426,7 +426,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         loop {
             let top = self.top();
             let may_enter = top.side == Side::Left && top.has_subtrees;
-            if may_enter && self.enter(|_| 0, Side::Left)? {
+            if may_enter && self.enter(Side::Left)? {
                 continue;
             }
             let top = self.top_mut();
@@ -452,7 +452,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     pub fn previous_entry(&mut self) -> Result<Option<EntryRef>, Error> {
         loop {
             let after_subtree = self.top().side == Side::Right;
-            if after_subtree && self.enter(|node| mst_node::Node::len(node), Side::Right)? {
+            if after_subtree && self.enter(Side::Right)? {
                 continue;
             }
             let top = self.top_mut();
@@ -491,7 +491,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     /// Goes to the first slot of the next node in preorder; `false` after the last.
     pub(crate) fn next_node(&mut self) -> Result<bool, Error> {
         loop {
-            if self.top().side == Side::Left && self.enter(|_| 0, Side::Left)? {
+            if self.top().side == Side::Left && self.enter(Side::Left)? {
                 return Ok(true);
             }
             if self.go_right() {
@@ -569,7 +569,7 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
                     top.side = Side::Left;
                 }
             }
-            if !self.enter(|_| 0, Side::Left)? {
+            if !self.enter(Side::Left)? {
                 return Ok(());
             }
             found = self.top().node.find(key);
@@ -694,9 +694,9 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     // ---- Building blocks of the steps.
 
-    /// Goes down into the subtree here, to the slot that `slot` returns.
+    /// Goes down into the subtree here, to the `side` of all that is in it.
     #[inline]
-    fn enter(&mut self, slot: impl Fn(&TreeNode) -> usize, side: Side) -> Result<bool, Error> {
+    fn enter(&mut self, side: Side) -> Result<bool, Error> {
         let Some(node) = self.child()? else {
             return Ok(false);
         };
@@ -708,7 +708,10 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             self.nodes.will_read_below(&node);
         }
         self.at.stack.push(Frame {
-            slot: slot(&node),
+            slot: match side {
+                Side::Left => 0,
+                Side::Right => node.len(),
+            },
             has_subtrees,
             node,
             side,
@@ -741,16 +744,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             return Ok(None);
         };
         if linked && !trusted && !top.node.is_empty() {
-            // The link was made when the child was found to be in its place. What that depends on
-            // in the parent stays true; what depends on the ancestors has to be checked again.
-            let left = if top.slot == 0 { self.left_key() } else { None };
-            let at_right_edge = top.slot == top.node.len();
-            let right = if at_right_edge {
-                self.right_key()
-            } else {
-                None
-            };
-            place::check_order(&node, left, right)?;
+            let (left, right) = (|| self.left_key(), || self.right_key());
+            place::check_linked(&node, &top.node, top.slot, left, right)?;
         } else {
             if !trusted {
                 self.check_place(&node)?;

@@ -500,6 +500,24 @@ fn a_database_of_another_program_is_left_alone() {
 }
 
 #[test]
+fn tables_of_others_beside_a_repository_change_nothing() {
+    let folder = Folder::new();
+    let database = folder.path("database");
+    import(&folder, &database, &[&SampleRepository::generate(74, 10)]);
+    let connection = Connection::open(&database).unwrap();
+    let tables = "CREATE TABLE pragma_page_count (page_count);
+        CREATE TABLE pragma_page_size (page_size);
+        INSERT INTO pragma_page_count VALUES (1000000000)";
+    connection.execute_batch(tables).unwrap();
+    let info = folder.run(&["info", "--json", &database], b"");
+    let info: serde_json::Value = serde_json::from_str(&info.out).unwrap();
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let size = pragma("page_count").unwrap() * pragma("page_size").unwrap();
+    assert_eq!(info["size"], size);
+    assert_eq!(folder.run(&["list", &database], b"").lines().len(), 10);
+}
+
+#[test]
 fn what_is_no_database_is_refused_and_stays() {
     let sample = SampleRepository::generate(72, 10);
     let folder = Folder::new();
