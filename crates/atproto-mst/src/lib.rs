@@ -7,7 +7,7 @@ pub use blockstore_car::{
     CarWriter, Decoded, Verify,
 };
 #[cfg(feature = "async")]
-pub use blockstore_car::{AsyncCarReader, AsyncCarWriter, Turns};
+pub use blockstore_car::{AsyncCarReader, AsyncCarWriter, YieldBudget};
 pub use blockstore_core::{
     self, BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
     check_block, cid_of, dag_cbor_cid, put_all, raw_cid,

@@ -18,16 +18,16 @@ use crate::{BlockRef, CarDecoder, CarError, CarOptions, Decoded};
 /// # Examples
 ///
 /// ```
-/// use blockstore_car::{CarDecoder, CarError, Decoded, Turns};
+/// use blockstore_car::{CarDecoder, CarError, Decoded, YieldBudget};
 ///
 /// async fn count_blocks(body: &[&[u8]]) -> Result<usize, CarError> {
-///     let (mut decoder, mut turns, mut blocks) = (CarDecoder::new(), Turns::default(), 0);
+///     let (mut decoder, mut budget, mut blocks) = (CarDecoder::new(), YieldBudget::default(), 0);
 ///     for piece in body {
 ///         decoder.push(piece);
 ///         while let Decoded::Item(_) = decoder.next_block()? {
 ///             blocks += 1;
 ///         }
-///         turns.take(piece.len()).await;
+///         budget.spend(piece.len()).await;
 ///     }
 ///     Ok(blocks)
 /// }
@@ -35,18 +35,18 @@ use crate::{BlockRef, CarDecoder, CarError, CarOptions, Decoded};
 /// # Ok::<(), CarError>(())
 /// ```
 #[derive(Debug, Default)]
-pub struct Turns {
+pub struct YieldBudget {
     /// How many bytes this task has processed since it last yielded.
     worked: usize,
 }
 
-impl Turns {
+impl YieldBudget {
     /// How many bytes are processed before yielding.
     pub(crate) const LEN: usize = 64 << 10;
 
     /// Counts `worked` bytes as processed, and yields to the executor if that makes 64 KiB since
     /// the last time.
-    pub async fn take(&mut self, worked: usize) {
+    pub async fn spend(&mut self, worked: usize) {
         self.worked = self.worked.saturating_add(worked);
         if self.worked < Self::LEN {
             return;
@@ -68,7 +68,7 @@ impl Turns {
 /// Reads the blocks of a CAR v1 one after another, in the order of the stream, as a
 /// [`CarReader`](crate::CarReader) does. (Feature `async`.)
 ///
-/// It waits for the stream, and yields to other tasks after each 64 to 128 KiB ([`Turns`]). If you
+/// It waits for the stream, and yields to other tasks after each 64 to 128 KiB ([`YieldBudget`]). If you
 /// have a response body in pieces, or another kind of stream, push the bytes into a [`CarDecoder`],
 /// which is all that this does.
 ///
@@ -99,7 +99,7 @@ pub struct AsyncCarReader<R> {
     input: R,
     decoder: CarDecoder,
     roots: Vec<Cid>,
-    turns: Turns,
+    budget: YieldBudget,
 }
 
 impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
@@ -129,7 +129,7 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
             input,
             decoder,
             roots,
-            turns: Turns::default(),
+            budget: YieldBudget::default(),
         })
     }
 
@@ -160,7 +160,7 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
                 Decoded::NeedsBytes => {
                     let read = self.decoder.read_from_async(&mut self.input).await;
                     let len = read.inspect_err(|_| self.decoder.fail())?;
-                    self.turns.take(len).await;
+                    self.budget.spend(len).await;
                 }
                 Decoded::End => return Ok(None),
             }
@@ -173,7 +173,7 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
 ///
 /// Each block takes two writes to the stream, so wrap one that waits for a disk or a network in a
 /// [`BufWriter`](tokio::io::BufWriter). It yields to other tasks after each 64 KiB or so
-/// ([`Turns`]). Not cancel-safe: if a future is dropped before it is ready, part of a block may
+/// ([`YieldBudget`]). Not cancel-safe: if a future is dropped before it is ready, part of a block may
 /// have been written, and the stream can no longer become a valid CAR; every later write is an
 /// error.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ pub struct AsyncCarWriter<W> {
     whole: bool,
     /// The bytes before a block, joined here to go out in one write.
     start: Vec<u8>,
-    turns: Turns,
+    budget: YieldBudget,
 }
 
 impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
@@ -198,7 +198,7 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
             output,
             whole: true,
             start: Vec::new(),
-            turns: Turns::default(),
+            budget: YieldBudget::default(),
         })
     }
 
@@ -211,7 +211,7 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
     pub async fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
         self.check_whole()?;
         start_section(&mut self.start, cid, block.len());
-        self.turns.take(self.start.len() + block.len()).await;
+        self.budget.spend(self.start.len() + block.len()).await;
         self.whole = false;
         self.output.write_all(&self.start).await?;
         self.output.write_all(block).await?;

@@ -8,7 +8,7 @@ use blockstore_core::{Cid, sha2_256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 #[cfg(feature = "async")]
-use crate::Turns;
+use crate::YieldBudget;
 use crate::section::{self, CutOff, Section, Split};
 use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 
@@ -229,7 +229,7 @@ impl CarDecoder {
         }
         let room = self.buffer.room(1);
         // No more than is processed before yielding.
-        let (room, _) = room.split_at_mut(room.len().min(Turns::LEN));
+        let (room, _) = room.split_at_mut(room.len().min(YieldBudget::LEN));
         let len = loop {
             match input.read(room).await {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -265,9 +265,9 @@ impl fmt::Debug for CarDecoder {
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
-    /// The bytes that are not consumed begin here in `bytes`,
+    /// Where in `bytes` those begin that are not consumed.
     start: usize,
-    /// and ends here.
+    /// Where they end.
     end: usize,
     /// The offset in the CAR at which `bytes` begins.
     base: u64,

@@ -18,7 +18,7 @@ mod varint;
 mod writer;
 
 #[cfg(feature = "async")]
-pub use async_io::{AsyncCarReader, AsyncCarWriter, Turns};
+pub use async_io::{AsyncCarReader, AsyncCarWriter, YieldBudget};
 pub use blockstore_core::{BlockStore, Bytes, Cid, StoreError, check_block, dag_cbor_cid, raw_cid};
 pub use decoder::{CarDecoder, Decoded};
 pub use error::{CarError, CarFault};

@@ -69,15 +69,15 @@ pub(crate) fn own_connection(
     // A file of unknown origin must not run functions when it is read.
     connection.pragma_update(None, "trusted_schema", false)?;
     let schema = Schema::new(&options.table)?;
+    // Before anything is read: reading creates files beside the database, and the owner of the
+    // database could not write to ours.
+    if !options.access.is_reading() && connection.is_readonly("main")? {
+        return Err(SqliteError::ReadOnly(None));
+    }
     // Check whether this is a store at all before anything is changed.
     let found = schema.find(&connection)?;
-    if !options.access.is_reading() {
-        if connection.is_readonly("main")? {
-            return Err(SqliteError::ReadOnly(None));
-        }
-        if found || options.access == Access::Create {
-            use_write_ahead_log(&connection, options)?;
-        }
+    if !options.access.is_reading() && (found || options.access == Access::Create) {
+        use_write_ahead_log(&connection, options)?;
     }
     finish(connection, schema, found, options.access)
 }

@@ -54,8 +54,8 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
     } else if let Some((cid, commit)) = latest_commit(&car, &cids_of(&car)?)? {
         let (did, rev) = (Harmless(&commit.did), &commit.rev);
         report.fault(&format_args!(
-            "the header names no commit that is there; of those that are the last is of {did}, \
-             rev {rev}, and is used"
+            "the header names no commit that is there; the latest of those that are, of {did}, \
+             rev {rev}, is used"
         ));
         (cid, false)
     } else if let Some((cid, commit)) = damaged_commit(&car)? {

@@ -10,7 +10,7 @@ use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 /// Makes a [`Node`] from its parts, left to right.
 ///
 /// Keys must be valid (see [`check_key`]) and strictly ascending. How long they may be is not
-/// checked here, but when the node is read. Neither are heights; see [`Node::height`].
+/// checked here, but when the node is read. Neither are heights; see [`Node::key_height`].
 ///
 /// # Examples
 ///

@@ -33,7 +33,7 @@ impl Node {
     /// Whatever this accepts, [`encode`](Self::encode) gives back byte by byte.
     ///
     /// It does not hash: the caller has to check that the block matches its CID and that all keys
-    /// have one [`height`](Self::height). The `NodeStore` of `mst-ops` does both.
+    /// have one [`key_height`](Self::key_height). The `NodeStore` of `mst-ops` does both.
     ///
     /// Source: <https://atproto.com/specs/repository#mst-structure>
     ///

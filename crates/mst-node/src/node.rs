@@ -10,7 +10,7 @@ use crate::link::{cid_from_bytes, cid_of_block, node_cid};
 use crate::span::{Row, Span, head, position, row_head, rows_len};
 use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 
-/// One node of a Merkle Search Tree, immutable.
+/// One node of a Merkle Search Tree.
 ///
 /// A node of n entries holds n keys in ascending order, the CID that each maps to, and
 /// n + 1 *slots* between and around them, each with a link to a subtree or none:
@@ -23,8 +23,11 @@ use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 ///
 /// A `Node` exists only if its parts obey the rules that can be checked on one node: keys non-empty
 /// and strictly ascending, subtree links in the one CID form that the specification allows. What
-/// takes a hash or another node is checked elsewhere: by [`height`](Self::height) whether all keys
+/// takes a hash or another node is checked elsewhere: by [`key_height`](Self::key_height) whether all keys
 /// belong on one level, and by the `mst-ops` crate whether the node has its right place in a tree.
+///
+/// Its keys and the slots that have a subtree never change; to what they lead can be replaced
+/// ([`set_value`](Self::set_value), [`set_subtree_digest`](Self::set_subtree_digest)).
 ///
 /// All parts lie in one buffer, values and links as the bytes that the block held; a [`Cid`] is
 /// made only on request.
@@ -273,17 +276,17 @@ impl Node {
     /// # Errors
     ///
     /// [`MixedHeights`] if two keys belong on different levels: such a node is in no tree.
-    pub fn height(&self) -> Result<Option<u8>, MixedHeights> {
-        self.height_by(height_of)
+    pub fn key_height(&self) -> Result<Option<u8>, MixedHeights> {
+        self.key_height_by(height_of)
     }
 
-    /// Returns what [`height`](Self::height) does, for a caller who already knows the heights of
+    /// Returns what [`key_height`](Self::key_height) does, for a caller who already knows the heights of
     /// some keys: `height_of` is called for each key, in key order, and returns its height.
     ///
     /// # Errors
     ///
-    /// As for [`height`](Self::height).
-    pub fn height_by(
+    /// As for [`key_height`](Self::key_height).
+    pub fn key_height_by(
         &self,
         mut height_of: impl FnMut(&[u8]) -> u8,
     ) -> Result<Option<u8>, MixedHeights> {

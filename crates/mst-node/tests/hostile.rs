@@ -1249,7 +1249,7 @@ fn a_node_without_entries_may_lead_to_a_subtree() {
         (decoded.subtree(0), decoded.subtree(1)),
         (Some(cid()), None)
     );
-    assert_eq!(decoded.height(), Ok(None));
+    assert_eq!(decoded.key_height(), Ok(None));
     assert_eq!(decoded.find(b"a"), Err(0));
 }
 
@@ -1257,7 +1257,7 @@ fn a_node_without_entries_may_lead_to_a_subtree() {
 fn mixed_heights_are_found_when_asked_for() {
     assert_eq!((height_of(b"asdf"), height_of(b"blue")), (0, 1));
     let node = round_trip(&[b"asdf", b"blue"]);
-    let mixed = node.height().unwrap_err();
+    let mixed = node.key_height().unwrap_err();
     assert_eq!((mixed.index, mixed.height, mixed.first), (1, 1, 0));
 }
 

@@ -113,7 +113,7 @@ impl Diff {
             old.enter(level);
             new.enter(level);
             leave_out_common(&mut old, &mut new, &common);
-            old.read_level(level, Node::height)?;
+            old.read_level(level, Node::key_height)?;
             new.read_level(level, heights_beside(old.level_keys(), level))?;
             common = compare_level(&mut old, &mut new, &mut changes);
         }
@@ -468,7 +468,7 @@ fn heights_beside<'k>(
 ) -> impl FnMut(&Node) -> Result<Option<u8>, MixedHeights> {
     let mut known = known.peekable();
     move |node| {
-        node.height_by(|key| {
+        node.key_height_by(|key| {
             while known.next_if(|known| *known < key).is_some() {}
             match known.next_if_eq(&key) {
                 Some(_) => level,

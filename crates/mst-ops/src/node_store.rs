@@ -356,7 +356,7 @@ impl<S: BlockStore> NodeStore<S> {
         let Some(digest) = parent.subtree_digest(slot) else {
             return Ok(None);
         };
-        let found = self.find(digest, intended, Node::height)?;
+        let found = self.find(digest, intended, Node::key_height)?;
         let node = found.ok_or_else(|| Error::missing_node(digest))?;
         Ok(Some(Child {
             node,
@@ -373,11 +373,11 @@ impl<S: BlockStore> NodeStore<S> {
 
     /// The node whose SHA-256 is `digest`.
     pub(crate) fn node_by_digest(&self, digest: &[u8; DIGEST_LEN]) -> Result<Arc<TreeNode>, Error> {
-        self.node_with(digest, Node::height)
+        self.node_with(digest, Node::key_height)
     }
 
     /// The node whose SHA-256 is `digest`. If its height has to be computed, `height` does it in
-    /// place of [`Node::height`]: for a caller who knows the heights of some keys.
+    /// place of [`Node::key_height`]: for a caller who knows the heights of some keys.
     pub(crate) fn node_with(
         &self,
         digest: &[u8; DIGEST_LEN],
@@ -391,7 +391,7 @@ impl<S: BlockStore> NodeStore<S> {
     /// cache need not.
     pub(crate) fn own_node(&self, digest: &[u8; DIGEST_LEN]) -> Result<Option<TreeNode>, Error> {
         let Some(cached) = self.cached(digest) else {
-            return self.load(digest, Use::Once, Node::height);
+            return self.load(digest, Use::Once, Node::key_height);
         };
         Ok(Some(TreeNode {
             node: cached.node.clone(),

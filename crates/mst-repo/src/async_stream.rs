@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use blockstore_car::{CarError, Decoded, Turns};
+use blockstore_car::{CarError, Decoded, YieldBudget};
 use blockstore_core::{Bytes, Cid};
 use tokio::io::AsyncRead;
 
@@ -46,7 +46,7 @@ use crate::{Commit, Record, RepositoryDecoder, RepositorySummary, StreamError, S
 pub struct AsyncRepositoryStream<R> {
     input: R,
     decoder: RepositoryDecoder,
-    turns: Turns,
+    budget: YieldBudget,
     /// The length of the last item.
     last_len: usize,
 }
@@ -70,7 +70,7 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
         let mut stream = Self {
             input: car,
             decoder: RepositoryDecoder::with_options(options),
-            turns: Turns::default(),
+            budget: YieldBudget::default(),
             last_len: 0,
         };
         while stream.decoder.commit()?.is_none() {
@@ -126,7 +126,7 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
         decode: impl Fn(&mut RepositoryDecoder) -> Result<Decoded<T>, StreamError>,
         bytes: impl Fn(&T) -> &Bytes,
     ) -> Result<Option<T>, StreamError> {
-        self.turns.take(std::mem::take(&mut self.last_len)).await;
+        self.budget.spend(std::mem::take(&mut self.last_len)).await;
         loop {
             match decode(&mut self.decoder)? {
                 Decoded::Item(item) => {
@@ -144,7 +144,7 @@ impl<R: AsyncRead + Unpin> AsyncRepositoryStream<R> {
 
     async fn read_on(&mut self) -> Result<(), StreamError> {
         let read = self.decoder.read_from_async(&mut self.input).await;
-        self.turns.take(read.map_err(CarError::from)?).await;
+        self.budget.spend(read.map_err(CarError::from)?).await;
         Ok(())
     }
 }

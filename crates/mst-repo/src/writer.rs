@@ -577,7 +577,7 @@ fn check(writes: &[Write]) -> Result<(), WriteError> {
             path: path(),
             source,
         })?;
-        if Node::decode(record).is_ok() || Commit::decode_version_2(record).is_ok() {
+        if Node::decode(record).is_ok() || Commit::decode_any_version(record).is_ok() {
             return Err(WriteError::NotARecord { path: path() });
         }
     }

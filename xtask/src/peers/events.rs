@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use atproto_mst::{
-    Action, Bytes, CarReader, Cid, Commit, CommitEvent, Curve, Frame, MemoryBlockStore, RepoOp,
-    SigningKey, Tid, Tree, Writer, dag_cbor_cid,
+    Action, Bytes, CarReader, Cid, Commit, CommitEvent, Curve, Frame, RepoOp, SigningKey, Tid,
+    Tree, dag_cbor_cid,
 };
 use mst_testkit::{Rng, SampleRepository, build_tree};
 
@@ -84,8 +84,8 @@ struct Maker {
     keys: Vec<String>,
     /// New records, and values for those that are changed.
     new: std::vec::IntoIter<(String, Cid, Bytes)>,
-    /// A message in whose fields the others are written, as one cannot be made from its fields.
-    template: CommitEvent,
+    /// The number of the last message.
+    seq: i64,
 }
 
 impl Maker {
@@ -94,7 +94,6 @@ impl Maker {
         let mut tree = Tree::from_entries(paths.iter().map(|(key, value)| (key, *value)))?;
         let _ = tree.flush();
         let commit = Commit::decode(&repository.commit.1)?;
-        let (_, first) = Writer::create(MemoryBlockStore::new(), &commit.did, &key)?;
         Ok(Self {
             key,
             rng: Rng::new(seed),
@@ -103,13 +102,13 @@ impl Maker {
             keys: paths.keys().cloned().collect(),
             new: later_records(seed, repository, EVENTS * MAX_OPS).into_iter(),
             paths,
-            template: CommitEvent::new(&first, 0, "2026-11-21T00:00:00.000Z"),
+            seq: 0,
         })
     }
 
     fn next_event(&mut self) -> Result<CommitEvent> {
         // The first has one of each, because those to be refused are made from it.
-        let kinds = if self.template.seq == 0 {
+        let kinds = if self.seq == 0 {
             vec![0, 80, 90]
         } else {
             let len = 1 + self.rng.below(MAX_OPS);
@@ -139,16 +138,14 @@ impl Maker {
             }
         }
 
-        let mut event = self.template.clone();
-        event.seq += 1;
-        event.repo.clone_from(&commit.did);
-        event.commit = cid;
-        event.rev = commit.rev.into();
+        self.seq += 1;
+        let slice = car_of(&cid, &blocks);
+        let mut event = CommitEvent::from_parts(&*commit.did, cid, commit.rev, slice);
+        event.seq = self.seq;
+        event.time.push_str("2026-11-21T00:00:00.000Z");
         event.since = Some(self.commit.rev.into());
         event.prev_data = Some(self.commit.data);
-        event.blocks = car_of(&cid, &blocks).into();
         event.ops = ops;
-        self.template.seq = event.seq;
         self.commit = commit;
         Ok(event)
     }

@@ -70,8 +70,8 @@ fn a_damaged_header_costs_no_record() {
     let folder = Folder::new();
     let commit = commit_of(&sample.car());
     let found = format!(
-        "the header names no commit that is there; of those that are the last is of {}, rev {}, and \
-         is used\n",
+        "the header names no commit that is there; the latest of those that are, of {}, rev {}, is \
+         used\n",
         commit.did, commit.rev
     );
     let header_len = 59;

@@ -82,7 +82,7 @@ impl Branch {
         Self::new(node, height, vec![Child::from(below)])
     }
 
-    /// Makes a branch of `node` as the top of a tree.
+    /// Loads the node of `digest` as the top of a tree.
     pub(super) fn load_top(
         nodes: &impl NodeSource,
         digest: &[u8; DIGEST_LEN],
@@ -95,7 +95,7 @@ impl Branch {
         Ok(Self::from_store(node, height))
     }
 
-    /// Makes a branch of `node` below another, whose place has been checked.
+    /// Makes a branch of a node whose place has been checked.
     fn from_store(node: TreeNode, height: u8) -> Self {
         let digest = OnceLock::from(*node.digest());
         let slots = node.len() + 1;
