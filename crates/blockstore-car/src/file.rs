@@ -67,9 +67,7 @@ impl PositionedFile {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // Another thread is using the window, so reads are not sequential.
             Err(TryLockError::WouldBlock) => {
-                return self.section_alone(offset, limit, |section, bytes| {
-                    look(section.cid(bytes), section.block(bytes))
-                });
+                return self.with_section_alone(offset, limit, look);
             }
         };
         if window.places.of(asked).is_near(offset) && window.section(offset, limit).is_none() {
@@ -87,6 +85,24 @@ impl PositionedFile {
             place.come_to(offset, offset + section.end as u64);
             look(section.cid(bytes), section.block(bytes))
         })
+    }
+
+    /// The same without the window, and without filling it.
+    pub(crate) fn with_section_alone<T>(
+        &self,
+        offset: u64,
+        limit: u32,
+        look: impl FnOnce(&[u8], &[u8]) -> T,
+    ) -> io::Result<T> {
+        self.section_alone(offset, limit, |section, bytes| {
+            look(section.cid(bytes), section.block(bytes))
+        })
+    }
+
+    /// Empties the window.
+    pub(crate) fn forget(&self) {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.bytes.clear();
     }
 
     /// Hands the CIDs and blocks of the sections after the last one to `look` until it returns

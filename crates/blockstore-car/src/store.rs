@@ -381,28 +381,41 @@ impl CarBlockStore {
         let wanted = bytes.as_ref();
         match &self.source {
             Source::Memory(car) => Ok(self.find_in(car, asked, wanted)),
-            Source::File(file) => {
-                let copy_if_wanted = |cid: &[u8], block: &[u8]| {
-                    (cid == wanted).then(|| Bytes::copy_from_slice(block))
-                };
-                if self.looks_ahead()
-                    && let Some(block) = file.with_next(asked, self.limit, copy_if_wanted)
-                {
-                    return Ok(Some(block));
-                }
-                let found = Cell::new(None);
-                self.index
-                    .find(wanted, |offset| {
-                        let look = |cid: &[u8], block: &[u8]| {
-                            found.set(copy_if_wanted(cid, block));
-                            self.is_it(offset, wanted, cid)
-                        };
-                        file.with_section(asked, offset, self.limit, look).flatten()
-                    })
-                    .map_err(StoreError::backend)?;
-                Ok(found.into_inner())
-            }
+            Source::File(file) => self.find_in_file(file, Some(asked), wanted),
         }
+    }
+
+    /// Finds a block in a file: in the next sections or through the index. Without `asked`, nothing
+    /// is taken from what was read before.
+    fn find_in_file(
+        &self,
+        file: &PositionedFile,
+        asked: Option<Asked>,
+        wanted: &[u8],
+    ) -> Result<Option<Bytes>, StoreError> {
+        let copy_if_wanted =
+            |cid: &[u8], block: &[u8]| (cid == wanted).then(|| Bytes::copy_from_slice(block));
+        if let Some(asked) = asked
+            && self.looks_ahead()
+            && let Some(block) = file.with_next(asked, self.limit, copy_if_wanted)
+        {
+            return Ok(Some(block));
+        }
+        let found = Cell::new(None);
+        self.index
+            .find(wanted, |offset| {
+                let look = |cid: &[u8], block: &[u8]| {
+                    found.set(copy_if_wanted(cid, block));
+                    self.is_it(offset, wanted, cid)
+                };
+                match asked {
+                    Some(asked) => file.with_section(asked, offset, self.limit, look),
+                    None => file.with_section_alone(offset, self.limit, look),
+                }
+                .flatten()
+            })
+            .map_err(StoreError::backend)?;
+        Ok(found.into_inner())
     }
 
     /// Whether to look for a block in the next sections before the index. Not if a CID occurs
@@ -466,8 +479,18 @@ impl CarBlockStore {
     }
 
     fn find_checked(&self, asked: Asked, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        let block = self.find(asked, cid)?;
-        self.checked(cid, block)
+        let found = self.find(asked, cid);
+        let found = found.and_then(|block| self.checked(cid, block));
+        match (&self.source, found) {
+            // Perhaps the file was wrong only when this part of it was read ahead.
+            (Source::File(file), Err(StoreError::HashMismatch(_) | StoreError::Backend(_))) => {
+                let block = self.find_in_file(file, None, CidBytes::from(cid).as_ref())?;
+                let block = self.checked(cid, block)?;
+                file.forget();
+                Ok(block)
+            }
+            (_, found) => found,
+        }
     }
 
     /// Checks a block that is about to leave the store, if blocks are checked on reading.

@@ -969,6 +969,35 @@ fn a_file_changed_after_opening_is_an_error_and_never_a_missing_block() {
 }
 
 #[test]
+fn a_file_that_was_wrong_for_a_while_is_read_again() {
+    // Small enough for one read-ahead window, which is filled while the file is wrong.
+    let blocks: Vec<_> = (0..50_u8).map(|n| with_cid(&vec![n; 400])).collect();
+    let car = car_of(&blocks);
+    let section = 2 + 36 + 400;
+    for (at, in_order) in [300, 20, 2, 0]
+        .into_iter()
+        .flat_map(|at| [(at, true), (at, false)])
+    {
+        let file = TempFile::new(&car);
+        let store = CarBlockStore::open(&file.0).unwrap();
+        let mut changed = car.clone();
+        changed[header_len() + 20 * section + at] ^= 0x55;
+        std::fs::write(&file.0, &changed).unwrap();
+        let mut order: Vec<_> = blocks.iter().collect();
+        if !in_order {
+            order[10..].reverse();
+        }
+        let wrong = order.iter().filter(|(cid, _)| store.get(cid).is_err());
+        assert_eq!(wrong.count(), 1, "byte {at}");
+
+        std::fs::write(&file.0, &car).unwrap();
+        for (cid, block) in order {
+            assert_eq!(store.get(cid).unwrap().as_deref(), Some(&block[..]), "byte {at}");
+        }
+    }
+}
+
+#[test]
 fn opening_a_file_of_many_sections_with_one_cid_reads_each_once() {
     // A large block, and after it many small ones that claim to be the same.
     let large = vec![0x40; 16 << 20];
