@@ -992,7 +992,11 @@ fn a_file_that_was_wrong_for_a_while_is_read_again() {
 
         std::fs::write(&file.0, &car).unwrap();
         for (cid, block) in order {
-            assert_eq!(store.get(cid).unwrap().as_deref(), Some(&block[..]), "byte {at}");
+            assert_eq!(
+                store.get(cid).unwrap().as_deref(),
+                Some(&block[..]),
+                "byte {at}"
+            );
         }
     }
 }

@@ -18,27 +18,46 @@ pub(crate) fn write(
     target: &Path,
     out: &mut Output,
 ) -> Result<u64, Failure> {
+    write_by(NewFile::create, root, blocks, target, out)
+}
+
+/// The same for a new CAR: if there is a file at `target`, it stays, and that is a failure.
+pub(crate) fn create(
+    root: &Cid,
+    blocks: impl IntoIterator<Item = Result<(Cid, Bytes), Failure>>,
+    target: &Path,
+    out: &mut Output,
+) -> Result<u64, Failure> {
+    write_by(NewFile::create_new, root, blocks, target, out)
+}
+
+fn write_by(
+    start: fn(&Path) -> io::Result<NewFile>,
+    root: &Cid,
+    blocks: impl IntoIterator<Item = Result<(Cid, Bytes), Failure>>,
+    target: &Path,
+    out: &mut Output,
+) -> Result<u64, Failure> {
     if is_standard_output(target) {
         let written = write_blocks(root, blocks, out.writer())?;
         out.flush()?;
         return Ok(written);
     }
     database::check_none_at(target)?;
-    replace(root, blocks, target).map_err(|failure| match failure {
+    let write = || {
+        let mut file = start(target).map_err(Failure::Output)?;
+        let written = write_blocks(root, blocks, &mut file)?;
+        file.finish().map_err(Failure::Output)?;
+        Ok(written)
+    };
+    write().map_err(|failure| match failure {
+        Failure::Output(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let what = "the output would replace a file, which might be a repository";
+            Failure::Usage(what.to_owned()).of(target)
+        }
         Failure::Output(_) => failure.of(target),
         failure => failure,
     })
-}
-
-fn replace(
-    root: &Cid,
-    blocks: impl IntoIterator<Item = Result<(Cid, Bytes), Failure>>,
-    target: &Path,
-) -> Result<u64, Failure> {
-    let mut file = NewFile::create(target).map_err(Failure::Output)?;
-    let written = write_blocks(root, blocks, &mut file)?;
-    file.finish().map_err(Failure::Output)?;
-    Ok(written)
 }
 
 fn write_blocks(

@@ -10,13 +10,21 @@ use crate::failure::Failure;
 /// replaces it in one step.
 ///
 /// On Linux the new file has no name until then, if the file system supports that, so nothing is
-/// left of it even if the process is killed. Elsewhere it is beside the path in the meantime, named
-/// `.cartool-` and the number of the process.
+/// left of it if the process is killed while it writes. Elsewhere, and on Linux for the moment in
+/// which it replaces a file, it is beside the path, named `.cartool-` and the number of the process.
 ///
 /// Anything that is not a file, such as a pipe or a terminal, cannot be replaced and is written to.
 pub(crate) struct NewFile {
     to: BufWriter<File>,
     place: Place,
+    existing: Existing,
+}
+
+/// What to do with a file that is at the path by the time the new one is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Replace,
+    Refuse,
 }
 
 enum Place {
@@ -33,6 +41,19 @@ enum Place {
 }
 
 impl NewFile {
+    /// Starts the content for `path`, at which there must be no file, now and when it is finished:
+    /// otherwise that is [`io::ErrorKind::AlreadyExists`].
+    pub(crate) fn create_new(path: &Path) -> io::Result<Self> {
+        if path.is_file() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let existing = Existing::Refuse;
+        Ok(Self {
+            existing,
+            ..Self::create(path)?
+        })
+    }
+
     /// Starts the new content for `path`.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let old = match fs::metadata(path) {
@@ -84,13 +105,24 @@ impl NewFile {
             #[cfg(target_os = "linux")]
             Place::Nameless { target } => {
                 file.sync_all()?;
-                let temporary = Temporary::name(&target, |name| nameless::link(&file, name))?;
-                temporary.become_file(&target)
+                match nameless::link(&file, &target) {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::AlreadyExists
+                            && self.existing == Existing::Replace =>
+                    {
+                        let link = |name: &Path| nameless::link(&file, name);
+                        Temporary::name(&target, link)?.replace(&target)
+                    }
+                    linked => linked.map(|()| sync_folder_of(&target)),
+                }
             }
             Place::Beside { temporary, target } => {
                 file.sync_all()?;
                 drop(file);
-                temporary.become_file(&target)
+                match self.existing {
+                    Existing::Replace => temporary.replace(&target),
+                    Existing::Refuse => temporary.become_new(&target),
+                }
             }
             Place::Target => Ok(()),
         }
@@ -99,7 +131,12 @@ impl NewFile {
     fn new(file: File, place: Place) -> Self {
         const BUFFER_LEN: usize = 256 << 10;
         let to = BufWriter::with_capacity(BUFFER_LEN, file);
-        Self { to, place }
+        let existing = Existing::Replace;
+        Self {
+            to,
+            place,
+            existing,
+        }
     }
 }
 
@@ -198,7 +235,26 @@ impl Temporary {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    fn become_file(mut self, target: &Path) -> io::Result<()> {
+    /// Gives the file the name `target`, which must not be taken.
+    fn become_new(self, target: &Path) -> io::Result<()> {
+        let Some(name) = &self.0 else {
+            return Ok(());
+        };
+        match fs::hard_link(name, target) {
+            Ok(()) => {
+                sync_folder_of(target);
+                Ok(())
+            }
+            // The file system has no second names for a file, so this cannot be done in one step.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !target.is_file() => {
+                self.replace(target)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the file the name `target`, in place of what is there.
+    fn replace(mut self, target: &Path) -> io::Result<()> {
         let Some(name) = &self.0 else {
             return Ok(());
         };
@@ -338,6 +394,43 @@ mod tests {
             assert_eq!(folder.names(), [&*taken, "file"]);
         }
         assert_eq!(fs::read(folder.0.join(&taken)).unwrap(), b"another's");
+    }
+
+    #[test]
+    fn a_file_that_appears_in_the_meantime_is_replaced_unless_that_was_refused() {
+        let folder = Folder::new("appears");
+        let target = folder.0.join("file");
+        let refusing = |path: &Path| {
+            let mut new = beside(path);
+            new.existing = Existing::Refuse;
+            new
+        };
+        let create = |path: &Path| NewFile::create(path).unwrap();
+        let create_new = |path: &Path| NewFile::create_new(path).unwrap();
+        for (start, replaces) in [
+            (&create as &dyn Fn(&Path) -> NewFile, true),
+            (&beside, true),
+            (&create_new, false),
+            (&refusing, false),
+        ] {
+            for appears in [false, true] {
+                let mut new = start(&target);
+                new.write_all(b"ours").unwrap();
+                if appears {
+                    fs::write(&target, "theirs").unwrap();
+                }
+                let finished = new.finish().map_err(|error| error.kind());
+                let (wanted, left) = if appears && !replaces {
+                    (Err(io::ErrorKind::AlreadyExists), "theirs")
+                } else {
+                    (Ok(()), "ours")
+                };
+                assert_eq!(finished, wanted);
+                assert_eq!(fs::read_to_string(&target).unwrap(), left);
+                assert_eq!(folder.names(), ["file"]);
+                fs::remove_file(&target).unwrap();
+            }
+        }
     }
 
     #[cfg(unix)]
