@@ -15,6 +15,7 @@ use atproto_mst::{
 use crate::cli::Source;
 use crate::failure::Failure;
 use crate::quote::Harmless;
+use crate::unlocked;
 
 /// Whether there is a database at `path`, rather than a CAR or a stream.
 pub(crate) fn is_at(path: &Path) -> Result<bool, Failure> {
@@ -51,20 +52,27 @@ pub(crate) fn open_for_reading(source: &Source) -> Result<(SqliteBlockStore, Cid
 /// may not write to it, and nobody has it open now, it is read without a lock.
 pub(crate) fn open_all_for_reading(path: &Path) -> Result<SqliteBlockStore, Failure> {
     // The files needed to read it while others write would be ours, and keep them from writing.
-    let access = if is_alone(path) && !may_write(path) {
-        Access::Immutable
+    let database = if is_alone(path) && !may_write(path) {
+        open_unlocked(path)?
     } else {
-        Access::ReadOnly
+        match open_as(path, Access::ReadOnly) {
+            // We may not create those files here.
+            Err(SqliteError::CannotOpen(_)) if is_alone(path) => open_unlocked(path)?,
+            // There is no space for them.
+            Err(SqliteError::Full(_)) if has_no_log(path) => open_unlocked(path)?,
+            opened => opened.map_err(failure)?,
+        }
     };
-    let database = match open_as(path, access) {
-        // We may not create those files here.
-        Err(SqliteError::CannotOpen(_)) if is_alone(path) => open_as(path, Access::Immutable),
-        opened => opened,
-    };
-    let database = database.map_err(failure)?;
     let begun = database.with_connection(|connection| connection.execute_batch("BEGIN"));
     begun.map_err(|error| failure(SqliteError::from(error)))?;
     Ok(database)
+}
+
+/// Opens a database to be read without a lock. If somebody writes to it all the same, blocks will
+/// seem to be damaged or missing, but as they are checked, none will seem to be right.
+fn open_unlocked(path: &Path) -> Result<SqliteBlockStore, Failure> {
+    unlocked::remember(path).map_err(|error| Failure::Input(error.into()))?;
+    open_as(path, Access::Immutable).map_err(failure)
 }
 
 /// Opens the database at `path` for changes.
@@ -118,14 +126,28 @@ fn has_tables(path: &Path) -> Result<bool, SqliteError> {
 /// Whether none of the files exist that SQLite keeps beside a database while anybody has it open,
 /// or if it was not closed properly.
 fn is_alone(path: &Path) -> bool {
-    let is_gone = |path: PathBuf| {
-        let found = fs::symlink_metadata(path);
-        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    };
+    all_beside(path, |_, found| is_missing(found))
+}
+
+/// Whether all of a database is in its own file, as far as it can be seen: the logs beside it are
+/// missing or empty.
+fn has_no_log(path: &Path) -> bool {
+    all_beside(path, |end, found| {
+        end == SHARED_MEMORY || is_missing(found) || found.as_ref().is_ok_and(|log| log.len() == 0)
+    })
+}
+
+fn is_missing(found: &io::Result<fs::Metadata>) -> bool {
+    let error = found.as_ref().err();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Whether `holds` says so of each of the files beside a database, given its ending.
+fn all_beside(path: &Path, holds: impl Fn(&str, &io::Result<fs::Metadata>) -> bool) -> bool {
     // They are beside the file itself, not beside a link to it.
     fs::canonicalize(path).is_ok_and(|path| {
-        let mut files = BESIDE.iter().map(|end| beside(&path, end));
-        files.all(is_gone)
+        let mut ends = BESIDE.iter();
+        ends.all(|end| holds(end, &fs::symlink_metadata(beside(&path, end))))
     })
 }
 
@@ -174,7 +196,10 @@ pub(crate) fn check_not_beside(output: &Path) -> Result<(), Failure> {
 }
 
 /// The endings of the files that SQLite keeps beside a database.
-const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+const BESIDE: [&str; 3] = ["-wal", SHARED_MEMORY, "-journal"];
+
+/// The ending of the one that holds nothing of its own.
+const SHARED_MEMORY: &str = "-shm";
 
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -19,7 +19,7 @@ pub(crate) const NOT_FOUND: u8 = 4;
 pub(crate) const DIFFERENT: u8 = 5;
 /// Something is not proven, but nothing that is present is wrong.
 pub(crate) const UNPROVEN: u8 = 6;
-/// Another process writes to the database, and did not finish in time.
+/// Another process writes to the database: it did not finish in time, or we could not lock it.
 pub(crate) const BUSY: u8 = 7;
 
 /// Why a command stopped.

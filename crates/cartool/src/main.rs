@@ -46,6 +46,7 @@ mod sign;
 mod signature;
 mod slice;
 mod tree;
+mod unlocked;
 mod verify;
 mod walk;
 mod watched;

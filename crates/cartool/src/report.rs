@@ -11,6 +11,7 @@ use atproto_mst::Commit;
 use crate::failure::{self, Failure, chain};
 use crate::progress::Progress;
 use crate::quote::Harmless;
+use crate::unlocked;
 
 /// Where a command reports what is wrong without stopping.
 pub(crate) struct Report {
@@ -105,6 +106,12 @@ impl Report {
             None if self.faults > 0 => failure::INVALID,
             None => self.answer,
         };
+        if matches!(code, failure::INVALID | failure::IO) && unlocked::have_changed() {
+            let what = "the database was changed while it was read, which may be all that is wrong; \
+                        try again";
+            print(&format!("{}: {what}", self.file));
+            return failure::BUSY.into();
+        }
         code.into()
     }
 

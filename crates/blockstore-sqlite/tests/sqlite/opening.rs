@@ -251,9 +251,16 @@ fn a_file_that_may_not_be_written_is_refused_for_writing() {
     drop(reading);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
 
-    // In WAL mode, reading needs one.
+    // In WAL mode, reading needs one. If that is not what was asked for, none is left behind that
+    // the owner of the database could not write to.
     fs::set_permissions(folder.database(), fs::Permissions::from_mode(0o644)).unwrap();
     folder.open();
+    fs::set_permissions(folder.database(), fs::Permissions::from_mode(0o444)).unwrap();
+    for access in [Access::ReadWrite, Access::Create] {
+        let refused = open(&folder, access).unwrap_err();
+        assert_eq!(SqliteFault::of(&refused), "ReadOnly");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let refused = SqliteBlockStore::open_read_only(folder.database()).unwrap_err();
     assert_eq!(SqliteFault::of(&refused), "CannotOpen");

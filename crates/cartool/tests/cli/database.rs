@@ -517,6 +517,34 @@ fn tables_of_others_beside_a_repository_change_nothing() {
     assert_eq!(folder.run(&["list", &database], b"").lines().len(), 10);
 }
 
+/// Reading takes files beside the database, for which there is no space.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_database_on_a_full_disk_can_be_read() {
+    let sample = SampleRepository::generate(75, 50);
+    let folder = Folder::new();
+    let database = folder.path("database");
+    import(&folder, &database, &[&sample]);
+    std::fs::create_dir(folder.path("disk")).unwrap();
+    let script = "cd \"$1\" && mount -t tmpfs -o size=2m none disk && cp database disk/ || exit 9
+        dd if=/dev/zero of=disk/fill bs=4k 2>/dev/null
+        for again in once twice; do \"$0\" list disk/database || exit; done";
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .args([env!("CARGO_BIN_EXE_cartool"), &folder.path("")])
+        .output();
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    match output {
+        Ok(output) if output.status.code() != Some(9) && !said(&output).contains("unshare") => {
+            assert!(output.status.success(), "{}", said(&output));
+            let listed = String::from_utf8(output.stdout).unwrap();
+            let lines: Vec<&str> = listed.lines().collect();
+            assert_eq!(lines, [listing(&sample), listing(&sample)].concat());
+        }
+        cannot => println!("left out, as no disk can be mounted here: {cannot:?}"),
+    }
+}
+
 #[test]
 fn what_is_no_database_is_refused_and_stays() {
     let sample = SampleRepository::generate(72, 10);
