@@ -11,7 +11,7 @@ use crate::{InvalidCommit, InvalidNsid, InvalidPath, SignatureError};
 pub enum Error {
     /// The block store failed, or returned a block that does not match its CID.
     #[error(transparent)]
-    Store(StoreError),
+    Store(#[from] StoreError),
     /// A block is missing: the commit, a node or a record. Fetch it and try again.
     #[error("block {0} is missing")]
     MissingBlock(Cid),
@@ -93,11 +93,5 @@ impl From<mst_ops::Error> for Error {
             mst_ops::Error::MissingBlock(cid) => Self::MissingBlock(cid),
             error => Self::Tree(error),
         }
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
     }
 }

@@ -177,9 +177,9 @@ impl fmt::Debug for NewCommit {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The repository cannot be read, or a path is not valid.
+    /// The repository is damaged or incomplete, or a path is not valid.
     #[error(transparent)]
-    Repository(#[from] Error),
+    Repository(Error),
     /// More operations than one commit may have.
     #[error("{found} operations, more than the limit of {MAX_OPERATIONS}")]
     TooManyOperations {
@@ -248,13 +248,22 @@ pub enum WriteError {
     /// The commit could not be signed, or its signature is not valid.
     #[error("the commit could not be signed")]
     Sign(#[source] SignError),
-    /// The block store failed.
+    /// The block store failed, as it was read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The commit does not lead back to the previous tree, so there is a bug in this library. It
     /// was not stored.
     #[error("the commit, inverted, does not lead back to the previous tree")]
     Inversion(#[source] Option<Box<InvertError>>),
+}
+
+impl From<Error> for WriteError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => Self::Store(error),
+            error => Self::Repository(error),
+        }
+    }
 }
 
 /// A repository that can be written to.

@@ -7,11 +7,13 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use blockstore_car::CarBlockStore;
 use blockstore_core::{
-    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, StoreError, dag_cbor_cid,
+    BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
+    dag_cbor_cid,
 };
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
@@ -141,6 +143,41 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
     writer.write(&many, &sign).unwrap();
     let nobody = Writer::create(&store, "no did", &sign);
     assert!(matches!(nobody, Err(WriteError::InvalidDid { .. })));
+}
+
+/// Blocks that can be read as long as the flag is not set.
+struct Unreadable<'b>(&'b MemoryBlockStore, &'b Cell<bool>);
+
+impl BlockStore for Unreadable<'_> {
+    fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+        if self.1.get() {
+            return Err(StoreError::backend("the disk is gone"));
+        }
+        self.0.get(cid)
+    }
+
+    fn has(&self, cid: &Cid) -> Result<bool, StoreError> {
+        self.0.has(cid)
+    }
+}
+
+#[test]
+fn a_store_that_fails_is_one_kind_of_error_wherever_it_fails() {
+    let store = MemoryBlockStore::new();
+    let (mut writer, _) = Writer::create(&store, DID, &sign).unwrap();
+    let writes: Vec<Write> = (1..100).map(create).collect();
+    let commit = writer.write(&writes, &sign).unwrap().cid;
+    let (unreadable, upper) = (Cell::new(false), MemoryBlockStore::new());
+    let blocks = OverlayBlockStore::new(&upper, Unreadable(&store, &unreadable));
+    let mut writer = Writer::open(blocks, &commit).unwrap();
+    unreadable.set(true);
+    // Each needs nodes that were not read yet.
+    for number in 100..110 {
+        let error = writer.write(&[create(number)], &sign).unwrap_err();
+        assert!(matches!(error, WriteError::Store(_)), "{error}");
+    }
+    unreadable.set(false);
+    writer.write(&[create(100)], &sign).unwrap();
 }
 
 /// A database whose answer was lost, and which has kept the commit and dropped what it replaces.
