@@ -98,7 +98,6 @@ impl YieldBudget {
 pub struct AsyncCarReader<R> {
     input: R,
     decoder: CarDecoder,
-    roots: Vec<Cid>,
     budget: YieldBudget,
 }
 
@@ -119,23 +118,19 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
     /// As for [`new`](Self::new).
     pub async fn with_options(mut input: R, options: CarOptions) -> Result<Self, CarError> {
         let mut decoder = CarDecoder::with_options(options);
-        let roots = loop {
-            if let Some(roots) = decoder.roots()? {
-                break roots.to_vec();
-            }
+        while decoder.roots()?.is_none() {
             decoder.read_from_async(&mut input).await?;
-        };
+        }
         Ok(Self {
             input,
             decoder,
-            roots,
             budget: YieldBudget::default(),
         })
     }
 
     /// Returns the roots that the header names; in a repository CAR the first is the commit.
     pub fn roots(&self) -> &[Cid] {
-        &self.roots
+        self.decoder.known_roots()
     }
 
     /// Returns the first root: in a repository CAR the commit.
@@ -144,7 +139,7 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
     ///
     /// [`CarError::NoRoot`] if there is none.
     pub fn root(&self) -> Result<Cid, CarError> {
-        self.roots.first().copied().ok_or(CarError::NoRoot)
+        self.roots().first().copied().ok_or(CarError::NoRoot)
     }
 
     /// Reads the next block, or `None` at the end of the CAR. Cancel-safe: if the future is dropped

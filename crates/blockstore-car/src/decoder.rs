@@ -164,6 +164,11 @@ impl CarDecoder {
         Ok(self.roots.as_deref())
     }
 
+    /// The roots, once they are known.
+    pub(crate) fn known_roots(&self) -> &[Cid] {
+        self.roots.as_deref().unwrap_or_default()
+    }
+
     /// Returns the next block, borrowed from the decoder's buffer.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod header;
 mod index;
+mod memory;
 mod options;
 mod place;
 mod reader;

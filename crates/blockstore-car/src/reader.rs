@@ -60,7 +60,6 @@ use crate::{CarDecoder, CarError, CarOptions, Decoded};
 pub struct CarReader<R> {
     input: R,
     decoder: CarDecoder,
-    roots: Vec<Cid>,
 }
 
 /// A block of a CAR.
@@ -141,22 +140,15 @@ impl<R: Read> CarReader<R> {
     /// As for [`new`](Self::new).
     pub fn with_options(mut input: R, options: CarOptions) -> Result<Self, CarError> {
         let mut decoder = CarDecoder::with_options(options);
-        let roots = loop {
-            if let Some(roots) = decoder.roots()? {
-                break roots.to_vec();
-            }
+        while decoder.roots()?.is_none() {
             decoder.read_from(&mut input)?;
-        };
-        Ok(Self {
-            input,
-            decoder,
-            roots,
-        })
+        }
+        Ok(Self { input, decoder })
     }
 
     /// Returns the roots that the header names; in a repository CAR the first is the commit.
     pub fn roots(&self) -> &[Cid] {
-        &self.roots
+        self.decoder.known_roots()
     }
 
     /// Returns the first root: in a repository CAR the commit.
@@ -165,7 +157,7 @@ impl<R: Read> CarReader<R> {
     ///
     /// [`CarError::NoRoot`] if there is none.
     pub fn root(&self) -> Result<Cid, CarError> {
-        self.roots.first().copied().ok_or(CarError::NoRoot)
+        self.roots().first().copied().ok_or(CarError::NoRoot)
     }
 
     /// Reads the next block, or `None` at the end of the CAR.

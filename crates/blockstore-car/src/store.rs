@@ -5,10 +5,8 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
-use std::hint::black_box;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use blockstore_core::{
     BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
@@ -17,7 +15,8 @@ use blockstore_core::{
 use crate::damaged::{Part, Sections};
 use crate::file::{self, PositionedFile};
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
-use crate::place::{Asked, Place, Places};
+use crate::memory::CarBytes;
+use crate::place::Asked;
 use crate::section::{self, Section, Split};
 use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 
@@ -74,24 +73,6 @@ enum Source {
     File(PositionedFile),
 }
 
-/// A CAR in memory.
-struct CarBytes {
-    car: Bytes,
-    places: Places<SharedPlace>,
-}
-
-/// A [`Place`] that threads share. It is only a hint, and one thread may spoil another's.
-#[derive(Debug, Default)]
-struct SharedPlace {
-    next: AtomicUsize,
-    in_order: AtomicBool,
-}
-
-/// The size of a processor's cache line, and how many bytes to prefetch of a section whose length
-/// is not known yet.
-const LINE: usize = 64;
-const TYPICAL_LEN: usize = 320;
-
 /// The index of a CAR no longer than this stays in the processor's cache, so bypassing it gains
 /// nothing.
 const SHORT_CAR: usize = 256 << 10;
@@ -123,11 +104,13 @@ impl CarBlockStore {
             add(&mut sections, verify, &section, at as u64, cid, block)?;
             at += section.end;
         }
-        let car = CarBytes {
-            car,
-            places: Places::default(),
-        };
-        Self::finish(Source::Memory(car), roots, sections, verify, options)
+        Self::finish(
+            Source::Memory(CarBytes::new(car)),
+            roots,
+            sections,
+            verify,
+            options,
+        )
     }
 
     /// Opens what is left of a damaged CAR, and lists the faults in it, from start to end. A section
@@ -211,10 +194,7 @@ impl CarBlockStore {
         for (offset, cid) in bad_blocks {
             sections.push(cid, offset);
         }
-        let source = Source::Memory(CarBytes {
-            car: car.clone(),
-            places: Places::default(),
-        });
+        let source = Source::Memory(CarBytes::new(car.clone()));
         let store = Self::finish(source, roots, sections, Verify::OnRead, options);
         let mut store = store.expect("bytes in memory do not change");
         store.is_sound = faults.is_empty();
@@ -423,7 +403,7 @@ impl CarBlockStore {
     /// that gains nothing.
     fn looks_ahead(&self) -> bool {
         let is_long = match &self.source {
-            Source::Memory(car) => car.car.len() > SHORT_CAR,
+            Source::Memory(car) => car.len() > SHORT_CAR,
             Source::File(_) => true,
         };
         is_long && self.is_sound && self.sections == self.index.len()
@@ -449,17 +429,7 @@ impl CarBlockStore {
     /// parallel, and then all of their sections.
     fn guess(&self, car: &CarBytes, cids: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<u64> {
         let guesses = self.index.guess(cids);
-        // As few instructions as possible for each line: the fewer there are, the more lines the
-        // processor loads at once.
-        let mut touched = 0;
-        for offset in &guesses {
-            let at = usize::try_from(*offset).unwrap_or(usize::MAX);
-            let rest = car.car.get(at..).unwrap_or_default();
-            for line in (0..TYPICAL_LEN).step_by(LINE) {
-                touched ^= rest.get(line).copied().unwrap_or_default();
-            }
-        }
-        black_box(touched);
+        car.touch(&guesses);
         guesses
     }
 
@@ -560,7 +530,7 @@ impl BlockStore for CarBlockStore {
         /// More would be out of the processor's cache again before they are asked for.
         const AT_ONCE: usize = 16;
         if let Source::Memory(car) = &self.source
-            && car.car.len() > SHORT_CAR
+            && car.len() > SHORT_CAR
             && !car.places.of(Asked::One).load().in_order
         {
             self.guess(car, cids.take(AT_ONCE).map(|cid| CidBytes::from(&cid)));
@@ -605,100 +575,6 @@ impl Source {
     }
 }
 
-/// A section of a CAR in memory.
-#[derive(Clone, Copy)]
-struct SectionRef<'c> {
-    /// Where it begins.
-    start: usize,
-    cid: &'c [u8],
-    block: &'c [u8],
-    /// Where the next section begins.
-    end: usize,
-}
-
-impl CarBytes {
-    /// The section at `offset`, which is known from opening.
-    fn section(&self, offset: u64, limit: u32) -> Option<SectionRef<'_>> {
-        let at = usize::try_from(offset).ok()?;
-        let rest = self.car.get(at..)?;
-        let Ok(Split::Section(section)) = section::split(rest, limit) else {
-            return None;
-        };
-        Some(SectionRef {
-            start: at,
-            cid: section.cid(rest),
-            block: section.block(rest),
-            end: at + section.end,
-        })
-    }
-
-    /// The section at `offset`, if its CID is `wanted`.
-    fn section_of(&self, offset: u64, wanted: &[u8], limit: u32) -> Option<SectionRef<'_>> {
-        let section = self.body(offset, limit, wanted.len())?;
-        is_same(section.cid, wanted).then_some(section)
-    }
-
-    /// The section at `offset`, as if its CID took `cid_len` bytes. If these are a CID, it is the
-    /// section's: no CID is a prefix of another.
-    #[inline]
-    fn body(&self, offset: u64, limit: u32, cid_len: usize) -> Option<SectionRef<'_>> {
-        let at = usize::try_from(offset).ok()?;
-        let rest = self.car.get(at..)?;
-        let (start, end) = section::body(rest, limit).ok()?.ok()?;
-        let body = rest.get(start..end)?;
-        let (cid, block) = body.split_at_checked(cid_len).unwrap_or((body, &[]));
-        Some(SectionRef {
-            start: at,
-            cid,
-            block,
-            end: at + end,
-        })
-    }
-
-    /// The section of the block `wanted`, if it is the next one or a few sections ahead.
-    fn ahead(&self, asked: Asked, wanted: &[u8], limit: u32) -> Option<SectionRef<'_>> {
-        let shared = self.places.of(asked);
-        let mut place = shared.load();
-        let found = place.look_ahead(|offset| {
-            let section = self.body(offset, limit, wanted.len())?;
-            let end = section.end as u64;
-            Some((is_same(section.cid, wanted).then_some(section), end))
-        })?;
-        shared.store(place);
-        Some(found)
-    }
-
-    /// Returns the block of a section that was looked up, and moves the place past it.
-    fn give(&self, asked: Asked, section: SectionRef<'_>) -> Bytes {
-        let shared = self.places.of(asked);
-        let mut place = shared.load();
-        place.come_to(section.start as u64, section.end as u64);
-        shared.store(place);
-        self.block(section)
-    }
-
-    fn block(&self, section: SectionRef<'_>) -> Bytes {
-        self.car
-            .slice(section.end - section.block.len()..section.end)
-    }
-}
-
-impl SharedPlace {
-    fn load(&self) -> Place {
-        Place {
-            next: self.next.load(Ordering::Relaxed) as u64,
-            in_order: self.in_order.load(Ordering::Relaxed),
-        }
-    }
-
-    fn store(&self, place: Place) {
-        let next = usize::try_from(place.next);
-        let next = next.expect("a place in memory fits a usize");
-        self.next.store(next, Ordering::Relaxed);
-        self.in_order.store(place.in_order, Ordering::Relaxed);
-    }
-}
-
 /// The roots of a CAR in memory, and where its first section begins.
 fn header_of(car: &[u8], limit: u32) -> Result<(Vec<Cid>, usize), CarError> {
     let error = |(at, fault): (usize, CarFault)| CarError::at(at as u64, fault);
@@ -740,14 +616,4 @@ fn add(
     }
     sections.push(cid, offset);
     Ok(())
-}
-
-/// Whether two CIDs are the same. Takes a few instructions for CIDs of the usual length.
-#[inline]
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    const USUAL_LEN: usize = 36;
-    match (one.as_array::<USUAL_LEN>(), other.as_array()) {
-        (Some(one), Some(other)) => one == other,
-        _ => one == other,
-    }
 }

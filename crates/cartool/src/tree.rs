@@ -8,7 +8,7 @@ mod text;
 
 use crate::cli::{TreeArgs, TreeFormat};
 use crate::failure::Failure;
-use crate::input::{self, Repository};
+use crate::input;
 use crate::output::Output;
 use crate::report::Report;
 
@@ -22,18 +22,16 @@ pub(crate) fn run(args: &TreeArgs, out: &mut Output, report: &mut Report) -> Res
         prefix: args.prefix.as_bytes(),
     };
     let outline = Outline::new(&repository, scope)?;
-    if args.format == TreeFormat::Text {
-        return text::write(&repository, outline, out, report);
-    }
-    let picture = Picture::new(title(&repository), outline, report)?;
-    let write = match args.format {
-        TreeFormat::Dot => dot::write(&picture, out.writer()),
-        _ => svg::write(&picture, out.writer()),
+    let written = match args.format {
+        TreeFormat::Text => return text::write(&repository, outline, out, report),
+        TreeFormat::Dot => {
+            let picture = Picture::new(&repository, outline, report)?;
+            dot::write(&picture, out.writer())
+        }
+        TreeFormat::Svg => {
+            let picture = Picture::new(&repository, outline, report)?;
+            svg::write(&picture, out.writer())
+        }
     };
-    write.map_err(Failure::Output)
-}
-
-fn title(repository: &Repository) -> String {
-    let (cid, commit) = (repository.commit_cid(), repository.commit());
-    format!("{}, rev {}, commit {cid}", commit.did, commit.rev)
+    written.map_err(Failure::Output)
 }

@@ -11,7 +11,7 @@ use crate::quote::Harmless;
 
 pub(super) fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "digraph tree {{")?;
-    writeln!(out, "  label=\"{}\";", escaped(&picture.title))?;
+    writeln!(out, "  label=\"{}\";", escaped(&picture.title()))?;
     writeln!(out, "  labelloc=t;")?;
     writeln!(out, "  fontname=\"Helvetica\";")?;
     writeln!(

@@ -6,12 +6,15 @@ use atproto_mst::Cid;
 
 use super::outline::{Outline, Part};
 use crate::failure::Failure;
+use crate::input::Repository;
 use crate::quote::Harmless;
 use crate::report::Report;
 
 /// What is drawn.
 pub(super) struct Picture {
-    pub(super) title: String,
+    /// The DID and the revision.
+    pub(super) name: String,
+    pub(super) commit: Cid,
     /// The top first, and each before those below it.
     pub(super) shapes: Vec<Shape>,
     pub(super) keys: u64,
@@ -52,14 +55,20 @@ pub(super) struct Key {
 }
 
 impl Picture {
+    pub(super) fn title(&self) -> String {
+        format!("{}, commit {}", self.name, self.commit)
+    }
+
     /// Reads a tree, unless it is too large for a picture.
     pub(super) fn new(
-        title: String,
+        repository: &Repository,
         outline: Outline<'_>,
         report: &mut Report,
     ) -> Result<Self, Failure> {
+        let commit = repository.commit();
         let mut picture = Self {
-            title,
+            name: format!("{}, rev {}", commit.did, commit.rev),
+            commit: repository.commit_cid(),
             shapes: Vec::new(),
             keys: 0,
             collections: Vec::new(),

@@ -18,7 +18,7 @@ pub(super) fn write(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\">"
     )?;
-    writeln!(out, "<title>{}</title>", escaped(&picture.title))?;
+    writeln!(out, "<title>{}</title>", escaped(&picture.title()))?;
     out.write_all(STYLE.as_bytes())?;
     writeln!(
         out,
@@ -230,8 +230,8 @@ fn write_head(picture: &Picture, out: &mut impl Write) -> io::Result<()> {
     let nodes = nodes.filter(|shape| matches!(shape.kind, Kind::Node));
     let nodes = Counted(nodes.count() as u64, "node");
     let keys = Counted(picture.keys, "key");
-    let (did, commit) = picture.title.split_once(", commit ").unwrap_or_default();
-    text(MARGIN, 30, "title", did, out)?;
+    let commit = picture.commit;
+    text(MARGIN, 30, "title", &picture.name, out)?;
     text(
         MARGIN,
         50,
