@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use clap::Args;
 use mst_testkit::SampleRepository;
 
-use crate::shell::{self, command};
+use crate::shell::{self, cargo};
 use crate::{Result, conformance, examples, others, sample};
 
 /// Run the checks that only the maintainers need, after the tests.
@@ -38,11 +37,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     fuzz(arguments.fuzz)?;
     println!("all checks passed");
     Ok(())
-}
-
-pub(crate) fn cargo(line: &str) -> Command {
-    let words: Vec<&str> = line.split(' ').collect();
-    command("cargo", &words)
 }
 
 fn formatting() -> Result<()> {

@@ -8,7 +8,7 @@ mod data_model;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atproto_mst::mst_repo::{check_nsid, check_record_key, is_did, is_tid};
+use atproto_mst::mst_repo::{Tid, check_nsid, check_record_key, is_did};
 use atproto_mst::{
     BlockStore, CarBlockStore, NodeStore, height_of, shared_prefix_len, verify_tree,
 };
@@ -51,7 +51,12 @@ pub(crate) fn run_in(folder: &Path) -> Result<()> {
             &mut report,
         )?;
         syntax(&interop, "did", is_did, &mut report)?;
-        syntax(&interop, "tid", is_tid, &mut report)?;
+        syntax(
+            &interop,
+            "tid",
+            |text| text.parse::<Tid>().is_ok(),
+            &mut report,
+        )?;
     }
     if interop.is_there(commit_proofs::PATH) {
         commit_proofs::run(&interop, &mut report)?;

@@ -5,9 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mst_testkit::SampleRepository;
-
-use crate::{Result, ci, shell};
+use crate::{Result, sample, shell};
 
 /// Builds all examples and runs each. One that fails, or prints nothing, is an error.
 pub(crate) fn run() -> Result<()> {
@@ -21,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
             _ => {}
         }
     }
-    shell::run(&mut ci::cargo(line))?;
+    shell::run(&mut shell::cargo(line))?;
     let folder = shell::target().join("examples");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -60,7 +58,7 @@ struct Runner<'f> {
 
 impl Runner<'_> {
     fn run_all(mut self) -> Result<()> {
-        let sample = SampleRepository::generate(2, 24);
+        let sample = sample::repository();
         let (car, profile) = (
             self.write("sample.car", sample.car())?,
             "app.bsky.actor.profile/self",

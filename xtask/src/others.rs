@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use crate::Result;
 use crate::shell::{self, command};
-use crate::{Result, ci};
 
 /// Where they are installed.
 const FOLDER: &str = "target/others";
@@ -36,7 +36,7 @@ pub(crate) fn install() -> Result<()> {
 /// Runs the tests that need them.
 pub(crate) fn test() -> Result<()> {
     let folder = shell::root().join(FOLDER);
-    let mut test = ci::cargo("test -p mst-testkit --test others");
+    let mut test = shell::cargo("test -p mst-testkit --test others");
     shell::run(test.env("MST_OTHERS", folder))
 }
 

@@ -23,13 +23,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return check();
     }
-    let car = SampleRepository::generate(SEED, RECORDS).car();
+    let car = repository().car();
     Ok(fs::write(shell::root().join(PATH), car)?)
+}
+
+/// Makes the repository.
+pub(crate) fn repository() -> SampleRepository {
+    SampleRepository::generate(SEED, RECORDS)
 }
 
 /// Fails if the file is not what would be written.
 pub(crate) fn check() -> Result<()> {
-    let car = SampleRepository::generate(SEED, RECORDS).car();
+    let car = repository().car();
     if fs::read(shell::root().join(PATH))? == car {
         Ok(())
     } else {

@@ -24,6 +24,12 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// Returns `cargo` with the arguments in `line`, as [`command`] does.
+pub(crate) fn cargo(line: &str) -> Command {
+    let words: Vec<&str> = line.split(' ').collect();
+    command("cargo", &words)
+}
+
 /// Runs `command`, says what it runs on stderr, and fails if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let words = [command.get_program()]

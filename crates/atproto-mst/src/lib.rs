@@ -35,7 +35,7 @@ pub use mst_repo::{
     InvalidRecordKey, InvalidTid, Ipld, Json, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable,
     Record, Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
     SignatureError, Signer, SyncEvent, Tid, TreeError, check_nsid, check_record_key, dag_cbor,
-    decode_record, encode_record, ipld, is_did, is_record, is_tid, latest_commit, reachable,
+    decode_record, encode_record, ipld, is_did, is_record, latest_commit, reachable,
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{

@@ -1,5 +1,6 @@
 //! Reads and writes CARs asynchronously, with the I/O traits of [`tokio`] but without its runtime.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -94,11 +95,18 @@ impl YieldBudget {
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(read_and_write())?;
 /// # Ok::<(), blockstore_car::CarError>(())
 /// ```
-#[derive(Debug)]
 pub struct AsyncCarReader<R> {
     input: R,
     decoder: CarDecoder,
     budget: YieldBudget,
+}
+
+impl<R> fmt::Debug for AsyncCarReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncCarReader")
+            .field("decoder", &self.decoder)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
@@ -171,7 +179,6 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
 /// ([`YieldBudget`]). Not cancel-safe: if a future is dropped before it is ready, part of a block may
 /// have been written, and the stream can no longer become a valid CAR; every later write is an
 /// error.
-#[derive(Debug)]
 pub struct AsyncCarWriter<W> {
     output: W,
     /// Whether the output ends with a whole block.
@@ -179,6 +186,12 @@ pub struct AsyncCarWriter<W> {
     /// The bytes before a block, joined here to go out in one write.
     start: Vec<u8>,
     budget: YieldBudget,
+}
+
+impl<W> fmt::Debug for AsyncCarWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncCarWriter").finish_non_exhaustive()
+    }
 }
 
 impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {

@@ -106,17 +106,17 @@ impl<'h> Parser<'h> {
     fn link(&mut self) -> Result<Cid, (usize, CarFault)> {
         const WANTED: &str = "a link to a root";
         let at = self.at;
-        let wrong = |()| (at, CarFault::Header { wanted: WANTED });
+        let wrong = || (at, CarFault::Header { wanted: WANTED });
         self.literal(&LINK_TAG, WANTED)?;
         let len = self.head(BYTES, WANTED)?;
         // More than fits is more than there is.
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let bytes = self.take(len, WANTED)?;
-        let bytes = bytes.strip_prefix(&[0]).ok_or_else(|| wrong(()))?;
-        let cid = Cid::try_from(bytes).map_err(|_| wrong(()))?;
+        let bytes = bytes.strip_prefix(&[0]).ok_or_else(wrong)?;
+        let cid = Cid::try_from(bytes).map_err(|_| wrong())?;
         // There are trailing bytes, or another encoding was used.
         if CidBytes::from(&cid).as_ref() != bytes {
-            return Err(wrong(()));
+            return Err(wrong());
         }
         Ok(cid)
     }

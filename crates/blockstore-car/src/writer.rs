@@ -1,5 +1,6 @@
 //! A CAR written block by block.
 
+use std::fmt;
 use std::io::Write;
 
 use blockstore_core::{Cid, CidBytes};
@@ -24,13 +25,18 @@ use crate::{CarError, header, varint};
 /// assert_eq!(writer.finish()?.len(), 97);
 /// # Ok::<(), blockstore_car::CarError>(())
 /// ```
-#[derive(Debug)]
 pub struct CarWriter<W> {
     output: W,
     /// Whether all blocks so far were written to their ends.
     whole: bool,
     /// The bytes before a block, put together here to go out in one write.
     start: Vec<u8>,
+}
+
+impl<W> fmt::Debug for CarWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CarWriter").finish_non_exhaustive()
+    }
 }
 
 impl<W: Write> CarWriter<W> {

@@ -76,10 +76,8 @@ fn write_line(
 ) -> io::Result<()> {
     let mut json = JsonWriter::new(&mut out, Layout::Line);
     json.open("{")?;
-    json.key("path")?;
-    json.text(&String::from_utf8_lossy(entry.key()))?;
-    json.key("cid")?;
-    json.text(&entry.value().to_string())?;
+    json.text_field("path", String::from_utf8_lossy(entry.key()))?;
+    json.text_field("cid", entry.value())?;
     json.key("value")?;
     record.write(&mut json)?;
     json.close("}")?;

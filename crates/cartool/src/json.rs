@@ -1,5 +1,6 @@
 //! A writer of JSON, item by item.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use crate::quote::{is_ascii_printable, is_harmless, write_quoted};
@@ -70,9 +71,45 @@ impl<W: Write> JsonWriter<W> {
     }
 
     /// Writes what is already JSON: a number, `true`, `false` or `null`.
-    pub(crate) fn literal(&mut self, literal: impl std::fmt::Display) -> io::Result<()> {
+    pub(crate) fn literal(&mut self, literal: impl Display) -> io::Result<()> {
         self.place()?;
         write!(self.out, "{literal}")
+    }
+
+    /// Writes a field whose value is text.
+    pub(crate) fn text_field(&mut self, key: &str, text: impl Display) -> io::Result<()> {
+        self.optional_text_field(key, Some(text))
+    }
+
+    /// Writes a field whose value is text, or null if there is none.
+    pub(crate) fn optional_text_field(
+        &mut self,
+        key: &str,
+        text: Option<impl Display>,
+    ) -> io::Result<()> {
+        self.key(key)?;
+        match text {
+            Some(text) => self.text(&text.to_string()),
+            None => self.literal("null"),
+        }
+    }
+
+    /// Writes a field whose value is a number.
+    pub(crate) fn number_field(&mut self, key: &str, number: impl Display) -> io::Result<()> {
+        self.optional_number_field(key, Some(number))
+    }
+
+    /// Writes a field whose value is a number, or null if there is none.
+    pub(crate) fn optional_number_field(
+        &mut self,
+        key: &str,
+        number: Option<impl Display>,
+    ) -> io::Result<()> {
+        self.key(key)?;
+        match number {
+            Some(number) => self.literal(number),
+            None => self.literal("null"),
+        }
     }
 
     /// Writes an object of one field.

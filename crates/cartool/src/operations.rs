@@ -27,15 +27,9 @@ pub(crate) fn write_text(operation: &Operation, out: &mut impl Write) -> io::Res
 pub(crate) fn write_json(operation: &Operation, mut out: &mut impl Write) -> io::Result<()> {
     let mut json = JsonWriter::new(&mut out, Layout::Line);
     json.open("{")?;
-    json.key("path")?;
-    json.text(&String::from_utf8_lossy(&operation.key))?;
-    for (name, value) in [("old", &operation.old), ("new", &operation.new)] {
-        json.key(name)?;
-        match value {
-            Some(cid) => json.text(&cid.to_string())?,
-            None => json.literal("null")?,
-        }
-    }
+    json.text_field("path", String::from_utf8_lossy(&operation.key))?;
+    json.optional_text_field("old", operation.old)?;
+    json.optional_text_field("new", operation.new)?;
     json.close("}")?;
     writeln!(out)
 }
@@ -44,10 +38,8 @@ pub(crate) fn write_json(operation: &Operation, mut out: &mut impl Write) -> io:
 pub(crate) fn write_node_json(side: &str, cid: &Cid, mut out: &mut impl Write) -> io::Result<()> {
     let mut json = JsonWriter::new(&mut out, Layout::Line);
     json.open("{")?;
-    json.key("node")?;
-    json.text(&cid.to_string())?;
-    json.key("in")?;
-    json.text(side)?;
+    json.text_field("node", cid)?;
+    json.text_field("in", side)?;
     json.close("}")?;
     writeln!(out)
 }

@@ -3,7 +3,7 @@
 use cid::Cid;
 use smallvec::SmallVec;
 
-use crate::link::{node_digest, push_cid};
+use crate::link::{cid_len, node_digest, push_cid};
 use crate::span::{Span, position, rows_len};
 use crate::{BuildError, DIGEST_LEN, Limits, Node, check_key};
 
@@ -74,7 +74,7 @@ impl NodeBuilder {
             .transpose()?;
         let parts_len = self.keys.len() + self.values.len() + self.rights.len();
         let room = MAX_LEN - rows_len(index) - parts_len;
-        if rows_len(1) + key.len() + CID_MAX_LEN + DIGEST_LEN > room {
+        if rows_len(1) + key.len() + cid_len(value) + DIGEST_LEN > room {
             return Err(BuildError::TooLarge);
         }
         self.keys.extend_from_slice(key);
@@ -115,9 +115,6 @@ impl NodeBuilder {
 
 /// How long the parts of a node may be together, so that 32 bits hold any place in it.
 const MAX_LEN: usize = u32::MAX as usize - DIGEST_LEN;
-
-/// The longest that a [`Cid`] can get: a version, three varints, a digest of 64 bytes.
-const CID_MAX_LEN: usize = 1 + 10 + 10 + 1 + 64;
 
 fn subtree_digest(slot: usize, cid: &Cid) -> Result<&[u8; DIGEST_LEN], BuildError> {
     node_digest(cid).ok_or(BuildError::SubtreeCid { slot })

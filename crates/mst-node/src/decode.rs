@@ -21,8 +21,8 @@ const TAG: u8 = 6;
 /// its value.
 const MIN_ENTRY_LEN: usize = 18;
 
-/// Neither a block nor its keys may be longer, so that 32 bits hold any position in a node.
-const MAX_LEN: usize = 1 << 30;
+/// No block may be longer, for the same reason as its keys.
+const MAX_LEN: usize = Limits::MAX_KEY_BYTES;
 
 impl Node {
     /// Decodes a node from its block, within the default [`Limits`].
@@ -63,7 +63,7 @@ impl Node {
     /// As for [`decode`](Self::decode).
     pub fn decode_within(block: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let limits = &Limits {
-            key_bytes: limits.key_bytes.min(MAX_LEN),
+            key_bytes: limits.key_bytes.min(Limits::MAX_KEY_BYTES),
             ..*limits
         };
         if block.len() > MAX_LEN {

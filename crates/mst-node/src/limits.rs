@@ -25,11 +25,15 @@ pub struct Limits {
     pub key_len: usize,
     /// Bytes of all keys of one node, written out in full; 4 MiB by default. Prefix compression
     /// lets a small block expand to long keys; this bounds them, to some 210 times the block.
-    /// Values above 1 GiB count as 1 GiB.
+    /// Values above [`MAX_KEY_BYTES`](Self::MAX_KEY_BYTES) count as that.
     pub key_bytes: usize,
 }
 
 impl Limits {
+    /// The maximum of [`key_bytes`](Self::key_bytes): 1 GiB, so that 32 bits hold any position in a
+    /// node.
+    pub const MAX_KEY_BYTES: usize = 1 << 30;
+
     /// No limits, for nodes that are built here: whoever reads them sets the limits.
     pub(crate) const NONE: Self = Self {
         entries: usize::MAX,

@@ -155,9 +155,7 @@ fn site_fault(
 
 /// Checks that a node may have `entries` entries, with keys of `keys_len` bytes.
 pub(crate) fn check_size(entries: usize, keys_len: usize, limits: &Limits) -> Result<(), Error> {
-    // The maximum that decoding accepts, whatever the limits say.
-    const MAX_KEY_BYTES: usize = 1 << 30;
-    if entries > limits.entries || keys_len > limits.key_bytes.min(MAX_KEY_BYTES) {
+    if entries > limits.entries || keys_len > limits.key_bytes.min(Limits::MAX_KEY_BYTES) {
         return Err(Error::NodeTooLarge { entries, keys_len });
     }
     Ok(())

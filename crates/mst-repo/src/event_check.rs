@@ -390,7 +390,7 @@ impl EventCheck<'_> {
         }
         let is_past =
             |known: &RepoState, found: &RepoState| found.rev < known.rev || found == known;
-        let (blocks, cid, commit) = self.open(
+        let (blocks, cid, commit) = self.open_message(
             &event.blocks,
             MAX_SLICE_LEN,
             ("repo", &event.repo),
@@ -470,7 +470,7 @@ impl EventCheck<'_> {
     ///
     /// [`EventError`]; [`OutOfSync::Data`] if the repository has another tree.
     pub fn sync(&self, event: &SyncEvent) -> Result<RepoState, EventError> {
-        let (_, _, commit) = self.open(
+        let (_, _, commit) = self.open_message(
             &event.blocks,
             MAX_SYNC_LEN,
             ("did", &event.did),
@@ -558,7 +558,7 @@ impl EventCheck<'_> {
         car: impl Into<Bytes>,
     ) -> Result<Option<Record>, EventError> {
         check_path(path)?;
-        let (blocks, cid, commit) = open(car.into(), ("did", did))?;
+        let (blocks, cid, commit) = open_blocks(car.into(), ("did", did))?;
         self.check_commit(&commit, is_older)?;
         let nodes = NodeStore::with_options(blocks, untrusted());
         let record = Repository::from_parts(nodes, commit, cid).get(path);
@@ -568,7 +568,7 @@ impl EventCheck<'_> {
     /// Opens the blocks of a message and checks their commit. If `is_past` says so, given the known
     /// state and that of the commit, it is stale; this is checked before the signature, as the
     /// account's key may have been another then.
-    fn open(
+    fn open_message(
         &self,
         blocks: &Bytes,
         limit: usize,
@@ -580,7 +580,7 @@ impl EventCheck<'_> {
             let len = blocks.len();
             return Err(EventFault::BlocksTooLarge { len, limit }.into());
         }
-        let (blocks, cid, commit) = open(blocks.clone(), account)?;
+        let (blocks, cid, commit) = open_blocks(blocks.clone(), account)?;
         check_same("rev", rev, &commit.rev.to_string())?;
         self.check_commit(&commit, is_past)?;
         Ok((blocks, cid, commit))
@@ -639,7 +639,7 @@ fn is_older(known: &RepoState, found: &RepoState) -> bool {
 
 /// Opens the blocks of a CAR and reads their commit, which must be one of the account that is given
 /// with the name of its field.
-fn open(
+fn open_blocks(
     car: Bytes,
     (field, did): (&'static str, &str),
 ) -> Result<(CarBlockStore, Cid, Commit), EventError> {

@@ -85,7 +85,7 @@ pub use stream::{RepositoryStream, StreamedBlocks, StreamedRecords};
 pub use stream_error::StreamError;
 #[cfg(feature = "car")]
 pub use stream_options::StreamOptions;
-pub use syntax::{is_did, is_tid};
+pub use syntax::is_did;
 pub use tid::{InvalidTid, Tid};
 #[cfg(feature = "car")]
 pub use writer::{

@@ -1,7 +1,5 @@
 //! The syntax of identifiers in a commit.
 
-use crate::Tid;
-
 /// Returns whether `text` has the syntax of a DID: `did:method:identifier`, at most 2,048
 /// characters.
 ///
@@ -28,19 +26,4 @@ pub fn is_did(text: &str) -> bool {
         && !identifier.is_empty()
         && identifier.bytes().all(in_identifier)
         && !identifier.ends_with([':', '%'])
-}
-
-/// Returns whether `text` has the syntax of a TID, a timestamp identifier: 13 characters of a
-/// sortable base 32.
-///
-/// Source: <https://atproto.com/specs/tid>
-///
-/// # Examples
-///
-/// ```
-/// assert!(mst_repo::is_tid("3jzfcijpj2z2a"));
-/// assert!(!mst_repo::is_tid("zzzzzzzzzzzzz"));
-/// ```
-pub fn is_tid(text: &str) -> bool {
-    text.parse::<Tid>().is_ok()
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use atproto_mst::{Cid, Commit};
+use atproto_mst::Commit;
 use data_encoding::BASE64URL;
 
 use super::contents::Contents;
@@ -25,11 +25,10 @@ pub(super) fn write(info: &Info, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_file(name: &str, file: &FileFacts, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
-    json.key("file")?;
-    json.text(name)?;
-    number(json, "size", file.size)?;
-    count(json, "sections", file.sections)?;
-    count(json, "blocks", file.blocks)?;
+    json.text_field("file", name)?;
+    json.number_field("size", file.size)?;
+    json.optional_number_field("sections", file.sections)?;
+    json.optional_number_field("blocks", file.blocks)?;
     json.key("roots")?;
     json.open("[")?;
     for root in &file.roots {
@@ -41,54 +40,28 @@ fn write_file(name: &str, file: &FileFacts, json: &mut JsonWriter<impl Write>) -
 fn write_commit(commit: &Commit, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
     json.key("commit")?;
     json.open("{")?;
-    number(json, "version", commit.version)?;
-    text(json, "did", &commit.did)?;
-    text(json, "rev", &commit.rev.to_string())?;
-    text(json, "sig", &BASE64URL.encode(&commit.sig))?;
-    text(json, "data", &commit.data.to_string())?;
-    json.key("prev")?;
-    match commit.prev.as_ref().map(Cid::to_string) {
-        Some(prev) => json.text(&prev)?,
-        None => json.literal("null")?,
-    }
+    json.number_field("version", commit.version)?;
+    json.text_field("did", &commit.did)?;
+    json.text_field("rev", commit.rev)?;
+    json.text_field("sig", BASE64URL.encode(&commit.sig))?;
+    json.text_field("data", commit.data)?;
+    json.optional_text_field("prev", commit.prev)?;
     json.close("}")
 }
 
 fn write_contents(contents: &Contents, json: &mut JsonWriter<impl Write>) -> io::Result<()> {
-    json.key("height")?;
-    match contents.height {
-        Some(height) => json.literal(height)?,
-        None => json.literal("null")?,
-    }
-    number(json, "nodes", contents.nodes)?;
-    number(json, "records", contents.records)?;
-    count(json, "unreferenced", contents.unreferenced)?;
-    number(json, "missing_nodes", contents.missing_nodes)?;
-    number(json, "missing_records", contents.missing_records)?;
-    number(json, "bad_nodes", contents.bad_nodes)?;
-    number(json, "bad_keys", contents.bad_keys)?;
+    json.optional_number_field("height", contents.height)?;
+    json.number_field("nodes", contents.nodes)?;
+    json.number_field("records", contents.records)?;
+    json.optional_number_field("unreferenced", contents.unreferenced)?;
+    json.number_field("missing_nodes", contents.missing_nodes)?;
+    json.number_field("missing_records", contents.missing_records)?;
+    json.number_field("bad_nodes", contents.bad_nodes)?;
+    json.number_field("bad_keys", contents.bad_keys)?;
     json.key("collections")?;
     json.open("{")?;
     for (collection, count) in &contents.collections {
-        number(json, collection, *count)?;
+        json.number_field(collection, *count)?;
     }
     json.close("}")
-}
-
-fn number(json: &mut JsonWriter<impl Write>, key: &str, value: u64) -> io::Result<()> {
-    json.key(key)?;
-    json.literal(value)
-}
-
-fn count(json: &mut JsonWriter<impl Write>, key: &str, count: Option<usize>) -> io::Result<()> {
-    json.key(key)?;
-    match count {
-        Some(count) => json.literal(count),
-        None => json.literal("null"),
-    }
-}
-
-fn text(json: &mut JsonWriter<impl Write>, key: &str, value: &str) -> io::Result<()> {
-    json.key(key)?;
-    json.text(value)
 }

@@ -75,23 +75,15 @@ fn write_json(
 ) -> io::Result<()> {
     let mut json = JsonWriter::new(&mut *out, Layout::Indented);
     json.open("{")?;
-    json.key("file")?;
-    json.text(file)?;
-    json.key("size")?;
-    json.literal(size)?;
+    json.text_field("file", file)?;
+    json.number_field("size", size)?;
     json.key("repositories")?;
     json.open("[")?;
     for Listed { did, commit, rev } in repositories {
         json.open("{")?;
-        json.key("did")?;
-        json.text(did)?;
-        json.key("commit")?;
-        json.text(&commit.to_string())?;
-        json.key("rev")?;
-        match rev {
-            Some(rev) => json.text(rev)?,
-            None => json.literal("null")?,
-        }
+        json.text_field("did", did)?;
+        json.text_field("commit", commit)?;
+        json.optional_text_field("rev", rev.as_ref())?;
         json.close("}")?;
     }
     json.close("]")?;
