@@ -627,8 +627,8 @@ pub(crate) struct CommitArgs {
 ///
 /// Of a CAR that was cut off, or contains wrong bytes, the intact parts are used: one wrong byte
 /// costs at most one block, and in a length or a CID nothing. If the commit that the header names is
-/// lost, the last one that is present is used. Records under keys that are not repository paths are
-/// lost.
+/// lost, the last one that is present is used; if there is none, see --did. Records under keys that
+/// are not repository paths are lost.
 ///
 /// A node that is missing or wrong costs everything below it, unless --unreachable is given: with
 /// a CAR in any order that was cut off, nearly all.
@@ -641,6 +641,11 @@ pub(crate) struct SalvageArgs {
     /// holds blocks of earlier revisions, some that were deleted or changed since may come back
     #[arg(long)]
     pub(crate) unreachable: bool,
+
+    /// The account's DID, for a CAR in which no commit is left: all records that any of its nodes
+    /// leads to are taken, as with --unreachable
+    #[arg(long, value_parser = parse_did)]
+    pub(crate) did: Option<String>,
 
     /// The CAR to write, or `-` for standard output
     #[arg(short, long, value_name = "OUT")]

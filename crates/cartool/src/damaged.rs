@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use atproto_mst::{
-    BlockStore, Bytes, CarBlockStore, CarError, CarReader, Cid, Commit, StoreError, latest_commit,
+    BlockStore, Bytes, CarBlockStore, CarError, CarReader, Cid, Commit, NodeStore, StoreError,
+    latest_commit,
 };
 
 use crate::cli::Source;
@@ -16,19 +17,38 @@ use crate::report::Report;
 /// What is left of a repository.
 pub(crate) struct Left {
     pub(crate) repository: Repository,
-    /// Whether its commit is the one that the file names.
-    pub(crate) is_named: bool,
+    pub(crate) commit: Origin,
     /// The blocks that do not match their CIDs, each under its CID.
     pub(crate) bad_blocks: BTreeMap<Cid, CarError>,
 }
 
+/// Where the commit of a repository comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It is the one that the file names.
+    Named,
+    /// It is another one that is in the file.
+    Found,
+    /// There is none. It is made up, and the root of its tree is missing.
+    Nowhere,
+}
+
 /// Opens the repository that `source` names, even if the CAR contains faults or was cut off: then
-/// what is left of it is used, and the faults are reported. A CAR is read into memory for this.
-pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure> {
+/// what is left of it is used, and the faults are reported. A CAR is read into memory for this. If no
+/// commit is left, it is taken for the repository of `did`.
+pub(crate) fn open(
+    source: &Source,
+    did: Option<&str>,
+    report: &mut Report,
+) -> Result<Left, Failure> {
     if database::is_at(&source.file)? {
+        if did.is_some() {
+            let what = "--did is for CARs; a database may hold nodes of any repository";
+            return Err(Failure::Usage(what.to_owned()));
+        }
         return Ok(Left {
             repository: input::open_of(source, true)?,
-            is_named: true,
+            commit: Origin::Named,
             bad_blocks: BTreeMap::new(),
         });
     }
@@ -49,35 +69,49 @@ pub(crate) fn open(source: &Source, report: &mut Report) -> Result<Left, Failure
         let block = car.get(root).ok().flatten();
         block.is_some_and(|block| Commit::decode(&block).is_ok())
     };
-    let (commit, is_named) = if let Some(root) = root.filter(is_commit) {
-        (root, true)
+    let (cid, commit) = if let Some(root) = root.filter(is_commit) {
+        (root, Origin::Named)
     } else if let Some((cid, commit)) = latest_commit(&car, &cids_of(&car)?)? {
         let (did, rev) = (Harmless(&commit.did), &commit.rev);
         report.fault(&format_args!(
             "the header names no commit that is there; the latest of those that are, of {did}, \
              rev {rev}, is used"
         ));
-        (cid, false)
+        (cid, Origin::Found)
     } else if let Some((cid, commit)) = damaged_commit(&car)? {
         let (did, rev) = (Harmless(&commit.did), &commit.rev);
         report.fault(&format_args!(
             "no commit is intact; one that does not match its CID, of {did}, rev {rev}, is used"
         ));
-        (cid, false)
+        (cid, Origin::Found)
+    } else if let Some(did) = did {
+        report.fault(&format_args!(
+            "no commit is left; all records that any node leads to are taken for those of {did}"
+        ));
+        let nodes = NodeStore::with_options(Blocks::Car(car), input::node_options());
+        return Ok(Left {
+            repository: Repository::without_commit(nodes, did),
+            commit: Origin::Nowhere,
+            bad_blocks,
+        });
     } else if let Some(root) = root {
+        report.note(&WITHOUT_COMMIT);
         // Opening it reports what is wrong with it.
-        (root, true)
+        (root, Origin::Named)
     } else {
+        report.note(&WITHOUT_COMMIT);
         // The header is damaged, or names no root.
         let header = CarReader::new(&*bytes);
         return Err(header.err().unwrap_or(CarError::NoRoot).into());
     };
     Ok(Left {
-        repository: input::open_at(Blocks::Car(car), &commit)?,
-        is_named,
+        repository: input::open_at(Blocks::Car(car), &cid)?,
+        commit,
         bad_blocks,
     })
 }
+
+const WITHOUT_COMMIT: &str = "note: --did may find records without a commit";
 
 /// The last commit among the blocks that do not match their CIDs.
 fn damaged_commit(car: &CarBlockStore) -> Result<Option<(Cid, Commit)>, StoreError> {

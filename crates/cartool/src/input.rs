@@ -272,11 +272,15 @@ pub(crate) fn open_at<S: BlockStore>(
     blocks: S,
     root: &Cid,
 ) -> Result<atproto_mst::Repository<S>, mst_repo::Error> {
-    let options = NodeStoreOptions {
+    atproto_mst::Repository::open_with(blocks, root, node_options())
+}
+
+/// How to read the nodes of a repository.
+pub(crate) fn node_options() -> NodeStoreOptions {
+    NodeStoreOptions {
         // Every command goes through the tree once or twice. But if an untrusted tree has one large
         // node below many others, each time out of place, the cache makes it be decoded only once.
         cache_bytes: 16 << 20,
         ..NodeStoreOptions::default()
-    };
-    atproto_mst::Repository::open_with(blocks, root, options)
+    }
 }

@@ -3,7 +3,7 @@
 use atproto_mst::{Cid, Salvaged, TreeBuilder};
 
 use crate::cli::SalvageArgs;
-use crate::damaged::{self, Left};
+use crate::damaged::{self, Left, Origin};
 use crate::edit;
 use crate::failure::Failure;
 use crate::fault::Fault;
@@ -22,9 +22,10 @@ pub(crate) fn run(
     check_kept(&args.output, &args.source.file, "what is damaged")?;
     let Left {
         repository,
-        is_named,
+        commit,
         mut bad_blocks,
-    } = damaged::open(&args.source, report)?;
+    } = damaged::open(&args.source, args.did.as_deref(), report)?;
+    let unreachable = args.unreachable || commit == Origin::Nowhere;
     report.show(Progress::of_silent_work(repository.blocks().count()));
     let mut nodes = Vec::new();
     let mut tree = TreeBuilder::new(|cid, block| {
@@ -32,7 +33,7 @@ pub(crate) fn run(
         Ok(())
     });
     let (mut saved, mut faults, mut gaps) = (0, 0, 0);
-    let items = if args.unreachable {
+    let items = if unreachable {
         repository.salvage_among(&cids_of(repository.blocks())?)?
     } else {
         repository.salvage()
@@ -47,6 +48,9 @@ pub(crate) fn run(
             Salvaged::Fault(fault) => {
                 if let Some(cid) = fault.error.cid() {
                     bad_blocks.remove(&cid);
+                    if commit == Origin::Nowhere && cid == repository.commit().data {
+                        continue;
+                    }
                 }
                 let fault = Fault::new(fault.place, fault.error)?;
                 report.fault(&fault);
@@ -60,18 +64,19 @@ pub(crate) fn run(
         report.fault(&format_args!("{fault}; what can be repaired of it is used"));
     }
     let records = Counted(saved, "record");
-    if gaps > 0 && !args.unreachable && matches!(repository.blocks(), Blocks::Car(_)) {
+    if gaps > 0 && !unreachable && matches!(repository.blocks(), Blocks::Car(_)) {
         report.note(&"note: --unreachable may find records below those nodes");
     }
-    if saved == 0 && faults > 0 {
+    if saved == 0 && (faults > 0 || commit == Origin::Nowhere) {
         let what = "no record was found, so nothing was written";
         return Err(Failure::Invalid(what.to_owned()));
     }
     let outcome = edit::write(&repository, &root, &nodes, &args.output, out, report)?;
 
-    let lost = match (faults, is_named) {
-        (0, true) => "nothing was lost",
-        (0, false) => "nothing of this commit was lost",
+    let lost = match (faults, commit) {
+        (_, Origin::Nowhere) => "nothing shows which others there were",
+        (0, Origin::Named) => "nothing was lost",
+        (0, Origin::Found) => "nothing of this commit was lost",
         _ => "those affected by the faults are lost",
     };
     report.note(&format_args!("saved {records}; {lost}"));

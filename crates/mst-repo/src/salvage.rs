@@ -3,13 +3,13 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use blockstore_core::{BlockStore, Cid};
+use blockstore_core::{BlockStore, Cid, dag_cbor_cid};
 use mst_ops::{EntryRef, NodeStore, NodeWalker, WalkerPosition};
 
 use crate::damaged::RememberingDamage;
 use crate::repository::read_block;
 use crate::unreachable::Unreachable;
-use crate::{Error, Fault, Place, Record, RepoPath, Repository};
+use crate::{Commit, Error, Fault, Place, Record, RepoPath, Repository, Tid};
 
 /// What [`Repository::salvage`] finds.
 #[derive(Debug)]
@@ -34,6 +34,37 @@ pub struct Salvage<'r, S> {
 }
 
 impl<S: BlockStore> Repository<S> {
+    /// Makes up a commit for a repository of which none is left, so that
+    /// [`salvage_among`](Self::salvage_among) can be called for it. The root of its tree is missing:
+    /// the first fault is that, and the entries of all nodes follow that are among the blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    /// use mst_ops::NodeStore;
+    /// use mst_repo::{Repository, Salvaged};
+    ///
+    /// let sample = mst_testkit::SampleRepository::generate(7, 10);
+    /// let blocks = MemoryBlockStore::new();
+    /// blocks.put_many(&sample.blocks())?;
+    /// blocks.delete(&sample.commit.0)?;
+    ///
+    /// let nodes = NodeStore::new(&blocks);
+    /// let repository = Repository::without_commit(nodes, "did:plc:ewvi7nxzyoun6zhxrhs64oiz");
+    /// let items = repository.salvage_among(&blocks.cids())?;
+    /// let saved = items.filter(|item| matches!(item, Salvaged::Record(_)));
+    /// assert_eq!(saved.count(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn without_commit(nodes: NodeStore<S>, did: impl Into<String>) -> Self {
+        // No block has this CID, as none is empty.
+        let nowhere = dag_cbor_cid(b"");
+        let commit = Commit::unsigned(did, Tid::new(0, 0), nowhere);
+        let cid = commit.cid();
+        Self::from_parts(nodes, commit, cid)
+    }
+
     /// Reads the whole repository, however damaged, and returns in one pass every record that can
     /// be reached and every fault, in the order of the keys affected.
     ///

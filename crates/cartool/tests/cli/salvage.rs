@@ -7,6 +7,9 @@ use crate::support::{
     Folder, at_rev, car_damaged_at, car_without, commit_of, rebuilt, repository_of_key,
 };
 
+/// That of made-up repositories.
+const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
+
 #[test]
 fn what_can_be_reached_is_a_whole_repository_again() {
     let sample = SampleRepository::generate(91, 400);
@@ -231,9 +234,75 @@ fn a_damaged_commit_does_not_cost_the_records() {
             saved += 1;
         } else {
             assert!(run.raw_out.is_empty(), "{at}: {}", run.err);
+            // If it can still be decoded, it is the tree that it misses.
+            let more: &[&str] = if run.err.contains("note: --did may find records") {
+                &["--did", DID]
+            } else {
+                assert!(run.err.contains("note: --unreachable may find"), "{at}");
+                &["--unreachable"]
+            };
+            let run = folder.run(&[&["salvage", "-", "-o", "-"], more].concat(), &car);
+            assert_eq!(commit_of(&run.raw_out).data, sample.tree.root, "{at}");
         }
     }
     assert!(saved > len / 3, "{saved} of {len}");
+}
+
+/// As when a download in any order is cut off before it, or the header is damaged as well.
+#[test]
+fn without_a_commit_records_are_found_through_any_node() {
+    let sample = SampleRepository::generate(99, 300);
+    let folder = Folder::new();
+    let out = folder.path("out.car");
+    let mut blocks = sample.blocks();
+    blocks.retain(|(cid, _)| *cid != sample.commit.0);
+    let salvage = |blocks: &[(Cid, Bytes)], broken_header: bool, args: &[&str]| {
+        let mut car = sample.car_of(blocks);
+        car[3] ^= u8::from(broken_header);
+        folder.run(
+            &[&["salvage", "-", "-o", &out, "--did", DID], args].concat(),
+            &car,
+        )
+    };
+    for broken_header in [false, true] {
+        let run = salvage(&blocks, broken_header, &[]);
+        assert_eq!(run.code, 1, "{}", run.err);
+        let told = "saved 300 records; nothing shows which others there were\n";
+        assert!(run.err.contains(told), "{}", run.err);
+        assert!(!run.err.contains("missing"), "{}", run.err);
+        let commit = commit_of(&folder.read("out.car"));
+        assert_eq!((&*commit.did, commit.data), (DID, sample.tree.root));
+        assert_eq!(folder.run(&["verify", &out], b"").code, 0);
+    }
+    // Without some nodes and records too.
+    let mut rest = blocks.clone();
+    rest.truncate(blocks.len() / 2);
+    assert_eq!(salvage(&rest, false, &[]).code, 1);
+    let verified = folder.run(&["verify", &out], b"");
+    let records = verified.out.trim_start_matches("ok: ").split(' ').next();
+    let records: usize = records.unwrap().parse().unwrap();
+    assert!((50..250).contains(&records), "{}", verified.out);
+    assert_ne!(commit_of(&folder.read("out.car")).data, sample.tree.root);
+
+    // If there is a commit, the DID is its own.
+    let other = ["--did", "did:web:example.com"];
+    let run = folder.run(
+        &[&["salvage", "-", "-o", &out], &other[..]].concat(),
+        &sample.car(),
+    );
+    assert_eq!(
+        (run.code, folder.read("out.car")),
+        (0, sample.car()),
+        "{}",
+        run.err
+    );
+    // Nothing at all is no repository.
+    let run = salvage(&[], false, &[]);
+    assert!(
+        run.code == 1 && run.err.contains("no record was found"),
+        "{}",
+        run.err
+    );
 }
 
 /// As when a download in any order is cut off.
