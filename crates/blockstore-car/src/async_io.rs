@@ -69,9 +69,9 @@ impl YieldBudget {
 /// Reads the blocks of a CAR v1 one after another, in the order of the stream, as a
 /// [`CarReader`](crate::CarReader) does. (Feature `async`.)
 ///
-/// It waits for the stream, and yields to other tasks after each 64 to 128 KiB ([`YieldBudget`]). If you
-/// have a response body in pieces, or another kind of stream, push the bytes into a [`CarDecoder`],
-/// which is all that this does.
+/// It waits for the stream, and yields to other tasks after each 64 to 128 KiB ([`YieldBudget`]).
+/// If you have a response body in pieces, or another kind of stream, push the bytes into a
+/// [`CarDecoder`], which is all that this does.
 ///
 /// # Examples
 ///
@@ -176,8 +176,8 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
 ///
 /// Each block takes two writes to the stream, so wrap one that waits for a disk or a network in a
 /// [`BufWriter`](tokio::io::BufWriter). It yields to other tasks after each 64 KiB or so
-/// ([`YieldBudget`]). Not cancel-safe: if a future is dropped before it is ready, part of a block may
-/// have been written, and the stream can no longer become a valid CAR; every later write is an
+/// ([`YieldBudget`]). Not cancel-safe: if a future is dropped before it is ready, part of a block
+/// may have been written, and the stream can no longer become a valid CAR; every later write is an
 /// error.
 pub struct AsyncCarWriter<W> {
     output: W,

@@ -34,8 +34,8 @@ pub(crate) enum Origin {
 }
 
 /// Opens the repository that `source` names, even if the CAR contains faults or was cut off: then
-/// what is left of it is used, and the faults are reported. A CAR is read into memory for this. If no
-/// commit is left, it is taken for the repository of `did`.
+/// what is left of it is used, and the faults are reported. A CAR is read into memory for this. If
+/// no commit is left, it is taken for the repository of `did`.
 pub(crate) fn open(
     source: &Source,
     did: Option<&str>,

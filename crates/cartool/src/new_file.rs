@@ -11,7 +11,8 @@ use crate::failure::Failure;
 ///
 /// On Linux the new file has no name until then, if the file system supports that, so nothing is
 /// left of it if the process is killed while it writes. Elsewhere, and on Linux for the moment in
-/// which it replaces a file, it is beside the path, named `.cartool-` and the number of the process.
+/// which it replaces a file, it is beside the path, named `.cartool-` and the number of the
+/// process.
 ///
 /// Anything that is not a file, such as a pipe or a terminal, cannot be replaced and is written to.
 pub(crate) struct NewFile {

@@ -23,8 +23,9 @@ use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 ///
 /// A `Node` exists only if its parts obey the rules that can be checked on one node: keys non-empty
 /// and strictly ascending, subtree links in the one CID form that the specification allows. What
-/// takes a hash or another node is checked elsewhere: by [`key_height`](Self::key_height) whether all keys
-/// belong on one level, and by the `mst-ops` crate whether the node has its right place in a tree.
+/// takes a hash or another node is checked elsewhere: by [`key_height`](Self::key_height) whether
+/// all keys belong on one level, and by the `mst-ops` crate whether the node has its right place in
+/// a tree.
 ///
 /// Its keys and the slots that have a subtree never change; to what they lead can be replaced
 /// ([`set_value`](Self::set_value), [`set_subtree_digest`](Self::set_subtree_digest)).
@@ -280,8 +281,9 @@ impl Node {
         self.key_height_by(height_of)
     }
 
-    /// Returns what [`key_height`](Self::key_height) does, for a caller who already knows the heights of
-    /// some keys: `height_of` is called for each key, in key order, and returns its height.
+    /// Returns what [`key_height`](Self::key_height) does, for a caller who already knows the
+    /// heights of some keys: `height_of` is called for each key, in key order, and returns its
+    /// height.
     ///
     /// # Errors
     ///

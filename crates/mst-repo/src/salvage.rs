@@ -35,8 +35,9 @@ pub struct Salvage<'r, S> {
 
 impl<S: BlockStore> Repository<S> {
     /// Makes up a commit for a repository of which none is left, so that
-    /// [`salvage_among`](Self::salvage_among) can be called for it. The root of its tree is missing:
-    /// the first fault is that, and the entries of all nodes follow that are among the blocks.
+    /// [`salvage_among`](Self::salvage_among) can be called for it. The root of its tree is
+    /// missing: the first fault is that, and the entries of all nodes follow that are among the
+    /// blocks.
     ///
     /// # Examples
     ///
