@@ -270,7 +270,7 @@ impl fmt::Debug for CarDecoder {
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
-    /// Where in `bytes` those begin that are not consumed.
+    /// Where in `bytes` the unconsumed ones begin.
     start: usize,
     /// Where they end.
     end: usize,

@@ -113,6 +113,12 @@ impl Index {
         Ok(entry)
     }
 
+    /// Whether the section at `offset` probably had the CID `cid` when the table was made.
+    pub(crate) fn holds(&self, cid: &[u8], offset: u64) -> bool {
+        let Ok(found) = self.find(cid, |at| Ok::<_, Infallible>(at == offset));
+        found.is_some()
+    }
+
     /// Whether a look-up of `cid` may come across a section with the CID `found`. If not, the
     /// section was not there when the table was made.
     pub(crate) fn may_collide(&self, cid: &[u8], found: &[u8]) -> bool {

@@ -323,8 +323,19 @@ impl CarBlockStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cids(&self) -> impl Iterator<Item = Result<Cid, StoreError>> {
-        let cid_at = |offset| {
-            let cid = |bytes: &[u8]| Cid::try_from(bytes).ok();
+        let may_change = match &self.source {
+            Source::Memory(_) => false,
+            Source::File(file) => {
+                // What was read before may be out of date.
+                file.forget();
+                true
+            }
+        };
+        let cid_at = move |offset| {
+            let cid = |bytes: &[u8]| {
+                let is_there = !may_change || self.index.holds(bytes, offset);
+                Cid::try_from(bytes).ok().filter(|_| is_there)
+            };
             let cid = self.source.with_cid_ahead(offset, self.limit, cid);
             let cid = cid.and_then(|cid| cid.ok_or_else(|| file::changed(offset)));
             cid.map_err(StoreError::backend)
@@ -455,9 +466,7 @@ impl CarBlockStore {
             // Perhaps the file was wrong only when this part of it was read ahead.
             (Source::File(file), Err(StoreError::HashMismatch(_) | StoreError::Backend(_))) => {
                 let block = self.find_in_file(file, None, CidBytes::from(cid).as_ref())?;
-                let block = self.checked(cid, block)?;
-                file.forget();
-                Ok(block)
+                self.checked(cid, block)
             }
             (_, found) => found,
         }

@@ -989,8 +989,14 @@ fn a_file_that_was_wrong_for_a_while_is_read_again() {
         }
         let wrong = order.iter().filter(|(cid, _)| store.get(cid).is_err());
         assert_eq!(wrong.count(), 1, "byte {at}");
+        let cids = || store.cids().filter_map(Result::ok);
+        let in_cid = (2..38).contains(&at);
+        let wrong = cids().filter(|cid| blocks.iter().all(|(known, _)| known != cid));
+        assert_eq!(wrong.count(), 0, "byte {at}");
+        assert_eq!(cids().count() < blocks.len(), in_cid, "byte {at}");
 
         std::fs::write(&file.0, &car).unwrap();
+        assert!(cids().eq(blocks.iter().map(|(cid, _)| *cid)), "byte {at}");
         for (cid, block) in order {
             assert_eq!(
                 store.get(cid).unwrap().as_deref(),

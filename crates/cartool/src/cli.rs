@@ -75,8 +75,8 @@ Exit codes:
      or delete; proof check: all is proven, and some paths are absent
   5  diff: the two differ
   6  proof check, verify --ops: a block is missing, so something is neither proven nor refuted
-  7  another process has written to the database for a minute, or while it was read by somebody
-     who may not write to it: try again";
+  7  another process has written to the database for a minute, or while it was read without a
+     lock, as there was no permission or no space for one: try again";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

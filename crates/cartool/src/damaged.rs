@@ -84,6 +84,9 @@ pub(crate) fn open(
             "no commit is intact; one that does not match its CID, of {did}, rev {rev}, is used"
         ));
         (cid, Origin::Found)
+    } else if let Some(root) = root.filter(|root| is_any_commit(&car, root)) {
+        // Opening it reports that it has another version.
+        (root, Origin::Named)
     } else if let Some(did) = did {
         report.fault(&format_args!(
             "no commit is left; all records that any node leads to are taken for those of {did}"
@@ -112,6 +115,12 @@ pub(crate) fn open(
 }
 
 const WITHOUT_COMMIT: &str = "note: --did may find records without a commit";
+
+/// Whether the block `cid` is a commit, perhaps of a version that is not read here.
+fn is_any_commit(car: &CarBlockStore, cid: &Cid) -> bool {
+    let block = car.get(cid).ok().flatten();
+    block.is_some_and(|block| Commit::decode_version_2_or_3(&block).is_ok())
+}
 
 /// The last commit among the blocks that do not match their CIDs.
 fn damaged_commit(car: &CarBlockStore) -> Result<Option<(Cid, Commit)>, StoreError> {

@@ -68,8 +68,9 @@ pub(crate) fn open_all_for_reading(path: &Path) -> Result<SqliteBlockStore, Fail
     Ok(database)
 }
 
-/// Opens a database to be read without a lock. If somebody writes to it all the same, blocks will
-/// seem to be damaged or missing, but as they are checked, none will seem to be right.
+/// Opens a database to be read without a lock. If somebody writes to it all the same, things will
+/// seem to be damaged or missing; what is found is right, as blocks are checked. The report tells
+/// of it in the end.
 fn open_unlocked(path: &Path) -> Result<SqliteBlockStore, Failure> {
     unlocked::remember(path).map_err(|error| Failure::Input(error.into()))?;
     open_as(path, Access::Immutable).map_err(failure)

@@ -28,7 +28,18 @@ pub(crate) fn create(
     target: &Path,
     out: &mut Output,
 ) -> Result<u64, Failure> {
-    write_by(NewFile::create_new, root, blocks, target, out)
+    let created = write_by(NewFile::create_new, root, blocks, target, out);
+    created.map_err(|failure| match failure {
+        Failure::Of(file, failure) if is_taken(&failure) => {
+            let what = "the output would replace a file, which might be a repository";
+            Failure::Of(file, Box::new(Failure::Usage(what.to_owned())))
+        }
+        failure => failure,
+    })
+}
+
+fn is_taken(failure: &Failure) -> bool {
+    matches!(failure, Failure::Output(error) if error.kind() == io::ErrorKind::AlreadyExists)
 }
 
 fn write_by(
@@ -51,10 +62,6 @@ fn write_by(
         Ok(written)
     };
     write().map_err(|failure| match failure {
-        Failure::Output(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let what = "the output would replace a file, which might be a repository";
-            Failure::Usage(what.to_owned()).of(target)
-        }
         Failure::Output(_) => failure.of(target),
         failure => failure,
     })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -93,26 +93,58 @@ impl Report {
     /// Prints why the command failed, if it did, and returns the exit code.
     pub(crate) fn finish(self, result: Result<(), Failure>) -> ExitCode {
         self.progress.clear();
+        let (lines, code) = self.outcome(result, &unlocked::changed());
+        for line in lines {
+            print(&line);
+        }
+        code.into()
+    }
+
+    /// The last lines, and the exit code. The databases in `changed` have changed while they were
+    /// read without a lock.
+    fn outcome(self, result: Result<(), Failure>, changed: &[PathBuf]) -> (Vec<String>, u8) {
+        let mut changed = changed.iter().map(|path| failure::name_of(path));
+        let changed = changed.find(|name| match &result {
+            Ok(()) => true,
+            Err(failure) => self.is_about(failure, name),
+        });
         let told = match result {
             Ok(()) => None,
             Err(failure) => self.tell(None, failure),
         };
-        let code = match told {
+        let mut lines = Vec::new();
+        let mut code = match told {
             Some((line, code)) => {
-                print(&line);
+                lines.push(line);
                 code
             }
             // Even if the reader has closed the pipe: the faults were found.
             None if self.faults > 0 => failure::INVALID,
             None => self.answer,
         };
-        if matches!(code, failure::INVALID | failure::IO) && unlocked::have_changed() {
-            let what = "the database was changed while it was read, which may be all that is wrong; \
-                        try again";
-            print(&format!("{}: {what}", self.file));
-            return failure::BUSY.into();
+        if let Some(name) = changed {
+            let what = "the database was changed while it was read";
+            // What was found is right, as all of it was checked.
+            if matches!(code, 0 | failure::DIFFERENT) {
+                lines.push(format!(
+                    "{name}: note: {what}; what seems to be missing may be there"
+                ));
+            } else {
+                lines.push(format!(
+                    "{name}: {what}, which may be all that is wrong; try again"
+                ));
+                code = failure::BUSY;
+            }
         }
-        code.into()
+        (lines, code)
+    }
+
+    /// Whether `failure` may be about the contents of the file that is named `name` in messages.
+    fn is_about(&self, failure: &Failure, name: &str) -> bool {
+        match failure {
+            Failure::Of(file, failure) => file == name && !is_elsewhere(failure),
+            failure => self.file == name && !is_elsewhere(failure),
+        }
     }
 
     /// The message and exit code for a failure of `file`, or else of the file that the report is
@@ -143,10 +175,61 @@ impl Report {
     }
 }
 
+/// Whether a failure has to do with the output or the arguments, and with no input.
+fn is_elsewhere(failure: &Failure) -> bool {
+    matches!(failure, Failure::Output(_) | Failure::Usage(_))
+}
+
 /// Prints a line. If standard error is closed, that must not change the outcome, so unlike
 /// `eprintln` this does not panic.
 fn print(line: &str) {
     use io::Write;
     let line = format!("cartool: {}\n", Harmless(line));
     let _ = io::stderr().write_all(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_changed_explains_only_what_it_may_have_caused() {
+        let report = |faults, answer| {
+            let mut report = Report::new(Path::new("a.db"), true);
+            (report.faults, report.answer) = (faults, answer);
+            report
+        };
+        let invalid = || Failure::Invalid("cut off".to_owned());
+        let output = || Failure::Output(io::ErrorKind::StorageFull.into());
+        let usage = || Failure::Usage("no such thing".to_owned());
+        let changed = [PathBuf::from("a.db")];
+        let cases = [
+            (report(0, 0), Ok(()), 0),
+            (report(0, 5), Ok(()), 5),
+            (report(0, 6), Ok(()), 7),
+            (report(1, 0), Ok(()), 7),
+            (report(0, 0), Err(invalid()), 7),
+            (report(0, 0), Err(Failure::NotFound(String::new())), 7),
+            (report(0, 0), Err(Failure::Input("gone".into())), 7),
+            (report(0, 0), Err(output()), 3),
+            (report(0, 0), Err(usage()), 2),
+            (report(0, 0), Err(invalid().of(Path::new("a.db"))), 7),
+            (report(0, 0), Err(invalid().of(Path::new("b.car"))), 1),
+            (report(0, 0), Err(output().of(Path::new("a.db"))), 3),
+        ];
+        for (report, result, expected) in cases {
+            let what = format!("{result:?}");
+            let (lines, code) = report.outcome(result, &changed);
+            assert_eq!(code, expected, "{what}");
+            let told = lines.iter().filter(|line| line.contains("was changed"));
+            let is_told = matches!(expected, 0 | 5 | 7);
+            assert_eq!(told.count(), usize::from(is_told), "{what}");
+        }
+        // Without a change, all of them are what they seem.
+        let (lines, code) = report(1, 0).outcome(Ok(()), &[]);
+        assert_eq!((lines.len(), code), (0, 1));
+        let other = [PathBuf::from("other.db")];
+        let (_, code) = report(0, 0).outcome(Err(invalid()), &other);
+        assert_eq!(code, 1);
+    }
 }

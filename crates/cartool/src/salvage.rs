@@ -1,6 +1,6 @@
 //! `cartool salvage`
 
-use atproto_mst::{Cid, Salvaged, TreeBuilder};
+use atproto_mst::{Cid, Salvaged, TreeBuilder, mst_ops};
 
 use crate::cli::SalvageArgs;
 use crate::damaged::{self, Left, Origin};
@@ -26,6 +26,12 @@ pub(crate) fn run(
         mut bad_blocks,
     } = damaged::open(&args.source, args.did.as_deref(), report)?;
     let unreachable = args.unreachable || commit == Origin::Nowhere;
+    let known = &repository.commit().did;
+    if args.did.as_ref().is_some_and(|did| did != known) {
+        report.note(&format_args!(
+            "note: there is a commit, of {known}, so --did is not used"
+        ));
+    }
     report.show(Progress::of_silent_work(repository.blocks().count()));
     let mut nodes = Vec::new();
     let mut tree = TreeBuilder::new(|cid, block| {
@@ -41,16 +47,26 @@ pub(crate) fn run(
     for item in items {
         match item {
             Salvaged::Record(record) => {
-                tree.push(record.path().as_bytes(), &record.cid())?;
-                saved += 1;
-                report.tick();
+                let path = record.path();
+                match tree.push(path.as_bytes(), &record.cid()) {
+                    // Nodes that are no part of this tree may have any number of keys.
+                    Err(error @ mst_ops::Error::NodeTooLarge { .. }) => {
+                        report.fault(&format_args!("bad key {path:?}: {error}"));
+                        faults += 1;
+                    }
+                    pushed => {
+                        pushed?;
+                        saved += 1;
+                        report.tick();
+                    }
+                }
             }
             Salvaged::Fault(fault) => {
                 if let Some(cid) = fault.error.cid() {
-                    bad_blocks.remove(&cid);
                     if commit == Origin::Nowhere && cid == repository.commit().data {
                         continue;
                     }
+                    bad_blocks.remove(&cid);
                 }
                 let fault = Fault::new(fault.place, fault.error)?;
                 report.fault(&fault);

@@ -42,11 +42,12 @@ pub(crate) fn remember(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether any of the databases has changed since it was opened.
-pub(crate) fn have_changed() -> bool {
+/// The databases that have changed since they were opened.
+pub(crate) fn changed() -> Vec<PathBuf> {
     let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut opened = opened.iter();
-    opened.any(|(path, state)| State::of(path).ok().as_ref() != Some(state))
+    let changed = |(path, state): &&(PathBuf, State)| State::of(path).ok().as_ref() != Some(state);
+    let changed = opened.iter().filter(changed);
+    changed.map(|(path, _)| path.clone()).collect()
 }
 
 #[cfg(test)]
@@ -61,13 +62,13 @@ mod tests {
         let path = std::env::temp_dir().join(name);
         fs::write(&path, [0; 4_096]).unwrap();
         remember(&path).unwrap();
-        assert!(!have_changed());
-        let mut changed = [0; 4_096];
+        assert!(changed().is_empty());
+        let mut bytes = [0; 4_096];
         // The count of changes.
-        changed[27] = 1;
-        fs::write(&path, changed).unwrap();
-        assert!(have_changed());
+        bytes[27] = 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(changed(), [&*path]);
         fs::remove_file(&path).unwrap();
-        assert!(have_changed());
+        assert_eq!(changed(), [&*path]);
     }
 }

@@ -27,7 +27,7 @@ use crate::{DIGEST_LEN, MixedHeights, height_of, shared_prefix_len};
 /// all keys belong on one level, and by the `mst-ops` crate whether the node has its right place in
 /// a tree.
 ///
-/// Its keys and the slots that have a subtree never change; to what they lead can be replaced
+/// Its keys and the slots that have a subtree never change; what they lead to can be replaced
 /// ([`set_value`](Self::set_value), [`set_subtree_digest`](Self::set_subtree_digest)).
 ///
 /// All parts lie in one buffer, values and links as the bytes that the block held; a [`Cid`] is

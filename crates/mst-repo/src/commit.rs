@@ -40,7 +40,7 @@ use crate::{Tid, is_did};
 pub struct Commit {
     /// The DID of the account whose repository it is.
     pub did: String,
-    /// The version of the format: 3, or 2 from [`decode_any_version`](Self::decode_any_version).
+    /// The version of the format: 3, or 2 from [`decode_version_2_or_3`](Self::decode_version_2_or_3).
     pub version: u64,
     /// The CID of the tree's top node.
     pub data: Cid,
@@ -80,7 +80,7 @@ impl Commit {
     ///
     /// [`InvalidCommit`].
     pub fn decode(block: &[u8]) -> Result<Self, InvalidCommit> {
-        let commit = Self::decode_any_version(block)?;
+        let commit = Self::decode_version_2_or_3(block)?;
         match commit.version {
             3 => Ok(commit),
             found => Err(InvalidCommit::Version {
@@ -94,7 +94,7 @@ impl Commit {
     /// # Errors
     ///
     /// As for [`decode`](Self::decode).
-    pub fn decode_any_version(block: &[u8]) -> Result<Self, InvalidCommit> {
+    pub fn decode_version_2_or_3(block: &[u8]) -> Result<Self, InvalidCommit> {
         dag_cbor::check(block, MAX_ITEMS).map_err(FieldsFault::from)?;
         Self::from_fields(Fields::decode(block)?)
     }

@@ -107,7 +107,7 @@ impl Fields {
         })
     }
 
-    /// A number, of which the decoder takes those of 64 bits and a sign.
+    /// A number from -2^64 to 2^64 - 1: DAG-CBOR has no others.
     pub(crate) fn number(&mut self, field: &'static str) -> Result<i128, FieldsFault> {
         self.take(field, "a number", |value| match value {
             Ipld::Integer(number) => Some(number),

@@ -54,7 +54,7 @@ pub fn reachable<S: BlockStore + ?Sized>(blocks: &S, roots: &[Cid]) -> Result<Re
             continue;
         }
         let block = read_block(blocks, root)?;
-        let tree = match Commit::decode_any_version(&block) {
+        let tree = match Commit::decode_version_2_or_3(&block) {
             Ok(commit) => {
                 found.insert_value(root);
                 commit.data

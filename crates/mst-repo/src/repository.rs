@@ -64,7 +64,7 @@ impl<S: BlockStore> Repository<S> {
     }
 
     /// Makes a repository of the parts that [`into_parts`](Self::into_parts) returns: for a commit
-    /// that was decoded elsewhere, such as one of version 2 ([`Commit::decode_any_version`]), which
+    /// that was decoded elsewhere, such as one of version 2 ([`Commit::decode_version_2_or_3`]), which
     /// the other constructors refuse. The caller must ensure that `cid` is the commit's. Here the
     /// node store alone decides how long keys may be.
     ///
@@ -79,7 +79,7 @@ impl<S: BlockStore> Repository<S> {
     /// # let (cid, store) = (sample.commit.0, blockstore_core::MemoryBlockStore::new());
     /// # blockstore_core::BlockStoreMut::put_many(&store, &sample.blocks())?;
     /// let block = store.get(&cid)?.ok_or("the commit is not there")?;
-    /// let commit = Commit::decode_any_version(&block)?;
+    /// let commit = Commit::decode_version_2_or_3(&block)?;
     /// let repository = Repository::from_parts(NodeStore::new(store), commit, cid);
     /// assert_eq!(repository.verify()?.records, 10);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

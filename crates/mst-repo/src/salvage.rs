@@ -35,9 +35,9 @@ pub struct Salvage<'r, S> {
 
 impl<S: BlockStore> Repository<S> {
     /// Makes up a commit for a repository of which none is left, so that
-    /// [`salvage_among`](Self::salvage_among) can be called for it. The root of its tree is
-    /// missing: the first fault is that, and the entries of all nodes follow that are among the
-    /// blocks.
+    /// [`salvage_among`](Self::salvage_among) can be called for it. There is no root for its tree:
+    /// the first fault says so, and the entries of all nodes follow that are among the blocks. `did`
+    /// is not checked.
     ///
     /// # Examples
     ///
@@ -59,7 +59,7 @@ impl<S: BlockStore> Repository<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn without_commit(nodes: NodeStore<S>, did: impl Into<String>) -> Self {
-        // No block has this CID, as none is empty.
+        // No node has this CID, as none is empty.
         let nowhere = dag_cbor_cid(b"");
         let commit = Commit::unsigned(did, Tid::new(0, 0), nowhere);
         let cid = commit.cid();

@@ -177,7 +177,7 @@ impl fmt::Debug for NewCommit {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The repository is damaged or incomplete, or a path is not valid.
+    /// The repository is invalid or incomplete, or a path is not valid.
     #[error(transparent)]
     Repository(Error),
     /// More operations than one commit may have.
@@ -248,7 +248,8 @@ pub enum WriteError {
     /// The commit could not be signed, or its signature is not valid.
     #[error("the commit could not be signed")]
     Sign(#[source] SignError),
-    /// The block store failed, as it was read or written.
+    /// The block store failed, as it was read or written, or returned a block that does not match
+    /// its CID.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The commit does not lead back to the previous tree, so there is a bug in this library. It
@@ -586,7 +587,7 @@ fn check(writes: &[Write]) -> Result<(), WriteError> {
             path: path(),
             source,
         })?;
-        if Node::decode(record).is_ok() || Commit::decode_any_version(record).is_ok() {
+        if Node::decode(record).is_ok() || Commit::decode_version_2_or_3(record).is_ok() {
             return Err(WriteError::NotARecord { path: path() });
         }
     }

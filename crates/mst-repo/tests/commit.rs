@@ -110,7 +110,7 @@ fn other_versions_are_refused_unless_asked_for() {
     for found in [0, 1, 4, 256 + 3, (1 << 32) + 3, most, -1, -2, -3, -1 - most] {
         let fields = with("version", Ipld::Integer(found));
         assert_refused(&fields, &InvalidCommit::Version { found });
-        let refused = Commit::decode_any_version(&encoded(&fields));
+        let refused = Commit::decode_version_2_or_3(&encoded(&fields));
         assert_eq!(refused, Err(InvalidCommit::Version { found }));
     }
     let two = encoded(&with("version", Ipld::Integer(2)));
@@ -118,7 +118,7 @@ fn other_versions_are_refused_unless_asked_for() {
         Commit::decode(&two),
         Err(InvalidCommit::Version { found: 2 })
     );
-    let commit = Commit::decode_any_version(&two).unwrap();
+    let commit = Commit::decode_version_2_or_3(&two).unwrap();
     assert_eq!((commit.version, commit.encode()), (2, two));
     // Version 1 had other fields; the version is what matters.
     let one = BTreeMap::from([("version".to_owned(), Ipld::Integer(1))]);
@@ -363,7 +363,7 @@ proptest! {
                 _ => drop(block.remove(at)),
             }
         }
-        if let Ok(commit) = Commit::decode_any_version(&block) {
+        if let Ok(commit) = Commit::decode_version_2_or_3(&block) {
             prop_assert_eq!(commit.encode(), block);
         }
     }

@@ -152,7 +152,7 @@ fn tree_of(repository: &Repository, cid: &Cid) -> Result<Cid, Failure> {
         let what = format!("block {cid}, to start from, is missing; OLD may also be a file");
         return Err(Failure::Invalid(what));
     };
-    let commit = Commit::decode_any_version(&block);
+    let commit = Commit::decode_version_2_or_3(&block);
     Ok(commit.map_or(*cid, |commit| commit.data))
 }
 

@@ -517,31 +517,69 @@ fn tables_of_others_beside_a_repository_change_nothing() {
     assert_eq!(folder.run(&["list", &database], b"").lines().len(), 10);
 }
 
-/// Reading takes files beside the database, for which there is no space.
+/// Runs `script` with the tool as `$0`, in a folder with a database of `sample` on a disk that is
+/// full: reading takes files beside the database, for which there is no space. Returns what it
+/// printed, its errors, and the exit code; `None` where no disk can be mounted.
+#[cfg(target_os = "linux")]
+fn on_full_disk(sample: &SampleRepository, script: &str) -> Option<(String, String, i32)> {
+    let folder = Folder::new();
+    import(&folder, &folder.path("database"), &[sample]);
+    std::fs::create_dir(folder.path("disk")).unwrap();
+    let start = "cd \"$1\" && mount -t tmpfs -o size=8m none disk && cp database disk/ || exit 9
+        dd if=/dev/zero of=disk/fill bs=4k 2>/dev/null\n";
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .args([&[start, script].concat(), env!("CARGO_BIN_EXE_cartool")])
+        .arg(folder.path(""))
+        .output();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output {
+        Ok(output) if output.status.code() != Some(9) && !output.stderr.starts_with(b"unshare") => {
+            let code = output.status.code().unwrap();
+            Some((text(&output.stdout), text(&output.stderr), code))
+        }
+        cannot => {
+            println!("left out, as no disk can be mounted here: {cannot:?}");
+            None
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_database_on_a_full_disk_can_be_read() {
     let sample = SampleRepository::generate(75, 50);
-    let folder = Folder::new();
-    let database = folder.path("database");
-    import(&folder, &database, &[&sample]);
-    std::fs::create_dir(folder.path("disk")).unwrap();
-    let script = "cd \"$1\" && mount -t tmpfs -o size=2m none disk && cp database disk/ || exit 9
-        dd if=/dev/zero of=disk/fill bs=4k 2>/dev/null
-        for again in once twice; do \"$0\" list disk/database || exit; done";
-    let output = std::process::Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-        .args([env!("CARGO_BIN_EXE_cartool"), &folder.path("")])
-        .output();
-    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    match output {
-        Ok(output) if output.status.code() != Some(9) && !said(&output).contains("unshare") => {
-            assert!(output.status.success(), "{}", said(&output));
-            let listed = String::from_utf8(output.stdout).unwrap();
-            let lines: Vec<&str> = listed.lines().collect();
-            assert_eq!(lines, [listing(&sample), listing(&sample)].concat());
-        }
-        cannot => println!("left out, as no disk can be mounted here: {cannot:?}"),
+    let script = "for again in once twice; do \"$0\" list disk/database || exit; done";
+    if let Some((out, err, code)) = on_full_disk(&sample, script) {
+        assert_eq!(code, 0, "{err}");
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines, [listing(&sample), listing(&sample)].concat());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_database_that_changes_while_it_is_read_without_a_lock_is_not_called_damaged() {
+    let sample = SampleRepository::generate(76, 5_000);
+    // The pipe holds less than is listed, so the change is made before the end.
+    let script = "(\"$0\" list disk/database; echo \"code $?\" >&2) | (
+        read -r first
+        dd if=/dev/zero of=disk/database bs=4k seek=50 count=200 conv=notrunc 2>/dev/null
+        cat)
+        \"$0\" list disk/database > /dev/null; echo \"then $?\" >&2";
+    if let Some((out, err, _)) = on_full_disk(&sample, script) {
+        let lines = out.lines().count();
+        assert!((100..4_999).contains(&lines), "{lines} lines; {err}");
+        assert!(
+            err.contains("the database was changed while it was read"),
+            "{err}"
+        );
+        assert!(err.contains("code 7\n"), "{err}");
+        // It stays damaged, and is called so when it does not change.
+        assert!(
+            err.contains("then 1\n") || err.contains("then 3\n"),
+            "{err}"
+        );
     }
 }
 
