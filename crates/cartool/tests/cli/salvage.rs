@@ -1,6 +1,7 @@
 //! What is left of damaged repositories: all of it, complete, and never as if nothing were lost.
 
-use atproto_mst::{Bytes, Cid, Node};
+use atproto_mst::mst_node::height_of;
+use atproto_mst::{Bytes, CarWriter, Cid, Node, NodeBuilder, dag_cbor_cid};
 use mst_testkit::SampleRepository;
 
 use crate::support::{
@@ -290,6 +291,7 @@ fn without_a_commit_records_are_found_through_any_node() {
         &[&["salvage", "-", "-o", &out], &other[..]].concat(),
         &sample.car(),
     );
+    assert!(run.err.contains("so --did is not used"), "{}", run.err);
     assert_eq!(
         (run.code, folder.read("out.car")),
         (0, sample.car()),
@@ -348,6 +350,53 @@ fn what_nothing_links_to_is_found_if_it_is_asked_for() {
         "{}",
         run.err
     );
+}
+
+/// Its account is known, and other things than records may be wrong with it.
+#[test]
+fn a_commit_of_another_version_is_a_commit() {
+    let sample = SampleRepository::generate(100, 20);
+    let mut commit = commit_of(&sample.car());
+    commit.version = 2;
+    let mut blocks = sample.blocks();
+    blocks[0] = (commit.cid(), commit.encode().into());
+    let mut writer = CarWriter::new(Vec::new(), &[commit.cid()]).unwrap();
+    for (cid, block) in &blocks {
+        writer.write_block(cid, block).unwrap();
+    }
+    let car = writer.finish().unwrap();
+    let folder = Folder::new();
+    for more in [&[][..], &["--did", "did:web:example.com"]] {
+        let run = folder.run(&[&["salvage", "-", "-o", "-"], more].concat(), &car);
+        assert_eq!((run.code, run.raw_out.len()), (1, 0), "{}", run.err);
+        assert!(run.err.contains("version 2"), "{}", run.err);
+        assert!(!run.err.contains("--did"), "{}", run.err);
+    }
+}
+
+/// Nodes that nothing links to may together have more keys than fit one node.
+#[test]
+fn what_is_too_much_for_a_node_does_not_cost_the_rest() {
+    let (record, cid) = (Bytes::from_static(b"\xa0"), dag_cbor_cid(b"\xa0"));
+    let keys = (0..).map(|number| format!("com.example.record/{number:07}"));
+    let mut keys = keys.filter(|key| height_of(key.as_bytes()) == 0);
+    let mut blocks = vec![(cid, record)];
+    for _ in 0..2 {
+        let mut node = NodeBuilder::new(None).unwrap();
+        for key in keys.by_ref().take(5_000) {
+            node.push(key.as_bytes(), &cid, None).unwrap();
+        }
+        let node = node.finish();
+        blocks.push((node.cid(), node.encode().into()));
+    }
+    let folder = Folder::new();
+    let car = SampleRepository::generate(101, 1).car_of(&blocks);
+    let out = folder.path("out.car");
+    let run = folder.run(&["salvage", "-", "-o", &out, "--did", DID], &car);
+    assert_eq!(run.code, 1);
+    let faults = run.err.lines().filter(|line| line.contains("bad key"));
+    assert_eq!(faults.count(), 10_000 - 8_192);
+    assert!(run.err.contains("saved 8192 records;"));
 }
 
 #[test]
