@@ -65,11 +65,8 @@ pub(crate) fn open(
         }
     }
     let root = car.roots().first().copied();
-    let is_commit = |root: &Cid| {
-        let block = car.get(root).ok().flatten();
-        block.is_some_and(|block| Commit::decode(&block).is_ok())
-    };
-    let (cid, commit) = if let Some(root) = root.filter(is_commit) {
+    let version = root.and_then(|root| version_of(&car, &root));
+    let (cid, commit) = if let (Some(root), Some(3)) = (root, version) {
         (root, Origin::Named)
     } else if let Some((cid, commit)) = latest_commit(&car, &cids_of(&car)?)? {
         let (did, rev) = (Harmless(&commit.did), &commit.rev);
@@ -84,7 +81,7 @@ pub(crate) fn open(
             "no commit is intact; one that does not match its CID, of {did}, rev {rev}, is used"
         ));
         (cid, Origin::Found)
-    } else if let Some(root) = root.filter(|root| is_any_commit(&car, root)) {
+    } else if let (Some(root), Some(_)) = (root, version) {
         // Opening it reports that it has another version.
         (root, Origin::Named)
     } else if let Some(did) = did {
@@ -116,10 +113,11 @@ pub(crate) fn open(
 
 const WITHOUT_COMMIT: &str = "note: --did may find records without a commit";
 
-/// Whether the block `cid` is a commit, perhaps of a version that is not read here.
-fn is_any_commit(car: &CarBlockStore, cid: &Cid) -> bool {
-    let block = car.get(cid).ok().flatten();
-    block.is_some_and(|block| Commit::decode_version_2_or_3(&block).is_ok())
+/// The version of the commit `cid`, if there is such a commit.
+fn version_of(car: &CarBlockStore, cid: &Cid) -> Option<u64> {
+    let block = car.get(cid).ok().flatten()?;
+    let commit = Commit::decode_version_2_or_3(&block).ok()?;
+    Some(commit.version)
 }
 
 /// The last commit among the blocks that do not match their CIDs.

@@ -87,11 +87,7 @@ impl<W: Write> JsonWriter<W> {
         key: &str,
         text: Option<impl Display>,
     ) -> io::Result<()> {
-        self.key(key)?;
-        match text {
-            Some(text) => self.text(&text.to_string()),
-            None => self.literal("null"),
-        }
+        self.optional_field(key, text, |json, text| json.text(&text.to_string()))
     }
 
     /// Writes a field whose value is a number.
@@ -105,9 +101,18 @@ impl<W: Write> JsonWriter<W> {
         key: &str,
         number: Option<impl Display>,
     ) -> io::Result<()> {
+        self.optional_field(key, number, Self::literal)
+    }
+
+    fn optional_field<T>(
+        &mut self,
+        key: &str,
+        value: Option<T>,
+        write: impl FnOnce(&mut Self, T) -> io::Result<()>,
+    ) -> io::Result<()> {
         self.key(key)?;
-        match number {
-            Some(number) => self.literal(number),
+        match value {
+            Some(value) => write(self, value),
             None => self.literal("null"),
         }
     }

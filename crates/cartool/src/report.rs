@@ -141,10 +141,13 @@ impl Report {
 
     /// Whether `failure` may be about the contents of the file that is named `name` in messages.
     fn is_about(&self, failure: &Failure, name: &str) -> bool {
-        match failure {
-            Failure::Of(file, failure) => file == name && !is_elsewhere(failure),
-            failure => self.file == name && !is_elsewhere(failure),
-        }
+        let (file, failure) = match failure {
+            Failure::Of(file, failure) => (file, &**failure),
+            failure => (&self.file, failure),
+        };
+        // Those have to do with the output or the arguments, and with no input.
+        let is_elsewhere = matches!(failure, Failure::Output(_) | Failure::Usage(_));
+        file == name && !is_elsewhere
     }
 
     /// The message and exit code for a failure of `file`, or else of the file that the report is
@@ -173,11 +176,6 @@ impl Report {
             }
         })
     }
-}
-
-/// Whether a failure has to do with the output or the arguments, and with no input.
-fn is_elsewhere(failure: &Failure) -> bool {
-    matches!(failure, Failure::Output(_) | Failure::Usage(_))
 }
 
 /// Prints a line. If standard error is closed, that must not change the outcome, so unlike

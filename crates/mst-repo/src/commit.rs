@@ -9,7 +9,7 @@ use mst_node::node_digest;
 use crate::brief::Quoted;
 use crate::dag_cbor::{self, InvalidDagCbor};
 use crate::data_model::{encode, holds_float};
-use crate::fields::{Fields, FieldsFault};
+use crate::fields::{Fields, FieldsFault, from_fields_fault};
 use crate::{Tid, is_did};
 
 /// A commit: the account, the revision, the tree, and the signature.
@@ -116,7 +116,7 @@ impl Commit {
         let data = checked_link("data", fields.link("data")?)?;
         let prev = fields.link_or_null("prev")?;
         let prev = prev.map(|prev| checked_link("prev", prev)).transpose()?;
-        let sig = fields.bytes("sig")?.into();
+        let sig = fields.bytes("sig")?;
         let extra = fields.rest();
         match extra.iter().find(|(_, value)| holds_float(value)) {
             Some((field, _)) => Err(InvalidCommit::Float {
@@ -257,15 +257,4 @@ pub enum InvalidCommit {
     },
 }
 
-impl From<FieldsFault> for InvalidCommit {
-    fn from(fault: FieldsFault) -> Self {
-        match fault {
-            FieldsFault::NotDagCbor(invalid) => Self::NotDagCbor(invalid),
-            FieldsFault::TooManyItems { limit } => Self::TooManyItems { limit },
-            FieldsFault::Decode(why) => Self::Decode(why),
-            FieldsFault::NotAMap => Self::NotAMap,
-            FieldsFault::MissingField { field } => Self::MissingField { field },
-            FieldsFault::FieldType { field, wanted } => Self::FieldType { field, wanted },
-        }
-    }
-}
+from_fields_fault!(InvalidCommit);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blockstore_core::{Bytes, Cid};
+use blockstore_core::Cid;
 use ipld_core::ipld::Ipld;
 
 use crate::dag_cbor::{InvalidDagCbor, Refusal};
@@ -72,73 +72,72 @@ impl Fields {
 
     /// A link or null, which must be there.
     pub(crate) fn link_or_null(&mut self, field: &'static str) -> Result<Option<Cid>, FieldsFault> {
-        self.take(field, "a link or null", |value| match value {
-            Ipld::Link(cid) => Some(Some(cid)),
-            Ipld::Null => Some(None),
-            _ => None,
-        })
+        self.take(field, "a link or null")
     }
 
     pub(crate) fn link(&mut self, field: &'static str) -> Result<Cid, FieldsFault> {
-        self.take(field, "a link", |value| match value {
-            Ipld::Link(cid) => Some(cid),
-            _ => None,
-        })
+        self.take(field, "a link")
     }
 
     pub(crate) fn text(&mut self, field: &'static str) -> Result<String, FieldsFault> {
-        self.take(field, "text", |value| match value {
-            Ipld::String(text) => Some(text),
-            _ => None,
-        })
+        self.take(field, "text")
     }
 
-    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Bytes, FieldsFault> {
-        self.take(field, "a byte string", |value| match value {
-            Ipld::Bytes(bytes) => Some(bytes.into()),
-            _ => None,
-        })
+    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Vec<u8>, FieldsFault> {
+        self.take(field, "a byte string")
     }
 
     pub(crate) fn boolean(&mut self, field: &'static str) -> Result<bool, FieldsFault> {
-        self.take(field, "true or false", |value| match value {
-            Ipld::Bool(value) => Some(value),
-            _ => None,
-        })
+        self.take(field, "true or false")
     }
 
     /// A number from -2^64 to 2^64 - 1: DAG-CBOR has no others.
     pub(crate) fn number(&mut self, field: &'static str) -> Result<i128, FieldsFault> {
-        self.take(field, "a number", |value| match value {
-            Ipld::Integer(number) => Some(number),
-            _ => None,
-        })
+        self.take(field, "a number")
     }
 
     pub(crate) fn integer(&mut self, field: &'static str) -> Result<i64, FieldsFault> {
-        self.take(field, "a 64-bit integer", |value| match value {
-            Ipld::Integer(number) => number.try_into().ok(),
-            _ => None,
-        })
+        self.take(field, "a 64-bit integer")
     }
 
     /// A list of maps.
     pub(crate) fn maps(&mut self, field: &'static str) -> Result<Vec<Self>, FieldsFault> {
-        self.take(field, "a list of maps", |value| match value {
-            Ipld::List(items) => items.into_iter().map(Self::of).collect(),
-            _ => None,
-        })
+        let wanted = "a list of maps";
+        let items: Vec<Ipld> = self.take(field, wanted)?;
+        let maps: Option<_> = items.into_iter().map(Self::of).collect();
+        maps.ok_or(FieldsFault::FieldType { field, wanted })
     }
 
-    /// Takes a field that must be there. `read` returns `None` if it is not what is `wanted`.
-    fn take<T>(
+    /// Takes a field that must be there, and be what is `wanted`, a `T`.
+    fn take<T: TryFrom<Ipld>>(
         &mut self,
         field: &'static str,
         wanted: &'static str,
-        read: impl FnOnce(Ipld) -> Option<T>,
     ) -> Result<T, FieldsFault> {
         let value = self.0.remove(field);
         let value = value.ok_or(FieldsFault::MissingField { field })?;
-        read(value).ok_or(FieldsFault::FieldType { field, wanted })
+        let value = T::try_from(value);
+        value.map_err(|_| FieldsFault::FieldType { field, wanted })
     }
 }
+
+/// Makes an error type of its own out of a [`FieldsFault`], variant by variant.
+macro_rules! from_fields_fault {
+    ($error:ty) => {
+        impl From<$crate::fields::FieldsFault> for $error {
+            fn from(fault: $crate::fields::FieldsFault) -> Self {
+                use $crate::fields::FieldsFault;
+                match fault {
+                    FieldsFault::NotDagCbor(invalid) => Self::NotDagCbor(invalid),
+                    FieldsFault::TooManyItems { limit } => Self::TooManyItems { limit },
+                    FieldsFault::Decode(why) => Self::Decode(why),
+                    FieldsFault::NotAMap => Self::NotAMap,
+                    FieldsFault::MissingField { field } => Self::MissingField { field },
+                    FieldsFault::FieldType { field, wanted } => Self::FieldType { field, wanted },
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use from_fields_fault;

@@ -9,7 +9,7 @@ use mst_ops::Operation;
 use crate::brief::{Len, Quoted};
 use crate::dag_cbor::{self, InvalidDagCbor};
 use crate::data_model::encode;
-use crate::fields::{Fields, FieldsFault};
+use crate::fields::{Fields, FieldsFault, from_fields_fault};
 #[cfg(feature = "car")]
 use crate::writer::car;
 #[cfg(feature = "car")]
@@ -326,7 +326,7 @@ impl Frame {
                 commit: message.link("commit")?,
                 rev: message.text("rev")?,
                 since: message.optional("since", Fields::text)?,
-                blocks: message.bytes("blocks")?,
+                blocks: message.bytes("blocks")?.into(),
                 ops: message
                     .maps("ops")?
                     .into_iter()
@@ -342,7 +342,7 @@ impl Frame {
                 seq: message.integer("seq")?,
                 did: message.text("did")?,
                 rev: message.text("rev")?,
-                blocks: message.bytes("blocks")?,
+                blocks: message.bytes("blocks")?.into(),
                 time: message.text("time")?,
             })),
             _ => Ok(Self::Other {
@@ -538,15 +538,4 @@ pub enum InvalidFrame {
     },
 }
 
-impl From<FieldsFault> for InvalidFrame {
-    fn from(fault: FieldsFault) -> Self {
-        match fault {
-            FieldsFault::NotDagCbor(invalid) => Self::NotDagCbor(invalid),
-            FieldsFault::TooManyItems { limit } => Self::TooManyItems { limit },
-            FieldsFault::Decode(why) => Self::Decode(why),
-            FieldsFault::NotAMap => Self::NotAMap,
-            FieldsFault::MissingField { field } => Self::MissingField { field },
-            FieldsFault::FieldType { field, wanted } => Self::FieldType { field, wanted },
-        }
-    }
-}
+from_fields_fault!(InvalidFrame);
