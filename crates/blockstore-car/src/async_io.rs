@@ -175,10 +175,9 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
 /// `async`.)
 ///
 /// Each block takes two writes to the stream, so wrap one that waits for a disk or a network in a
-/// [`BufWriter`](tokio::io::BufWriter). It yields to other tasks after each 64 KiB or so
-/// ([`YieldBudget`]). Not cancel-safe: if a future is dropped before it is ready, part of a block
-/// may have been written, and the stream can no longer become a valid CAR; every later write is an
-/// error.
+/// `BufWriter` of `tokio`. It yields to other tasks after each 64 KiB or so ([`YieldBudget`]). Not
+/// cancel-safe: if a future is dropped before it is ready, its block may be missing or written in
+/// part, so every later write is an error.
 pub struct AsyncCarWriter<W> {
     output: W,
     /// Whether the output ends with a whole block.
@@ -218,9 +217,10 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
     /// [`CarError::AfterError`] after such an error, and after a future that was dropped.
     pub async fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
         self.check_whole()?;
+        // A future that is dropped leaves out this block, or a part of it.
+        self.whole = false;
         start_section(&mut self.start, cid, block.len());
         self.budget.spend(self.start.len() + block.len()).await;
-        self.whole = false;
         self.output.write_all(&self.start).await?;
         self.output.write_all(block).await?;
         self.whole = true;

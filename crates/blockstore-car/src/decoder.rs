@@ -16,9 +16,10 @@ use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 /// for asynchronous servers of any kind, and whoever else cannot block on a [`Read`].
 ///
 /// It checks what a [`CarReader`](crate::CarReader) checks, which is this over a [`Read`]. Bytes
-/// that were pushed and not consumed yet are kept in a buffer of up to three times their length, so
-/// take all available blocks before pushing more. The buffer has to hold the longest section as a
-/// whole, which [`CarOptions::section_len`] bounds. A CAR may go on for ever, so count the bytes of
+/// that were pushed and not consumed yet are kept in a buffer of at least 64 KiB and at most three
+/// times what it had to hold, which shrinks once a sixteenth of it would do; so take all available
+/// blocks before pushing more. The buffer has to hold the longest section as a whole, which
+/// [`CarOptions::section_len`] bounds. A CAR may go on for ever, so count the bytes of
 /// a download.
 ///
 /// Blocks and roots are borrowed from the decoder. In a function that returns a block from inside a
@@ -122,8 +123,9 @@ impl CarDecoder {
     ///
     /// # Errors
     ///
-    /// Any error of `input` except [`Interrupted`](io::ErrorKind::Interrupted). Nothing was pushed
-    /// then, and the call may be repeated.
+    /// Any error of `input` except [`Interrupted`](io::ErrorKind::Interrupted), and one if `input`
+    /// claims to have given more than there was room for. Nothing was pushed then, and the call may
+    /// be repeated.
     pub fn read_from(&mut self, input: &mut (impl Read + ?Sized)) -> io::Result<usize> {
         if !self.takes_bytes() {
             return Ok(0);

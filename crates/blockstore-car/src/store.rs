@@ -9,7 +9,8 @@ use std::io;
 use std::path::Path;
 
 use blockstore_core::{
-    BlockStore, Bytes, Cid, CidBytes, StoreError, check_block, is_verifiable, sha2_256,
+    BlockStore, Bytes, Cid, CidBytes, DAG_CBOR, RAW, StoreError, check_block, is_verifiable,
+    sha2_256,
 };
 
 use crate::damaged::{Part, Sections};
@@ -36,7 +37,7 @@ use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
 /// checked on opening, one bad block and the CAR is refused; if they are checked on reading, the
 /// others can be read. Blocks may come in any order, may occur twice (the first counts), and need
 /// not be linked from anywhere. A block whose CID has a hash function other than sha2-256, or
-/// only a part of the digest, is ignored on opening; asking for it is
+/// only a part of the digest, is not checked on opening; asking for it is
 /// [`StoreError::Unverifiable`], unless blocks are never checked.
 ///
 /// # Examples
@@ -64,8 +65,9 @@ pub struct CarBlockStore {
     is_sound: bool,
     verify: Verify,
     limit: u32,
-    /// The blocks in wrong sections of a damaged CAR, under the CIDs that they match.
-    repaired: HashMap<Cid, Bytes>,
+    /// If the CAR is opened as a damaged one: the blocks in wrong sections, under the CIDs that they
+    /// match.
+    repaired: Option<HashMap<Cid, Bytes>>,
 }
 
 enum Source {
@@ -125,8 +127,8 @@ impl CarBlockStore {
     /// A block that does not match its CID is an error when it is asked for. As it may be the CID
     /// that is damaged, the block is also there under the CID that it matches, one of the
     /// [`repaired_cids`](Self::repaired_cids); and so is one that matches its CID if it ends where
-    /// the next section begins, whatever its length says. So only a wrong byte in a block itself
-    /// costs that block, or one that changes the codec of its CID to that of raw bytes, or from it.
+    /// the next section begins, whatever its length says. Any block is also there under its CID with
+    /// the other codec that atproto uses. So only a wrong byte in a block itself costs that block.
     ///
     /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
     /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). If a CAR was crafted to
@@ -198,7 +200,7 @@ impl CarBlockStore {
         let store = Self::finish(source, roots, sections, Verify::OnRead, options);
         let mut store = store.expect("bytes in memory do not change");
         store.is_sound = faults.is_empty();
-        store.repaired = repaired;
+        store.repaired = Some(repaired);
         (store, faults)
     }
 
@@ -283,7 +285,7 @@ impl CarBlockStore {
             is_sound: true,
             verify,
             limit,
-            repaired: HashMap::new(),
+            repaired: None,
         })
     }
 
@@ -348,7 +350,7 @@ impl CarBlockStore {
     /// section that is damaged, this is what its CID was; if it is the block, nothing links to this.
     /// The [`cids`](Self::cids) and the [`len`](Self::len) do not include them.
     pub fn repaired_cids(&self) -> impl Iterator<Item = Cid> {
-        self.repaired.keys().copied()
+        self.repaired.iter().flatten().map(|(cid, _)| *cid)
     }
 
     /// Returns the number of blocks, each counted once.
@@ -472,16 +474,32 @@ impl CarBlockStore {
         }
     }
 
+    /// Finds the block that matches `cid` in a damaged CAR, in a section that is wrong or whose CID
+    /// has the other codec.
+    fn find_repaired(&self, cid: &Cid) -> Option<Bytes> {
+        let repaired = self.repaired.as_ref()?;
+        let other_codec = match cid.codec() {
+            DAG_CBOR => RAW,
+            RAW => DAG_CBOR,
+            _ => return repaired.get(cid).cloned(),
+        };
+        let other = Cid::new_v1(other_codec, *cid.hash());
+        let found = repaired.get(cid).or_else(|| repaired.get(&other));
+        found.cloned().or_else(|| {
+            let block = self.find(Asked::One, &other).ok()??;
+            check_block(&other, &block).is_ok().then_some(block)
+        })
+    }
+
     /// Checks a block that is about to leave the store, if blocks are checked on reading.
     fn checked(&self, cid: &Cid, block: Option<Bytes>) -> Result<Option<Bytes>, StoreError> {
         let Some(block) = block else {
-            return Ok(self.repaired.get(cid).cloned());
+            return Ok(self.find_repaired(cid));
         };
         match self.verify {
             Verify::OnRead => {
                 if let Err(error) = check_block(cid, &block) {
-                    let repaired = self.repaired.get(cid).cloned();
-                    return repaired.map(Some).ok_or(error);
+                    return self.find_repaired(cid).map(Some).ok_or(error);
                 }
             }
             Verify::OnOpen if !is_verifiable(cid) => return Err(StoreError::Unverifiable(*cid)),
@@ -554,7 +572,7 @@ impl BlockStore for CarBlockStore {
             self.source.with_cid(offset, self.limit, is_it).flatten()
         };
         let offset = self.index.find(wanted, look).map_err(StoreError::backend)?;
-        Ok(offset.is_some() || self.repaired.contains_key(cid))
+        Ok(offset.is_some() || self.find_repaired(cid).is_some())
     }
 }
 

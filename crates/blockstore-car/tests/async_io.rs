@@ -126,6 +126,19 @@ fn a_block_that_was_begun_and_not_written_to_its_end_spoils_the_rest() {
     });
 }
 
+#[test]
+fn a_block_that_was_given_up_before_it_was_begun_is_not_left_out() {
+    let block = vec![7; 128 << 10];
+    let cid = raw_cid(&block);
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    { runtime }.build().unwrap().block_on(async {
+        let mut writer = AsyncCarWriter::new(Vec::new(), &[cid]).await.unwrap();
+        // There is room, but it lets others have their turn first.
+        assert!(writer.write_block(&cid, &block).now_or_never().is_none());
+        assert!(matches!(writer.finish().await, Err(CarError::AfterError)));
+    });
+}
+
 /// How often a task yields to others before it is done, if it never has to wait.
 fn turns(task: impl Future<Output = ()>) -> usize {
     let mut task = pin!(task);
