@@ -82,8 +82,11 @@ impl SqliteBlockStore {
     /// [`SqliteError::CannotOpen`], [`SqliteError::NotADatabase`],
     /// [`SqliteError::ReadOnly`] if the file may not be written,
     /// [`SqliteError::ForeignTable`] and [`SqliteError::NewerSchema`] if there are tables of these
-    /// names that this version cannot use, [`SqliteError::Busy`] if another connection has it
-    /// locked. A file that is refused for its contents has not been changed.
+    /// names that this version cannot use, [`SqliteError::MissingTable`] if only some of the store's
+    /// tables exist, [`SqliteError::Busy`] if another connection has it locked; and
+    /// [`SqliteError::Corrupt`], [`SqliteError::Full`], [`SqliteError::Io`] and
+    /// [`SqliteError::Other`] where SQLite fails. A file that is refused for its contents has not
+    /// been changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         Self::open_with(path, &SqliteOptions::default())
     }
@@ -99,8 +102,8 @@ impl SqliteBlockStore {
         Ok(Self::new(open::file(path.as_ref(), options)?, options))
     }
 
-    /// Opens the store in the file at `path` for reading: nothing is created, and writing is
-    /// [`SqliteError::ReadOnly`].
+    /// Opens the store in the file at `path` for reading: no database and no table is created, and
+    /// writing is [`SqliteError::ReadOnly`].
     ///
     /// While a database is in WAL mode, even reading needs the two files beside it. If they do not
     /// exist and cannot be created, as on read-only media, it cannot be opened: see
@@ -272,7 +275,8 @@ impl SqliteBlockStore {
     /// It blocks nobody but other threads with this same store. A long one makes the log beside the
     /// file grow, as commits that `work` must not see yet cannot be copied into the file. Inside a
     /// [`transaction`](Self::transaction), "now" includes its changes; otherwise this store cannot
-    /// be written from inside `work`: [`SqliteError::WriteInSnapshot`].
+    /// be written from inside `work`: [`SqliteError::WriteInSnapshot`], and
+    /// [`SqliteError::NestedTransaction`] for a `transaction`.
     ///
     /// # Errors
     ///
@@ -341,8 +345,8 @@ impl SqliteBlockStore {
         self.shared.with(|database| database.delete_head(name))
     }
 
-    /// Returns the number of blocks. SQLite counts them one by one: in a large database this
-    /// reads most of the file.
+    /// Returns the number of blocks. SQLite counts them one by one: this reads the whole index of
+    /// CIDs, some 40 bytes for each.
     ///
     /// # Errors
     ///

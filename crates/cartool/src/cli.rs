@@ -41,8 +41,8 @@ to a database to which another process writes waits for up to a minute.
 
 OUT is the path of a file, or `-` for standard output. A file is replaced in one step when all \
 of it is on the disk; until then, and if anything goes wrong, the old file stays as it is. So \
-OUT may be FILE itself, if that is a CAR and OUT is the whole repository; nothing else that OUT \
-is made from is ever overwritten.
+OUT may be FILE itself, if that is a CAR and OUT is the whole repository of it; nothing that is \
+damaged, and nothing else that OUT is made from, is ever overwritten.
 
 Standard output has data only; progress and errors go to standard error. Every block is checked \
 against its CID when it is read. A damaged or missing block does not hide the rest: it is \
@@ -67,14 +67,17 @@ Examples:
 
 Exit codes:
   0  success; a closed pipe, as with `| head`, changes no exit code
-  1  the CAR, the repository, or a record in it or for it, is damaged, invalid or incomplete;
-     commit: a record to be created exists; import: the database has a later revision
+  1  the CAR, the repository, or what is to be written to it, is damaged, invalid or incomplete;
+     commit: a record to be created exists; import: the database has a later revision; salvage:
+     something was wrong, even if it cost no record; verify, proof check, slice: the signature
+     is not by the given key
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output
   4  there is no such record, or no such repository in the database; commit: no record to update
      or delete; proof check: all is proven, and some paths are absent
   5  diff: the two differ
-  6  proof check, verify --ops: a block is missing, so something is neither proven nor refuted
+  6  proof check, verify --partial --ops: a block is missing, so something is neither proven nor
+     refuted
   7  another process has written to the database for a minute, or while it was read without a
      lock, as there was no permission or no space for one: try again";
 
@@ -255,7 +258,7 @@ pub(crate) struct GetArgs {
 /// With --ops, also checks that the operations, one per line as `diff --json` prints them, are in
 /// this tree, and inverts them: prints the root of the tree before. With --since-root, it is a
 /// fault if that is another root. This needs only what a commit of the firehose contains; if a node
-/// is missing for it, the exit code is 6.
+/// is missing for it, the exit code is 6 with --partial.
 ///
 /// With --key, also checks the commit's signature, which must be by this key. The account's key is
 /// the verification method `#atproto` in its DID document, which is not fetched.
@@ -299,9 +302,9 @@ pub(crate) struct VerifyArgs {
 ///
 /// A message is then checked as its receiver should: limits, fields, blocks, and that the
 /// operations, inverted, lead to the tree that it names. The last line says `ok`, or what is
-/// `invalid` (exit code 1). Whether it follows the previous message is not checked. Messages other
-/// than `#commit` and `#sync` are only shown. To check the operations of a bare slice, use
-/// `verify --partial --ops`. Without --key the signature is NOT CHECKED.
+/// `invalid` or `out of sync` (exit code 1). Whether it follows the previous message is not checked.
+/// Messages other than `#commit` and `#sync` are only shown. To check the operations of a bare slice,
+/// use `verify --partial --ops`. Without --key the signature is NOT CHECKED.
 #[derive(Debug, Args)]
 pub(crate) struct SliceArgs {
     /// The slice or the message, or `-` for standard input; read into memory as a whole

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 ///
 /// The height is the number of leading zero bits of `SHA-256(key)`, halved and rounded down, so it
 /// lies in `0..=128`. Each level is a quarter as likely as the one below: about 3 keys in 4 have
-/// height 0. Any bytes are accepted here, even none; [`check_key`](crate::check_key) says whether a
-/// tree may hold them.
+/// height 0. Any bytes are accepted here, even none; `check_key` says whether a tree may hold
+/// them.
 ///
 /// The published test vectors call this number *height*, the specification *depth*, the
 /// TypeScript implementation *layer*.

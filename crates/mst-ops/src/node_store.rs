@@ -82,7 +82,9 @@ pub struct NodeStoreOptions {
     /// The limits up to which a node is accepted.
     pub limits: Limits,
     /// Whether trees are trusted to be well-formed: heights, order and range of keys are then not
-    /// checked. For nodes that the caller has made or verified; `false` by default.
+    /// checked by walkers and look-ups ([`Tree`](crate::Tree) and [`Diff`](crate::Diff) rely on
+    /// them, and still check them). For nodes that the caller has made or verified; `false` by
+    /// default.
     pub trusted: bool,
 }
 
@@ -292,8 +294,8 @@ impl<S: BlockStore> NodeStore<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingBlock`] if the block store does not hold it, [`Error::InvalidNode`] if it is
-    /// not a node, [`Error::Store`] if the block store fails, and [`Error::InvalidTree`] if no node
+    /// [`Error::MissingBlock`] if neither the cache nor the block store holds it,
+    /// [`Error::InvalidNode`] if it is not a node, [`Error::Store`] if the block store fails, and [`Error::InvalidTree`] if no node
     /// can have this CID.
     pub fn node(&self, cid: &Cid) -> Result<Arc<TreeNode>, Error> {
         match mst_node::node_digest(cid) {

@@ -32,9 +32,9 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// Loaded nodes stay in memory, in the tree and not in a cache, until the tree is dropped. For
 /// look-ups with bounded memory use [`NodeStore::get`](crate::NodeStore::get).
 ///
-/// A tree that starts empty only gathers its entries at first, in whatever order they come, up to
-/// about a million of them, or half of that with long keys. Its nodes are made all at once when
-/// somebody asks for something that needs them. [`root`](Self::root) does not need them the first
+/// A tree that starts empty only gathers its entries at first, in whatever order they come, as long
+/// as their keys fit into 4 GiB. Its nodes are made all at once when somebody asks for something
+/// that needs them. [`root`](Self::root) does not need them the first
 /// time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them again.
 /// Once the nodes are made, the tree keeps them and their hashes until it is changed, so neither
 /// call hashes them again.
@@ -196,8 +196,9 @@ impl<N: NodeSource> Tree<N> {
         }
     }
 
-    /// Returns whether a node of the tree is missing in its store, so that some of its entries
-    /// cannot be read. Loads the whole tree, or all of it up to the first gap.
+    /// Returns whether a node of the tree is missing, so that some of its entries cannot be read.
+    /// Loads the whole tree, or all of it up to the first gap. As for [`verify`](Self::verify),
+    /// nodes that are in memory are not missing, even if the store has lost them.
     ///
     /// # Errors
     ///
@@ -229,7 +230,10 @@ impl<N: NodeSource> Tree<N> {
         self.entries().map(owned).collect()
     }
 
-    /// Loads the whole tree and returns counts of it, if the tree is complete and canonical; see
+    /// Loads the whole tree and returns counts of it, if the tree is complete and canonical.
+    ///
+    /// Nodes that are in memory already, in the tree or in the cache of its node store, are not
+    /// looked for in the block store. Whether all nodes are there tells the function
     /// [`verify`](crate::verify).
     ///
     /// # Errors

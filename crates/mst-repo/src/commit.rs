@@ -244,7 +244,7 @@ pub enum InvalidCommit {
     /// A link that is not CIDv1, dag-cbor, sha2-256.
     #[error("`{field}` links to {found}, which is not CIDv1, dag-cbor, sha2-256")]
     LinkForm {
-        /// The field's name.
+        /// The field's name; `root` for the link to the commit itself.
         field: &'static str,
         /// Its CID.
         found: Cid,

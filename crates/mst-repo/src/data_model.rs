@@ -22,7 +22,8 @@ use crate::dag_cbor_error::{decode_fault, encode_fault};
 ///
 /// # Errors
 ///
-/// [`InvalidRecord::Decode`] and [`InvalidRecord::TooManyItems`].
+/// [`InvalidRecord::NotDagCbor`], [`InvalidRecord::TooManyItems`], and [`InvalidRecord::Decode`] if
+/// it is not a `T`.
 ///
 /// # Examples
 ///

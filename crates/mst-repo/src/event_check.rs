@@ -147,8 +147,9 @@ pub enum EventError {
     OutOfSync(#[source] Box<OutOfSync>),
     /// The revision is less than the known one, or it is that of the known commit itself: the
     /// message is a duplicate or late. Ignore it; if it was about a repository that was fetched,
-    /// fetch it again later. Nothing else in it was checked, least of all its
-    /// signature, as the account's key may have been another then.
+    /// fetch it again later. Its blocks, and that it says what its commit says,
+    /// were checked, but not its operations, nor its signature, as the account's key may have been
+    /// another then.
     #[error("revision {found} is stale: {known} is known already")]
     Stale {
         /// The known revision.
@@ -288,7 +289,8 @@ pub enum EventFault {
         /// The action of the operation.
         action: Action,
     },
-    /// A record that was created or updated is not among the blocks.
+    /// A record that was created or updated is not among the blocks, or cannot be checked against
+    /// its CID.
     #[error("the record at {path:?} is not among its blocks")]
     MissingRecord {
         /// The path.

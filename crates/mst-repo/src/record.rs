@@ -47,7 +47,8 @@ impl Record {
         self.entry.value()
     }
 
-    /// Returns the record's block: DAG-CBOR as its author encoded it.
+    /// Returns the record's block as its author encoded it. It should be DAG-CBOR, which
+    /// [`decode`](Self::decode) checks.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
