@@ -30,12 +30,12 @@ pub use mst_ops::{
 #[cfg(feature = "async")]
 pub use mst_repo::AsyncRepositoryStream;
 pub use mst_repo::{
-    self, Action, Collections, Commit, CommitEvent, Curve, Error, Export, ExportSince, Fault,
-    Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecord,
+    self, Action, BlobRef, Collections, Commit, CommitEvent, Curve, Error, Export, ExportSince,
+    Fault, Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecord,
     InvalidRecordKey, InvalidTid, Ipld, Json, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable,
     Record, Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
     SignatureError, Signer, SyncEvent, Tid, TreeError, check_nsid, check_record_key, dag_cbor,
-    decode_record, encode_record, ipld, is_did, is_record, latest_commit, reachable,
+    decode_record, encode_record, ipld, is_did, is_record, latest_commit, reachable, record_blobs,
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{

@@ -31,7 +31,9 @@ pub enum Error {
         /// What is wrong with it.
         source: SignatureError,
     },
-    /// A block is not a node, or a node is out of place in the tree.
+    /// A block is not a node, or a node is out of place in the tree. Never a missing block or a
+    /// failure of the store, which are [`MissingBlock`](Self::MissingBlock) and
+    /// [`Store`](Self::Store).
     #[error(transparent)]
     Tree(mst_ops::Error),
     /// A key of the tree, or what was asked for, is not the path of a record.

@@ -21,9 +21,10 @@ use crate::{PublicKey, SignatureError};
 /// It does no I/O: the account's key, the known state of the repository, and the time come from the
 /// caller. What is left out is not checked.
 ///
-/// A message may be *invalid*: it breaks a rule, or is not the account's. It may be *out of sync*:
-/// messages were missed, or it does not contain enough, and the whole repository has to be fetched.
-/// Or it may be *stale*: a duplicate, or late, to be ignored.
+/// A message may be *invalid*: it breaks a rule, or is not the account's; one whose slice lacks a
+/// block is. It may be *out of sync*: messages were missed, an invalid one included, or the sender
+/// has left out on purpose what is needed, and the whole repository has to be fetched. Or it may be
+/// *stale*: a duplicate, or late, to be ignored.
 ///
 /// Source: <https://atproto.com/specs/sync#commit-validation>
 ///
@@ -145,8 +146,8 @@ pub enum EventError {
     /// [`EventCheck::repository`].
     #[error("out of sync")]
     OutOfSync(#[source] Box<OutOfSync>),
-    /// The revision is less than the known one, or it is that of the known commit itself: the
-    /// message is a duplicate or late. Ignore it; if it was about a repository that was fetched,
+    /// The revision is less than the known one, or it is that of the known commit itself (in a
+    /// `#sync` that is no error): the message is a duplicate or late. Ignore it; if it was about a repository that was fetched,
     /// fetch it again later. Its blocks, and that it says what its commit says,
     /// were checked, but not its operations, nor its signature, as the account's key may have been
     /// another then.

@@ -48,7 +48,9 @@ pub enum Frame {
         kind: String,
         /// Its number in its stream, if it has one: where to resume after it.
         seq: Option<i64>,
-        /// The message, still as DAG-CBOR.
+        /// The DID of the account, if it is about one.
+        did: Option<String>,
+        /// The message, still as DAG-CBOR; [`decode_record`](crate::decode_record) decodes it.
         message: Bytes,
     },
     /// The server ends the stream.
@@ -120,10 +122,16 @@ impl fmt::Debug for Frame {
         match self {
             Self::Commit(event) => f.debug_tuple("Commit").field(event).finish(),
             Self::Sync(event) => f.debug_tuple("Sync").field(event).finish(),
-            Self::Other { kind, seq, message } => f
+            Self::Other {
+                kind,
+                seq,
+                did,
+                message,
+            } => f
                 .debug_struct("Other")
                 .field("kind", kind)
                 .field("seq", seq)
+                .field("did", did)
                 .field("message", &Len(message))
                 .finish(),
             Self::Error { error, message } => f
@@ -348,8 +356,31 @@ impl Frame {
             _ => Ok(Self::Other {
                 kind,
                 seq: message.optional("seq", Fields::integer)?,
+                did: message.optional("did", Fields::text)?,
                 message: Bytes::copy_from_slice(frame.get(start..).unwrap_or_default()),
             }),
+        }
+    }
+
+    /// Returns the DID of the account that the message is about, for which all messages have to be
+    /// processed in order. `None` for an error, and for kinds that are about none.
+    pub fn did(&self) -> Option<&str> {
+        match self {
+            Self::Commit(event) => Some(&event.repo),
+            Self::Sync(event) => Some(&event.did),
+            Self::Other { did, .. } => did.as_deref(),
+            Self::Error { .. } => None,
+        }
+    }
+
+    /// Returns the message's number in its stream: where to resume after it. `None` for an error,
+    /// and for kinds that have none, such as `#info`.
+    pub fn seq(&self) -> Option<i64> {
+        match self {
+            Self::Commit(event) => Some(event.seq),
+            Self::Sync(event) => Some(event.seq),
+            Self::Other { seq, .. } => *seq,
+            Self::Error { .. } => None,
         }
     }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use blockstore_core::{Cid, CidBytes, RAW};
+use blockstore_core::{Cid, CidBytes};
 use data_encoding::BASE64_NOPAD;
 use ipld_core::ipld::Ipld;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess};
 use serde::ser::{self, Serialize, Serializer};
 
-use crate::InvalidRecord;
 use crate::data_model::MAX_RECORD_ITEMS;
+use crate::{BlobRef, InvalidRecord};
 
 /// A value in the JSON form of atproto: links as `{"$link": "cid"}`, bytes as
 /// `{"$bytes": "base64"}`, and no numbers but integers. In DAG-CBOR it is the value itself, so this
@@ -252,7 +252,7 @@ fn of_fields(fields: BTreeMap<String, Ipld>) -> Result<Ipld, &'static str> {
         let bytes = from_base64(text).map(Ipld::Bytes);
         bytes.ok_or("bytes that are not base64")
     } else {
-        let link = from_text(text).map(Ipld::Link);
+        let link = cid_from_text(text).map(Ipld::Link);
         link.ok_or("a link that is not a valid CID")
     }
 }
@@ -270,7 +270,7 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Accepts a CID only in the spelling in which it is printed, out of many.
-fn from_text(text: &str) -> Option<Cid> {
+pub(crate) fn cid_from_text(text: &str) -> Option<Cid> {
     /// Longer than any. Decoding the base of some spellings takes quadratic time.
     const TOO_LONG: usize = 2 * CidBytes::MAX_LEN;
     let cid = (text.len() < TOO_LONG).then(|| Cid::try_from(text).ok())??;
@@ -279,27 +279,12 @@ fn from_text(text: &str) -> Option<Cid> {
 
 /// Checks an object against its `$type`.
 fn check_type(fields: &BTreeMap<String, Ipld>) -> Result<(), &'static str> {
-    let is_blob = match fields.get("$type") {
-        None => false,
-        Some(Ipld::String(kind)) if !kind.is_empty() => kind == "blob",
-        Some(_) => return Err("a `$type` that is empty or not text"),
-    };
-    if is_blob && !is_whole_blob(fields) {
-        return Err(
-            "a blob without a link `ref` to raw bytes, a text `mimeType` and a `size` above 0",
-        );
+    match fields.get("$type") {
+        None => Ok(()),
+        Some(Ipld::String(kind)) if kind == "blob" && BlobRef::of(fields).is_none() => {
+            Err("a blob without a link `ref` to raw bytes, a text `mimeType` and a `size` above 0")
+        }
+        Some(Ipld::String(kind)) if !kind.is_empty() => Ok(()),
+        Some(_) => Err("a `$type` that is empty or not text"),
     }
-    Ok(())
-}
-
-fn is_whole_blob(fields: &BTreeMap<String, Ipld>) -> bool {
-    let [
-        Some(Ipld::Link(cid)),
-        Some(Ipld::String(kind)),
-        Some(Ipld::Integer(size)),
-    ] = ["ref", "mimeType", "size"].map(|name| fields.get(name))
-    else {
-        return false;
-    };
-    cid.codec() == RAW && !kind.is_empty() && *size > 0
 }

@@ -4,6 +4,7 @@
 #[cfg(feature = "async")]
 mod async_stream;
 mod batch;
+mod blob;
 mod brief;
 mod check;
 mod commit;
@@ -43,6 +44,7 @@ mod writer;
 
 #[cfg(feature = "async")]
 pub use async_stream::AsyncRepositoryStream;
+pub use blob::{BlobRef, record_blobs};
 #[cfg(feature = "car")]
 pub use blockstore_car::{CarBlockStore, CarError, CarOptions, Decoded, Verify};
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError};

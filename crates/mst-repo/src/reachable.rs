@@ -16,7 +16,10 @@ use crate::{Commit, Error};
 /// All other blocks are garbage, which can be removed from a store: old nodes, which every change
 /// leaves behind, and deleted records, which their author wants gone. If anything cannot be read,
 /// that is an error and there is no answer, so that nothing is taken for garbage by mistake.
-/// Records are not read; links in them, to blobs and other repositories, are not followed.
+/// Records are not read; links in them, to blobs and other repositories, are not followed. So one
+/// damaged repository prevents sweeps, until what it lacks is put again, for example by
+/// [`Repository::copy_to`](crate::Repository::copy_to) from a sound copy, or what is left of it is
+/// salvaged into another store.
 ///
 /// Nobody may add to the store between this call and the sweep: a new block would be taken for
 /// garbage. You can also pass older roots, of revisions for which somebody may still ask what has

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::batch::Batch;
 use crate::path::check_record_key_bytes;
 use crate::repository::read_block;
-use crate::{Error, InvalidRecord, RepoPath, decode_record};
+use crate::{BlobRef, Error, InvalidRecord, RepoPath, decode_record, record_blobs};
 
 /// A record: its path, its CID, its block.
 #[derive(Clone)]
@@ -79,6 +79,15 @@ impl Record {
     /// ```
     pub fn decode<'b, T: Deserialize<'b>>(&'b self) -> Result<T, InvalidRecord> {
         decode_record(&self.bytes)
+    }
+
+    /// Returns the blobs that the record refers to; see [`record_blobs`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`record_blobs`].
+    pub fn blobs(&self) -> Result<Vec<BlobRef>, InvalidRecord> {
+        record_blobs(&self.bytes)
     }
 
     fn halves(&self) -> (&str, &str) {

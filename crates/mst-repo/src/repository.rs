@@ -38,7 +38,8 @@ pub struct Repository<S> {
 impl<S: BlockStore> Repository<S> {
     /// Opens the repository in `blocks` at the commit named `commit`.
     ///
-    /// This reads the commit and nothing else; see [`verify`](Self::verify) for the rest.
+    /// This reads the commit and nothing else; see [`verify`](Self::verify) for the rest. For a
+    /// single look-up, open it without a cache ([`NodeStoreOptions::uncached`]).
     ///
     /// # Errors
     ///
@@ -271,6 +272,16 @@ impl<S: BlockStore> Repository<S> {
     /// ```
     pub fn range<'k>(&self, bounds: impl RangeBounds<&'k str>) -> Result<Records<'_, S>, Error> {
         Ok(Records::new(self.blocks(), self.walker()?.range(bounds)))
+    }
+
+    /// Returns the records whose paths begin with `prefix`, in path order: for `app.bsky.`, those of
+    /// all collections with such names.
+    ///
+    /// # Errors
+    ///
+    /// As for [`records`](Self::records).
+    pub fn prefix(&self, prefix: &str) -> Result<Records<'_, S>, Error> {
+        Ok(Records::new(self.blocks(), self.walker()?.prefix(prefix)))
     }
 
     /// Returns the names of the collections, in path order, in which `com.example.a.b` comes before

@@ -36,8 +36,8 @@ pub struct Salvage<'r, S> {
 impl<S: BlockStore> Repository<S> {
     /// Makes up a commit for a repository of which none is left, so that
     /// [`salvage_among`](Self::salvage_among) can be called for it. There is no root for its tree:
-    /// the first fault says so, and the entries of all nodes follow that are among the blocks. `did`
-    /// is not checked.
+    /// the first fault says so, and the entries of all nodes follow that are among the blocks, which
+    /// must be of this repository only. `did` is not checked.
     ///
     /// # Examples
     ///
@@ -117,6 +117,11 @@ impl<S: BlockStore> Repository<S> {
     /// revision. If there are blocks of earlier ones, records that were deleted since may come
     /// back, and such that were changed; nodes that name different values for a key are a fault
     /// ([`Error::Ambiguous`]).
+    ///
+    /// All `cids` must be of this repository. Of a store that holds others, leave out what
+    /// [`reachable`](crate::reachable) returns for their commits, or their entries are returned as
+    /// this one's; so are those of nodes that are no longer part of theirs, which nothing tells
+    /// apart.
     ///
     /// Of a `CarBlockStore`, pass the `cids`, but not the `repaired_cids`: some of those may be of
     /// damaged nodes. One that is intact is found if a node among the `cids` links to it.

@@ -5,6 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::de::{self, Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+
 /// A TID: a time in microseconds and the number of a clock, as 13 characters that sort by time.
 ///
 /// A repository's revision is a TID that only increases; [`after`](Self::after) makes the next.
@@ -146,6 +149,20 @@ impl fmt::Debug for Tid {
     }
 }
 
+/// As text, in all formats.
+impl Serialize for Tid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 impl From<Tid> for String {
     fn from(tid: Tid) -> Self {
         tid.to_string()
@@ -178,6 +195,16 @@ pub struct InvalidTid;
 #[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
 mod tests {
     use super::{CLOCK_BITS, Tid, date};
+
+    #[test]
+    fn a_tid_is_text_in_any_format() {
+        let (text, tid) = ("3jzfcijpj2z2a", "3jzfcijpj2z2a".parse::<Tid>().unwrap());
+        assert_eq!(serde_json::to_string(&tid).unwrap(), format!("\"{text}\""));
+        let block = serde_ipld_dagcbor::to_vec(&tid).unwrap();
+        assert_eq!(block, serde_ipld_dagcbor::to_vec(text).unwrap());
+        assert_eq!(serde_ipld_dagcbor::from_slice::<Tid>(&block).unwrap(), tid);
+        assert!(serde_json::from_str::<Tid>("\"3jzfcijpj2z2\"").is_err());
+    }
 
     #[test]
     fn a_later_tid_stays_and_any_other_moves_on() {

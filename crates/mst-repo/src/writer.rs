@@ -446,6 +446,13 @@ impl<S: BlockStore> Writer<S> {
         self.tree.nodes().blocks()
     }
 
+    /// Gives the block store back. `None` if a clone of the [`tree`](Self::tree) still uses it.
+    pub fn into_blocks(self) -> Option<S> {
+        let nodes = Arc::clone(self.tree.nodes());
+        drop(self.tree);
+        Arc::into_inner(nodes).map(NodeStore::into_blocks)
+    }
+
     /// Makes a commit of `writes`, and lets `store` keep it, in one transaction with anything else
     /// that has to be consistent with it, such as which commit is the last. After that, the blocks
     /// must be in the writer's block store: the next call looks for the commit there.

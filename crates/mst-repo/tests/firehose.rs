@@ -8,13 +8,16 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
+use std::collections::BTreeMap;
+
 use blockstore_car::{CarReader, CarWriter};
 use blockstore_core::{BlockStoreMut, Bytes, MemoryBlockStore, dag_cbor_cid, raw_cid};
 use mst_ops::Tree;
 use mst_repo::{
     Action, Commit, CommitEvent, Curve, Error, EventCheck, EventError, EventFault, Frame,
-    InvalidFrame, MAX_FRAME_LEN, MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, OutOfSync, RepoOp,
-    RepoState, Repository, SignError, SigningKey, SyncEvent, Tid, Write, WriteError, Writer,
+    InvalidFrame, Ipld, MAX_FRAME_LEN, MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, OutOfSync,
+    RepoOp, RepoState, Repository, SignError, SigningKey, SyncEvent, Tid, Write, WriteError,
+    Writer,
 };
 use mst_testkit::{Rng, SampleRepository};
 
@@ -74,6 +77,11 @@ fn a_history_goes_through_frames_and_checks_and_ends_in_the_right_state() {
         assert_eq!(
             Frame::decode(&frame).unwrap(),
             Frame::Commit(Box::new(event.clone()))
+        );
+        let of_event = Frame::from(event.clone());
+        assert_eq!(
+            (of_event.seq(), of_event.did()),
+            (Some(event.seq), Some(DID))
         );
         let mut check = EventCheck::default()
             .with_state(state.as_ref())
@@ -367,7 +375,9 @@ fn a_sync_message_tells_where_the_repository_is() {
         .collect();
     let sync = of(&events[2]);
     let frame = Frame::Sync(sync.clone()).encode();
-    assert_eq!(Frame::decode(&frame).unwrap(), Frame::Sync(sync.clone()));
+    let decoded = Frame::decode(&frame).unwrap();
+    assert_eq!((decoded.seq(), decoded.did()), (Some(0), Some(DID)));
+    assert_eq!(decoded, Frame::Sync(sync.clone()));
     assert_eq!(EventCheck::default().sync(&sync).unwrap(), states[2]);
     let mut check = EventCheck::default().with_state(&states[2]);
     assert_eq!(check.sync(&sync).unwrap(), states[2]);
@@ -452,19 +462,25 @@ fn frames_that_are_cut_off_or_go_on_are_refused_and_never_panic() {
 fn other_messages_are_told_by_their_kind_and_kept_as_they_are() {
     // {"op": 1, "t": "#account"}
     let header = b"\xa2\x61t\x68#account\x62op\x01";
-    for (message, seq) in [
-        (b"\xa0".as_slice(), None),
+    for (message, seq, did) in [
+        (b"\xa0".as_slice(), None, None),
         // {"did": "did:web:a", "seq": 7}
-        (b"\xa2\x63did\x69did:web:a\x63seq\x07", Some(7)),
+        (
+            b"\xa2\x63did\x69did:web:a\x63seq\x07",
+            Some(7),
+            Some("did:web:a"),
+        ),
     ] {
         let frame = [header, message].concat();
         let other = Frame::Other {
             kind: "#account".into(),
             seq,
+            did: did.map(str::to_owned),
             message: message.to_vec().into(),
         };
         assert_eq!(Frame::decode(&frame).unwrap(), other);
         assert_eq!(other.encode(), frame);
+        assert_eq!((other.seq(), other.did()), (seq, did));
     }
     let no_number = [header.as_slice(), b"\xa1\x63seq\x61a"].concat();
     assert!(matches!(
@@ -476,6 +492,7 @@ fn other_messages_are_told_by_their_kind_and_kept_as_they_are() {
         message: Some("Cursor in the future.".into()),
     };
     assert_eq!(Frame::decode(&error.encode()).unwrap(), error);
+    assert_eq!((error.seq(), error.did()), (None, None));
     assert_eq!(
         Frame::decode(b"\xa1\x62op\x05\xa0"),
         Err(InvalidFrame::Op { found: 5 })
@@ -528,4 +545,72 @@ fn a_sync_message_is_short() {
         matches!(*fault, EventFault::BlocksTooLarge { len: found, limit: 10_000 } if found == len),
         "{fault}"
     );
+}
+
+#[test]
+fn a_first_message_names_neither_a_tree_nor_a_revision_before() {
+    let first = history(0).pop().unwrap();
+    assert!(first.is_first());
+    let mut event = first.clone();
+    event.prev_data = Some(event.commit);
+    assert!(!event.is_first());
+    let error = EventCheck::default().commit(&event).unwrap_err();
+    let is_refused = |fault: &EventFault| matches!(fault, EventFault::PrevData { .. });
+    assert!(
+        matches!(&error, EventError::Invalid(fault) if is_refused(fault)),
+        "{error:?}"
+    );
+    let mut event = first;
+    event.since = Some(event.rev.clone());
+    assert!(!event.is_first());
+}
+
+#[test]
+fn without_a_cover_fewer_nodes_are_enough() {
+    let (mut writer, _) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
+    let old: Vec<Write> = (0..200).map(|n| create(2 * n)).collect();
+    writer.write(&old, &sign).unwrap();
+    let mut less = 0;
+    for n in 0..20 {
+        let new = writer.write(&[create(20 * n + 1)], &sign).unwrap();
+        let event = CommitEvent::new(&new, 1, TIME);
+        let check = EventCheck::default();
+        check.with_cover(true).commit(&event).unwrap();
+        let blocks: Vec<_> = CarReader::new(&*event.blocks)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        for left_out in 1..blocks.len() {
+            let mut car = CarWriter::new(Vec::new(), &[event.commit]).unwrap();
+            for (_, block) in blocks.iter().enumerate().filter(|(at, _)| *at != left_out) {
+                car.write_block(&block.cid, &block.bytes).unwrap();
+            }
+            let mut event = event.clone();
+            event.blocks = car.finish().unwrap().into();
+            if check.commit(&event).is_ok() {
+                assert!(check.with_cover(true).commit(&event).is_err());
+                less += 1;
+            }
+        }
+    }
+    assert!(less > 0);
+}
+
+#[test]
+fn marks_that_are_not_in_use_any_more_are_not_set() {
+    let sample = SampleRepository::generate(2, 3);
+    let mut event = CommitEvent::from_parts(DID, sample.commit.0, "3zzzzzzzzzzzz", sample.car());
+    assert!(!event.too_big);
+    event.time = TIME.to_owned();
+    let frame = Frame::from(event).encode();
+    // The header is {"op": 1, "t": "#commit"}.
+    let (header, message) = frame.split_at(15);
+    let mut message: BTreeMap<String, Ipld> = serde_ipld_dagcbor::from_slice(message).unwrap();
+    assert_eq!(message["rebase"], Ipld::Bool(false));
+    assert_eq!(message.remove("tooBig"), Some(Ipld::Bool(false)));
+    let frame = [header, &serde_ipld_dagcbor::to_vec(&message).unwrap()].concat();
+    let Frame::Commit(event) = Frame::decode(&frame).unwrap() else {
+        panic!("it is a commit");
+    };
+    assert!(!event.too_big);
 }

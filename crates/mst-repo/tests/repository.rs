@@ -160,6 +160,9 @@ fn collections_whose_names_begin_with_each_other_are_told_apart() {
     let in_collection = |name: &str| repository.collection(name).unwrap().count();
     assert_eq!(in_collection("com.a.b"), 2);
     assert_eq!(in_collection("com.a.x"), 0);
+    let with_prefix = |prefix: &str| repository.prefix(prefix).unwrap().count();
+    assert_eq!((with_prefix("com.a.b"), with_prefix("com.a.b/")), (6, 2));
+    assert_eq!((with_prefix(""), with_prefix("com.a.c")), (6, 0));
     // What cannot be a collection is not an empty one.
     for name in ["com.a", "", "com.a.b/", "com.a.b/1"] {
         let error = repository.collection(name).unwrap_err();
@@ -624,4 +627,29 @@ fn salvage_without_a_tree_is_one_fault() {
     let repository = Repository::open(&store, cid).unwrap();
     let items: Vec<_> = repository.salvage().collect();
     assert!(matches!(items.as_slice(), [Salvaged::Fault(_)]));
+}
+
+#[test]
+fn the_collections_end_after_an_error() {
+    let value = dag_cbor_cid(b"\xa0");
+    let paths = ["com.a.b/0", "com.a.b.c"].map(|key| (key.to_owned(), value));
+    let (blocks, commit) = stored_tree(&paths.into());
+    let repository = Repository::open(&blocks, &commit.cid()).unwrap();
+    let mut collections = repository.collections().unwrap();
+    let errors = collections.by_ref().take(5).filter(Result::is_err).count();
+    assert_eq!(errors, 1);
+    assert!(collections.next().is_none());
+}
+
+#[test]
+fn records_that_differ_in_anything_are_not_equal() {
+    let record = |path: &str, block: &'static [u8]| {
+        let value = dag_cbor_cid(block);
+        let records = [(path.to_owned(), (value, Bytes::from_static(block)))];
+        opened(&records.into()).get(path).unwrap().unwrap()
+    };
+    let one = record("com.a.b/1", b"\xa0");
+    assert_eq!(one, record("com.a.b/1", b"\xa0"));
+    assert_ne!(one, record("com.a.b/2", b"\xa0"));
+    assert_ne!(one, record("com.a.b/1", b"\xa1\x61a\xf6"));
 }

@@ -368,3 +368,15 @@ fn a_revision_at_the_end_of_time_has_none_behind_it() {
         assert_eq!((writer.commit_cid(), store.len()), (last.cid(), len));
     }
 }
+
+#[test]
+fn a_writer_gives_its_store_back_unless_its_tree_is_still_used() {
+    let (mut writer, _) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
+    let new = writer.write(&[create(1)], &sign).unwrap();
+    let store = writer.into_blocks().unwrap();
+    assert!(store.has(&new.cid).unwrap());
+    let writer = Writer::open(store, &new.cid).unwrap();
+    let tree = writer.tree().clone();
+    assert!(writer.into_blocks().is_none());
+    drop(tree);
+}

@@ -137,6 +137,7 @@ fn other(kind: &str, message: &'static [u8]) -> Vec<u8> {
     let other = Frame::Other {
         kind: kind.to_owned(),
         seq: None,
+        did: None,
         message: message.into(),
     };
     other.encode()

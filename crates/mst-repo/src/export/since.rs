@@ -24,7 +24,7 @@ impl<S: BlockStore> Repository<S> {
     /// records are not needed. The protocol's `since` is a revision: to answer it, keep the root of
     /// each revision, for example as heads of a SQLite store, and also pass them to
     /// [`reachable`](crate::reachable). If nodes of the old tree have been swept away, the error is
-    /// [`mst_ops::Error::MissingBlock`], and [`export`](Self::export) is the way to answer.
+    /// [`Error::MissingBlock`], and [`export`](Self::export) is the way to answer.
     ///
     /// A record that replaced another is included even if the old tree had it at another path. So
     /// is a record that has gained a path; one that has only lost a path is not.
