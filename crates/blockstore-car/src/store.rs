@@ -157,8 +157,7 @@ impl CarBlockStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_damaged_bytes(car: impl Into<Bytes>) -> (Self, Vec<CarError>) {
-        let (car, mut options) = (car.into(), CarOptions::default());
-        options.verify = Some(Verify::OnRead);
+        let (car, options) = (car.into(), CarOptions::default());
         let mut faults = Vec::new();
         let mut parts = Sections::new(&car, options.section_len);
         let (roots, mut next) = match header_of(&car, options.header_len) {

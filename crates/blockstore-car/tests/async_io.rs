@@ -11,7 +11,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-use blockstore_car::{AsyncCarReader, AsyncCarWriter, CarError, CarReader};
+use blockstore_car::{AsyncCarReader, AsyncCarWriter, CarDecoder, CarError, CarReader};
 use blockstore_core::raw_cid;
 use futures_util::FutureExt;
 use mst_testkit::SampleRepository;
@@ -137,6 +137,19 @@ fn a_block_that_was_given_up_before_it_was_begun_is_not_left_out() {
         assert!(writer.write_block(&cid, &block).now_or_never().is_none());
         assert!(matches!(writer.finish().await, Err(CarError::AfterError)));
     });
+}
+
+#[test]
+fn after_an_error_nothing_is_read() {
+    let mut decoder = CarDecoder::new();
+    decoder.push(b"\x00");
+    assert!(decoder.next_block().is_err());
+    let mut input = b"more".as_slice();
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    { runtime }.build().unwrap().block_on(async {
+        assert_eq!(decoder.read_from_async(&mut input).await.unwrap(), 0);
+    });
+    assert_eq!(input, b"more");
 }
 
 /// How often a task yields to others before it is done, if it never has to wait.

@@ -51,6 +51,64 @@ fn the_published_header_is_read_and_written() {
 // ---- The header.
 
 #[test]
+fn the_number_of_roots_is_written_in_its_shortest_form() {
+    let cid = dag_cbor_cid(b"\xa0");
+    for (count, head) in [
+        (23, b"\x97".as_slice()),
+        (24, b"\x98\x18"),
+        (255, b"\x98\xff"),
+        (256, b"\x99\x01\x00"),
+        (65_536, b"\x9a\x00\x01\x00\x00"),
+    ] {
+        let writer = CarWriter::new(Vec::new(), &vec![cid; count]).unwrap();
+        let header = writer.finish().unwrap();
+        let name = b"\x65roots";
+        let at = header.windows(6).position(|bytes| bytes == name).unwrap() + 6;
+        assert!(header[at..].starts_with(head), "{count}");
+        let options = CarOptions {
+            header_len: 4 << 20,
+            ..CarOptions::default()
+        };
+        let car = CarBlockStore::from_bytes_with(header, options).unwrap();
+        assert_eq!(car.roots().len(), count);
+    }
+}
+
+#[test]
+fn what_is_wrong_at_the_end_of_a_header_is_told_apart() {
+    for (end, what) in [
+        (b"\x01\xf6".as_slice(), "the end of the header"),
+        (b"\x18\x01", "the shortest form of a number"),
+    ] {
+        let header = [b"\xa2\x65roots\x80\x67version", end].concat();
+        let error = CarBlockStore::from_bytes(framed(&header)).unwrap_err();
+        let CarError::Invalid {
+            fault: CarFault::Header { wanted },
+            ..
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(wanted, what);
+    }
+}
+
+#[test]
+fn after_a_wrong_header_there_are_no_roots() {
+    let mut decoder = CarDecoder::new();
+    decoder.push(b"\x00");
+    assert!(matches!(decoder.roots(), Err(CarError::Invalid { .. })));
+    assert!(matches!(decoder.roots(), Err(CarError::AfterError)));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_is_no_car() {
+    let error = CarBlockStore::open(std::env::temp_dir()).unwrap_err();
+    assert!(matches!(error, CarError::Io(_)), "{error:?}");
+}
+
+#[test]
 fn nothing_is_no_car() {
     assert_fault(&[], 0, &CarFault::Empty);
 }
@@ -350,6 +408,7 @@ fn a_length_cut_off_by_the_end_is_no_clean_end() {
     ] {
         let longer = [car.as_slice(), end].concat();
         assert_fault(&longer, car.len() as u64, &CarFault::LengthCutOff);
+        assert_fault(end, 0, &CarFault::LengthCutOff);
     }
 }
 

@@ -192,3 +192,51 @@ fn what_is_wrong(error: &Error) -> String {
         error => chain(error),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic in a test is the report")]
+mod tests {
+    use atproto_mst::{InvalidNode, Node, TreeFault, raw_cid};
+
+    use super::*;
+
+    #[test]
+    fn a_fault_names_its_cid_once_and_says_what_is_wrong() {
+        let cid = raw_cid(b"");
+        let line = |place, error| Fault::new(place, error).unwrap().to_string();
+        let error = Error::Store(StoreError::Unverifiable(cid));
+        assert_eq!(
+            line(record(b"a", cid), error),
+            format!(
+                "bad record {cid} (key \"a\"): cannot be verified: its hash is not sha2-256 with 32 bytes"
+            )
+        );
+        let key = "a".to_owned();
+        assert_eq!(
+            line(record(b"a", cid), Error::Ambiguous { key }),
+            "bad key (key \"a\"): nodes that nothing links to have different values for it"
+        );
+        let fault = TreeFault::KeyNotLess;
+        let source = InvalidNode::from(Node::decode(b"").unwrap_err());
+        for (why, error) in [
+            (
+                fault.to_string(),
+                mst_ops::Error::InvalidTree { cid, fault },
+            ),
+            (
+                chain(&source),
+                mst_ops::Error::InvalidNode {
+                    cid,
+                    source: source.into(),
+                },
+            ),
+        ] {
+            let error = Fault::of_node(error).unwrap();
+            assert_eq!(error.to_string(), format!("bad node {cid}: {why}"));
+            assert_eq!(
+                error.0.to_string(),
+                format!("bad node {cid} (all keys): {why}")
+            );
+        }
+    }
+}

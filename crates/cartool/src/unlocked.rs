@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_shows_even_if_the_length_is_the_same() {
+    fn a_change_shows_even_if_length_and_time_are_the_same() {
         let name = format!("cartool-unlocked-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::write(&path, [0; 4_096]).unwrap();
@@ -66,7 +66,10 @@ mod tests {
         let mut bytes = [0; 4_096];
         // The count of changes.
         bytes[27] = 1;
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
         fs::write(&path, bytes).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(modified).unwrap();
         assert_eq!(changed(), [&*path]);
         fs::remove_file(&path).unwrap();
         assert_eq!(changed(), [&*path]);

@@ -88,6 +88,14 @@ fn misfits(blocks: &MemoryBlockStore) -> Vec<(Cid, TreeFault, Cid)> {
         let root = put(blocks, slots[0], &[(&b, slots[1]), (&d, slots[2])]);
         add(leaf(key), fault, root);
     }
+    // Out of range of a key that is two levels above.
+    let (first, last) = (leaf(&key("a", 0)), leaf(&key("z", 0)));
+    let left = put(blocks, None, &[(&key("b", 1), Some(last))]);
+    let root = put(blocks, Some(left), &[(&key("m", 2), None)]);
+    add(last, TreeFault::KeyNotLess, root);
+    let right = put(blocks, Some(first), &[(&key("y", 1), None)]);
+    let root = put(blocks, None, &[(&key("m", 2), Some(right))]);
+    add(first, TreeFault::KeyNotGreater, root);
     let node = leaf(&low);
     let root = put(blocks, Some(node), &[(&b, Some(node))]);
     add(node, TreeFault::KeyNotGreater, root);
@@ -822,4 +830,15 @@ impl BlockStore for Watched<'_> {
         *self.asked.borrow_mut().entry(*cid).or_default() += 1;
         self.blocks.get(cid)
     }
+}
+
+#[test]
+fn a_proof_that_claims_nothing_needs_no_tree() {
+    let root = dag_cbor_cid(b"not there");
+    let proof = Proof {
+        root,
+        claims: vec![],
+        blocks: vec![],
+    };
+    proof.verify(&root).unwrap();
 }

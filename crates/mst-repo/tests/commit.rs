@@ -226,7 +226,10 @@ fn floats_are_refused_wherever_they_are() {
     for value in [
         float.clone(),
         Ipld::List(vec![Ipld::Null, float.clone()]),
-        Ipld::Map(BTreeMap::from([("a".to_owned(), Ipld::List(vec![float]))])),
+        Ipld::Map(BTreeMap::from([
+            ("a".to_owned(), Ipld::List(vec![float])),
+            ("b".to_owned(), Ipld::Null),
+        ])),
     ] {
         let fault = InvalidCommit::Float {
             field: "extra".to_owned(),

@@ -289,3 +289,11 @@ fn what_is_not_of_the_type_is_an_error() {
         }
     }
 }
+
+#[test]
+fn zero_and_negative_floats_are_dag_cbor() {
+    for number in [0.0_f64, -1.5, 1.5] {
+        let block = [b"\xa1\x61v\xfb".as_slice(), &number.to_be_bytes()].concat();
+        decode_record::<Ipld>(&block).unwrap();
+    }
+}

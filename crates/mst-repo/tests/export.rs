@@ -221,6 +221,7 @@ fn several_roots_keep_what_any_of_them_needs() {
     assert!(!only_new.contains(value));
     assert!(changes.removed.iter().all(|cid| !only_new.contains(cid)));
     assert!(reachable(&store, &[]).unwrap().is_empty());
+    assert!(!only_new.is_empty());
 }
 
 /// Nothing keeps an author from writing the CID of somebody's node into a tree as a value.

@@ -478,6 +478,32 @@ fn a_difference_of_which_anything_is_missing_or_wrong_changes_nothing() {
 
 /// A new key put on the wrong side of an old subtree, whose keys nobody would find any more. The
 /// nodes that are new are valid in themselves, and no operation but the new key is visible.
+/// More than is put at once.
+#[test]
+fn a_large_difference_whose_end_is_missing_changes_nothing() {
+    let old = SampleRepository::generate(21, 30);
+    let (mut paths, mut records) = (old.paths.clone(), old.records.clone());
+    for n in 0..12_u8 {
+        let head = b"\xa1\x61v\x5a\x00\x0f\x00\x00".as_slice();
+        let record = Bytes::from([head, &vec![n; 0xf_0000]].concat());
+        let cid = dag_cbor_cid(&record);
+        paths.insert(format!("zzz.example.large/{n:02}"), cid);
+        records.insert(cid, record);
+    }
+    let new = SampleRepository::of(paths, records, REV);
+    let missing = *new.paths.values().next_back().unwrap();
+    let store = stored(&old.blocks());
+    let before = store.len();
+    let mut part = new.blocks();
+    part.retain(|(cid, _)| *cid != missing);
+    let repository = over(&part, &store, &new.commit.0);
+    let error = repository
+        .copy_since_to(&old.tree.root, &store)
+        .unwrap_err();
+    assert_eq!(error.cid(), Some(missing));
+    assert_eq!(store.len(), before);
+}
+
 #[test]
 fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
     let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
@@ -523,6 +549,61 @@ fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
     let repository = over(&new.blocks(), &store, &new.commit.0);
     let copied = repository.copy_since_to(&old.tree.root, &store).unwrap();
     assert_eq!((copied.nodes, copied.records), (1, 1));
+}
+
+/// The same below a new node that is not the top, and behind one.
+#[test]
+fn an_old_subtree_on_the_wrong_side_is_refused_at_any_depth() {
+    let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
+    let (value, record) = (dag_cbor_cid(b"\xa0"), Bytes::from_static(b"\xa0"));
+    let node = |left: Option<&Cid>, entries: &[(&str, Option<Cid>)]| {
+        let mut node = mst_node::NodeBuilder::new(left).unwrap();
+        for (key, right) in entries {
+            node.push(key.as_bytes(), &value, right.as_ref()).unwrap();
+        }
+        node.finish()
+    };
+    let old = |first: &str| {
+        let paths = [key(first, 0), key("o", 1), key("z", 0)].map(|key| (key, value));
+        SampleRepository::of(paths.into(), [(value, record.clone())].into(), REV)
+    };
+    let (wide, narrow) = (old("a"), old("n"));
+    let right = node(None, &[(&key("aa", 2), Some(wide.tree.root))]);
+    let left = node(Some(&wide.tree.root), &[(&key("y", 2), None)]);
+    let leaf = node(None, &[(&key("b", 1), None)]);
+    let behind = [
+        (&*key("e", 2), Some(narrow.tree.root)),
+        (&key("y", 2), None),
+    ];
+    for (old, top, below) in [
+        (
+            &wide,
+            node(None, &[(&key("a", 3), Some(right.cid()))]),
+            right,
+        ),
+        (
+            &wide,
+            node(Some(&left.cid()), &[(&key("zz", 3), None)]),
+            left,
+        ),
+        (&narrow, node(Some(&leaf.cid()), &behind), leaf),
+    ] {
+        let store = stored(&old.blocks());
+        let before = store.len();
+        let mut commit = Commit::unsigned("did:plc:abc", REV.parse().unwrap(), top.cid());
+        commit.sig = vec![0; 64];
+        let part = [
+            (commit.cid(), commit.encode().into()),
+            (top.cid(), top.encode().into()),
+            (below.cid(), below.encode().into()),
+            (value, record.clone()),
+        ];
+        let refused = over(&part, &store, &commit.cid()).copy_since_to(&old.tree.root, &store);
+        let Err(Error::Tree(mst_ops::Error::InvalidTree { .. })) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(store.len(), before);
+    }
 }
 
 #[test]
@@ -674,6 +755,22 @@ fn without_a_node_that_differs_there_is_no_difference_and_without_a_record_one_l
 }
 
 /// A tree whose keys are not in order.
+#[test]
+fn a_node_that_is_gone_by_the_time_its_turn_comes_ends_the_difference() {
+    let old = SampleRepository::generate(1, 0);
+    let new = SampleRepository::generate(2, 3_000);
+    let store = stored(&new.blocks());
+    let nodes = NodeStore::new(stored(&old.blocks()));
+    let options = NodeStoreOptions::uncached();
+    let repository = Repository::open_with(&store, &new.commit.0, options).unwrap();
+    let difference = repository.export_since(&nodes, &old.tree.root).unwrap();
+    for (cid, _) in &new.tree.nodes[1..] {
+        store.delete(cid).unwrap();
+    }
+    let items: Vec<_> = difference.collect();
+    assert_eq!(items.iter().position(Result::is_err), Some(items.len() - 1));
+}
+
 #[test]
 fn a_tree_that_is_not_well_formed_is_an_error() {
     let old = SampleRepository::generate(15, 300);

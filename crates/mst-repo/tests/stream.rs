@@ -852,3 +852,25 @@ fn records_before_the_error(
     assert!(records.next().is_none());
     paths
 }
+
+#[test]
+fn the_commit_stays_available_after_the_end_and_after_an_error() {
+    let sample = SampleRepository::generate(3, 50);
+    let car = sample.car();
+    for (len, ends_well) in [(car.len(), true), (car.len() - 1, false)] {
+        let mut decoder = RepositoryDecoder::new();
+        decoder.push(&car[..len]);
+        decoder.end();
+        let ended = loop {
+            match decoder.next_record() {
+                Ok(Decoded::Item(_)) => {}
+                Ok(Decoded::NeedsBytes) => panic!("all were pushed"),
+                Ok(Decoded::End) => break true,
+                Err(_) => break false,
+            }
+        };
+        assert_eq!(ended, ends_well);
+        let (cid, _) = decoder.commit().unwrap().unwrap();
+        assert_eq!(*cid, sample.commit.0);
+    }
+}

@@ -335,3 +335,24 @@ fn the_latest_commit_is_the_most_likely_one() {
     blocks.delete(&old).unwrap();
     assert_eq!(latest(&blocks), Some(later));
 }
+
+#[test]
+fn many_ways_to_nodes_that_nothing_links_to_are_not_all_gone() {
+    let blocks = MemoryBlockStore::new();
+    let value = dag_cbor_cid(b"\xa0");
+    let mut below = None;
+    for height in 0..9 {
+        let mut node = mst_node::NodeBuilder::new(below.as_ref()).unwrap();
+        for n in 0..99 {
+            let key = format!("com.example.a/{height}-{n:02}");
+            node.push(key.as_bytes(), &value, below.as_ref()).unwrap();
+        }
+        let node = node.finish();
+        blocks.put(&node.cid(), node.encode().into()).unwrap();
+        below = Some(node.cid());
+    }
+    let commit = commit_of(&blocks, dag_cbor_cid(b"gone"), "3jzfcijpj2z2a");
+    let repository = Repository::open(&blocks, &commit).unwrap();
+    // There are 100 to the power of 8 ways.
+    assert!(repository.salvage_among(&blocks.cids()).unwrap().count() > 0);
+}

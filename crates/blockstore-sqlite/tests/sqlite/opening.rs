@@ -188,6 +188,31 @@ fn a_path_is_always_a_path() {
     assert_eq!(SqliteFault::of(&refused), "CannotOpen");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_path_with_a_zero_byte_names_no_file() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = Folder::new();
+    open(&folder, Access::Create).unwrap();
+    let path = folder.database();
+    let path = [path.as_os_str().as_bytes(), b"\0.sqlite"].concat();
+    for access in [
+        Access::Create,
+        Access::ReadWrite,
+        Access::ReadOnly,
+        Access::Immutable,
+    ] {
+        let options = SqliteOptions {
+            access,
+            ..SqliteOptions::default()
+        };
+        let refused = SqliteBlockStore::open_with(OsStr::from_bytes(&path), &options);
+        assert!(refused.is_err(), "{access:?}");
+    }
+}
+
 #[test]
 fn a_store_opened_for_reading_reads_and_refuses_to_write() {
     let folder = Folder::new();

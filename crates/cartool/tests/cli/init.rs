@@ -77,3 +77,13 @@ fn what_is_no_did_or_would_take_the_place_of_the_key_is_refused() {
     assert_eq!(run.code, 0, "{}", run.err);
     assert!(CarBlockStore::from_bytes(run.raw_out).is_ok());
 }
+
+#[test]
+fn a_folder_that_is_not_there_is_not_taken_for_a_file_that_is() {
+    let folder = Folder::new();
+    let (key, _) = new_key(&folder, "key", "k256");
+    let out = folder.path("none/new.car");
+    let run = folder.run(&["init", DID, "-k", &key, "-o", &out], b"");
+    assert_eq!((run.code, &*run.out), (3, ""), "{}", run.err);
+    assert!(!run.err.contains("would replace"), "{}", run.err);
+}

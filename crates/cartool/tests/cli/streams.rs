@@ -25,6 +25,26 @@ fn a_dash_is_standard_input() {
     );
 }
 
+#[test]
+fn what_is_no_car_is_called_what_it_is() {
+    let database = [b"SQLite format 3\0".as_slice(), &[b'a'; 48]].concat();
+    // {"op": -1}, {"error": "FutureCursor"}
+    let message = b"\xa1\x62op\x20\xa1\x65error\x6cFutureCursor";
+    for (input, what) in [
+        (database.as_slice(), "an SQLite database, not a CAR"),
+        (message, "a message of the firehose"),
+        (
+            b"{\"error\": \"RepoNotFound\"}",
+            "text, such as a server's error message",
+        ),
+        (b"\x1f\x8b\x08\0", "compressed with gzip"),
+        (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    ] {
+        let run = run(&["list", "-"], input);
+        assert!(run.code == 1 && run.err.contains(what), "{}", run.err);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_pipe_by_its_path_is_read_like_standard_input() {
