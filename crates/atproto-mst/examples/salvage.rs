@@ -1,6 +1,6 @@
 //! Saves what is left of a damaged CAR, one that was cut off, or has wrong bytes somewhere, as a
-//! complete repository. Its commit is not signed: only the account's key can do that. Prints what is
-//! lost, and how much was saved.
+//! complete repository. Its commit is not signed: only the account's key can do that. Prints what
+//! is lost, and how much was saved.
 //!
 //! ```sh
 //! head -c 6000 crates/atproto-mst/examples/sample.car |

@@ -65,8 +65,8 @@ pub struct CarBlockStore {
     is_sound: bool,
     verify: Verify,
     limit: u32,
-    /// If the CAR is opened as a damaged one: the blocks in wrong sections, under the CIDs that they
-    /// match.
+    /// If the CAR is opened as a damaged one: the blocks in wrong sections, under the CIDs that
+    /// they match.
     repaired: Option<HashMap<Cid, Bytes>>,
 }
 
@@ -127,8 +127,9 @@ impl CarBlockStore {
     /// A block that does not match its CID is an error when it is asked for. As it may be the CID
     /// that is damaged, the block is also there under the CID that it matches, one of the
     /// [`repaired_cids`](Self::repaired_cids); and so is one that matches its CID if it ends where
-    /// the next section begins, whatever its length says. Any block is also there under its CID with
-    /// the other codec that atproto uses. So only a wrong byte in a block itself costs that block.
+    /// the next section begins, whatever its length says. Any block is also there under its CID
+    /// with the other codec that atproto uses. So only a wrong byte in a block itself costs that
+    /// block.
     ///
     /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
     /// [`roots`](Self::roots) are not known, only the [`cids`](Self::cids). If a CAR was crafted to

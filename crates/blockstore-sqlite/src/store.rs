@@ -82,8 +82,8 @@ impl SqliteBlockStore {
     /// [`SqliteError::CannotOpen`], [`SqliteError::NotADatabase`],
     /// [`SqliteError::ReadOnly`] if the file may not be written,
     /// [`SqliteError::ForeignTable`] and [`SqliteError::NewerSchema`] if there are tables of these
-    /// names that this version cannot use, [`SqliteError::MissingTable`] if only some of the store's
-    /// tables exist, [`SqliteError::Busy`] if another connection has it locked; and
+    /// names that this version cannot use, [`SqliteError::MissingTable`] if only some of the
+    /// store's tables exist, [`SqliteError::Busy`] if another connection has it locked; and
     /// [`SqliteError::Corrupt`], [`SqliteError::Full`], [`SqliteError::Io`] and
     /// [`SqliteError::Other`] where SQLite fails. A file that is refused for its contents has not
     /// been changed.

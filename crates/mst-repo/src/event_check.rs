@@ -147,10 +147,10 @@ pub enum EventError {
     #[error("out of sync")]
     OutOfSync(#[source] Box<OutOfSync>),
     /// The revision is less than the known one, or it is that of the known commit itself (in a
-    /// `#sync` that is no error): the message is a duplicate or late. Ignore it; if it was about a repository that was fetched,
-    /// fetch it again later. Its blocks, and that it says what its commit says,
-    /// were checked, but not its operations, nor its signature, as the account's key may have been
-    /// another then.
+    /// `#sync` that is no error): the message is a duplicate or late. Ignore it; if it was about a
+    /// repository that was fetched, fetch it again later. Its blocks, and that it says what its
+    /// commit says, were checked, but not its operations, nor its signature, as the account's key
+    /// may have been another then.
     #[error("revision {found} is stale: {known} is known already")]
     Stale {
         /// The known revision.
