@@ -12,10 +12,13 @@ pub(super) fn write(frame: &Frame, out: &mut impl Write) -> io::Result<()> {
     match frame {
         Frame::Commit(event) => write_commit(event, out),
         Frame::Sync(event) => write_sync(event, out),
-        Frame::Other { kind, seq, .. } => {
+        Frame::Other { kind, seq, did, .. } => {
             line(out, "Message", Harmless(kind))?;
-            match seq {
-                Some(seq) => line(out, "Seq", seq),
+            if let Some(seq) = seq {
+                line(out, "Seq", seq)?;
+            }
+            match did {
+                Some(did) => line(out, "Repo", Harmless(did)),
                 None => Ok(()),
             }
         }

@@ -125,11 +125,16 @@ fn a_message_is_told_and_checked() {
         new.commit.data
     );
     assert_eq!((run.code, run.lines().pop()), (0, Some(&*last)));
-    let run = slice(&other("#account", b"\xa1\x63seq\x18\x2a"), &[]);
-    assert_eq!(
-        (run.code, &*run.out),
-        (0, "Message:      #account\nSeq:          42\n")
-    );
+    // {"did": "did:web:a", "seq": 42}, and {}.
+    let account = b"\xa2\x63did\x69did:web:a\x63seq\x18\x2a";
+    let told = "Message:      #account\nSeq:          42\nRepo:         did:web:a\n";
+    for (message, told) in [
+        (account.as_slice(), told),
+        (b"\xa0", "Message:      #account\n"),
+    ] {
+        let run = slice(&other("#account", message), &[]);
+        assert_eq!((run.code, &*run.out), (0, told));
+    }
 }
 
 /// A message of another kind, as a frame.
