@@ -249,7 +249,7 @@ impl<N: NodeSource> Tree<N> {
         let mut way: Vec<(View<'_>, usize)> = Vec::new();
         let mut next = Some(View::of_top(self.top.branch()));
         loop {
-            if let Some(view) = next {
+            if let Some(view) = next.take() {
                 let branch = view.branch;
                 // Loading checked everything else, and this too unless the store is trusted.
                 for entry in branch.node.entries() {
@@ -269,7 +269,6 @@ impl<N: NodeSource> Tree<N> {
                 next = view.child(&self.nodes, *slot)?;
                 *slot += 1;
             } else {
-                next = None;
                 way.pop();
             }
         }
