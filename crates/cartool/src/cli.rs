@@ -302,9 +302,9 @@ pub(crate) struct VerifyArgs {
 ///
 /// A message is then checked as its receiver should: limits, fields, blocks, and that the
 /// operations, inverted, lead to the tree that it names. The last line says `ok`, or what is
-/// `invalid` or `out of sync` (exit code 1). Whether it follows the previous message is not checked.
-/// Messages other than `#commit` and `#sync` are only shown. To check the operations of a bare slice,
-/// use `verify --partial --ops`. Without --key the signature is NOT CHECKED.
+/// `invalid` or `out of sync` (exit code 1). Whether it follows the previous message is not
+/// checked. Messages other than `#commit` and `#sync` are only shown. To check the operations of a
+/// bare slice, use `verify --partial --ops`. Without --key the signature is NOT CHECKED.
 #[derive(Debug, Args)]
 pub(crate) struct SliceArgs {
     /// The slice or the message, or `-` for standard input; read into memory as a whole

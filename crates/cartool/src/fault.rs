@@ -208,7 +208,8 @@ mod tests {
         assert_eq!(
             line(record(b"a", cid), error),
             format!(
-                "bad record {cid} (key \"a\"): cannot be verified: its hash is not sha2-256 with 32 bytes"
+                "bad record {cid} (key \"a\"): cannot be verified: \
+                 its hash is not sha2-256 with 32 bytes"
             )
         );
         let key = "a".to_owned();

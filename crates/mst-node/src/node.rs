@@ -282,8 +282,8 @@ impl Node {
     }
 
     /// Returns what [`key_height`](Self::key_height) does, for a caller who already knows the
-    /// heights of some keys: `height_of` is called for each key, in key order, up to the first whose
-    /// height is another, and returns its height.
+    /// heights of some keys: `height_of` is called for each key, in key order, up to the first
+    /// whose height is another, and returns its height.
     ///
     /// # Errors
     ///

@@ -295,8 +295,8 @@ impl<S: BlockStore> NodeStore<S> {
     /// # Errors
     ///
     /// [`Error::MissingBlock`] if neither the cache nor the block store holds it,
-    /// [`Error::InvalidNode`] if it is not a node, [`Error::Store`] if the block store fails, and [`Error::InvalidTree`] if no node
-    /// can have this CID.
+    /// [`Error::InvalidNode`] if it is not a node, [`Error::Store`] if the block store fails, and
+    /// [`Error::InvalidTree`] if no node can have this CID.
     pub fn node(&self, cid: &Cid) -> Result<Arc<TreeNode>, Error> {
         match mst_node::node_digest(cid) {
             Some(digest) => self.node_by_digest(digest),

@@ -233,8 +233,7 @@ impl<N: NodeSource> Tree<N> {
     /// Loads the whole tree and returns counts of it, if the tree is complete and canonical.
     ///
     /// Nodes that are in memory already, in the tree or in the cache of its node store, are not
-    /// looked for in the block store. Whether all nodes are there tells the function
-    /// [`verify`](crate::verify).
+    /// looked for in the block store. The function [`verify`](crate::verify) looks for all.
     ///
     /// # Errors
     ///

@@ -274,8 +274,8 @@ impl<S: BlockStore> Repository<S> {
         Ok(Records::new(self.blocks(), self.walker()?.range(bounds)))
     }
 
-    /// Returns the records whose paths begin with `prefix`, in path order: for `app.bsky.`, those of
-    /// all collections with such names.
+    /// Returns the records whose paths begin with `prefix`, in path order: for `app.bsky.`, those
+    /// of all collections with such names.
     ///
     /// # Errors
     ///

@@ -36,8 +36,8 @@ pub struct Salvage<'r, S> {
 impl<S: BlockStore> Repository<S> {
     /// Makes up a commit for a repository of which none is left, so that
     /// [`salvage_among`](Self::salvage_among) can be called for it. There is no root for its tree:
-    /// the first fault says so, and the entries of all nodes follow that are among the blocks, which
-    /// must be of this repository only. `did` is not checked.
+    /// the first fault says so, and the entries of all nodes follow that are among the blocks,
+    /// which must be of this repository only. `did` is not checked.
     ///
     /// # Examples
     ///

@@ -66,9 +66,9 @@ impl<R: Read> RepositoryStream<R> {
     ///
     /// # Errors
     ///
-    /// [`StreamError`]; if the commit comes late in the CAR, [`StreamError::TooMuchAside`] too. `car`
-    /// is then dropped: pass `&mut car` to go on with it, for example to write the rest of a download
-    /// to a file, which a [`CarBlockStore`](crate::CarBlockStore) can read in any order.
+    /// [`StreamError`]; if the commit comes late in the CAR, [`StreamError::TooMuchAside`] too.
+    /// `car` is then dropped: pass `&mut car` to go on with it, for example to write the rest of a
+    /// download to a file, which a [`CarBlockStore`](crate::CarBlockStore) can read in any order.
     pub fn open_with(car: R, options: StreamOptions) -> Result<Self, StreamError> {
         let decoder = RepositoryDecoder::with_options(options);
         let mut stream = Self {

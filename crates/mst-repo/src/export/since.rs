@@ -33,8 +33,8 @@ impl<S: BlockStore> Repository<S> {
     /// the CIDs of all these nodes, and the nodes with entries that differ. Whether the shared
     /// parts are present and sound is not checked.
     ///
-    /// A record that is missing is an item, an error, as for [`export`](Self::export). A node that is
-    /// gone by the time its turn comes is one, too, and the last.
+    /// A record that is missing is an item, an error, as for [`export`](Self::export). A node that
+    /// is gone by the time its turn comes is one, too, and the last.
     ///
     /// # Errors
     ///
