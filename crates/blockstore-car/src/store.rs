@@ -1,7 +1,7 @@
 //! A CAR as a read-only block store.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
@@ -16,7 +16,7 @@ use blockstore_core::{
 use crate::damaged::{Part, Sections};
 use crate::file::{self, PositionedFile};
 use crate::index::{Index, Indexer, OFFSET_LIMIT};
-use crate::memory::CarBytes;
+use crate::memory::{CarBytes, SectionRef};
 use crate::place::Asked;
 use crate::section::{self, Section, Split};
 use crate::{CarError, CarFault, CarOptions, CarReader, Verify, header};
@@ -65,9 +65,16 @@ pub struct CarBlockStore {
     is_sound: bool,
     verify: Verify,
     limit: u32,
-    /// If the CAR is opened as a damaged one: the blocks in wrong sections, under the CIDs that
-    /// they match.
-    repaired: Option<HashMap<Cid, Bytes>>,
+    /// If the CAR is opened as a damaged one.
+    damage: Option<Box<Damage>>,
+}
+
+/// What was found out on opening a damaged CAR, so that no block is hashed again for it.
+struct Damage {
+    /// The blocks in wrong sections, under the CIDs that they match.
+    repaired: HashMap<Cid, Bytes>,
+    /// The offsets of the sections whose blocks do not match their CIDs.
+    bad: HashSet<u64>,
 }
 
 enum Source {
@@ -128,7 +135,8 @@ impl CarBlockStore {
     /// that is damaged, the block is also there under the CID that it matches, one of the
     /// [`repaired_cids`](Self::repaired_cids); and so is one that matches its CID if it ends where
     /// the next section begins, whatever its length says. Any block is also there under its CID
-    /// with the other codec that atproto uses. So only a wrong byte in a block itself costs that
+    /// with the other codec that atproto uses, though [`cids`](Self::cids) names it as its section
+    /// does. So as long as something links to it, only a wrong byte in a block itself costs that
     /// block.
     ///
     /// Of a CAR that was cut off, the part before the cut is left. If the header is damaged, the
@@ -193,6 +201,7 @@ impl CarBlockStore {
                 break;
             }
         }
+        let bad = bad_blocks.iter().map(|(offset, _)| *offset).collect();
         for (offset, cid) in bad_blocks {
             sections.push(cid, offset);
         }
@@ -200,7 +209,7 @@ impl CarBlockStore {
         let store = Self::finish(source, roots, sections, Verify::OnRead, options);
         let mut store = store.expect("bytes in memory do not change");
         store.is_sound = faults.is_empty();
-        store.repaired = Some(repaired);
+        store.damage = Some(Box::new(Damage { repaired, bad }));
         (store, faults)
     }
 
@@ -285,7 +294,7 @@ impl CarBlockStore {
             is_sound: true,
             verify,
             limit,
-            repaired: None,
+            damage: None,
         })
     }
 
@@ -347,10 +356,12 @@ impl CarBlockStore {
 
     /// Returns the CIDs that the blocks in wrong sections of a damaged CAR match
     /// ([`from_damaged_bytes`](Self::from_damaged_bytes)). If it is the CID or the length of a
-    /// section that is damaged, this is what its CID was; if it is the block, nothing links to this.
-    /// The [`cids`](Self::cids) and the [`len`](Self::len) do not include them.
+    /// section that is damaged, this is what its CID was, except perhaps for the codec; if it is the
+    /// block, nothing links to this. The [`cids`](Self::cids) and the [`len`](Self::len) do not include
+    /// them.
     pub fn repaired_cids(&self) -> impl Iterator<Item = Cid> {
-        self.repaired.iter().flatten().map(|(cid, _)| *cid)
+        let damage = self.damage.iter();
+        damage.flat_map(|damage| damage.repaired.keys().copied())
     }
 
     /// Returns the number of blocks, each counted once.
@@ -429,13 +440,19 @@ impl CarBlockStore {
         {
             return Some(car.block(section));
         }
+        let section = self.indexed(car, wanted)?;
+        Some(car.give(asked, section))
+    }
+
+    /// Finds a section in memory through the index.
+    fn indexed<'c>(&self, car: &'c CarBytes, wanted: &[u8]) -> Option<SectionRef<'c>> {
         let found = Cell::new(None);
         let look = |offset| {
             found.set(car.section_of(offset, wanted, self.limit));
             Ok::<_, Infallible>(found.get().is_some())
         };
         let Ok(_) = self.index.find(wanted, look);
-        found.get().map(|section| car.give(asked, section))
+        found.into_inner()
     }
 
     /// Where the blocks with these CIDs probably are. Prefetches all of their slots in the index in
@@ -477,7 +494,7 @@ impl CarBlockStore {
     /// Finds the block that matches `cid` in a damaged CAR, in a section that is wrong or whose CID
     /// has the other codec.
     fn find_repaired(&self, cid: &Cid) -> Option<Bytes> {
-        let repaired = self.repaired.as_ref()?;
+        let Damage { repaired, bad } = self.damage.as_deref()?;
         let other_codec = match cid.codec() {
             DAG_CBOR => RAW,
             RAW => DAG_CBOR,
@@ -486,8 +503,12 @@ impl CarBlockStore {
         let other = Cid::new_v1(other_codec, *cid.hash());
         let found = repaired.get(cid).or_else(|| repaired.get(&other));
         found.cloned().or_else(|| {
-            let block = self.find(Asked::One, &other).ok()??;
-            check_block(&other, &block).is_ok().then_some(block)
+            let Source::Memory(car) = &self.source else {
+                return None;
+            };
+            let section = self.indexed(car, CidBytes::from(&other).as_ref())?;
+            let is_good = is_verifiable(&other) && !bad.contains(&(section.start as u64));
+            is_good.then(|| car.block(section))
         })
     }
 

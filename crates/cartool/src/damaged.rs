@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use atproto_mst::mst_node::node_digest;
 use atproto_mst::{
     BlockStore, Bytes, CarBlockStore, CarError, CarReader, Cid, Commit, NodeStore, StoreError,
     latest_commit,
@@ -115,6 +116,8 @@ const WITHOUT_COMMIT: &str = "note: --did may find records without a commit";
 
 /// The version of the commit `cid`, if there is such a commit.
 fn version_of(car: &CarBlockStore, cid: &Cid) -> Option<u64> {
+    // A damaged CAR has it under other CIDs too, which no commit can have.
+    node_digest(cid)?;
     let block = car.get(cid).ok().flatten()?;
     let commit = Commit::decode_version_2_or_3(&block).ok()?;
     Some(commit.version)

@@ -5,7 +5,7 @@ use atproto_mst::{Bytes, CarWriter, Cid, Node, NodeBuilder, dag_cbor_cid};
 use mst_testkit::SampleRepository;
 
 use crate::support::{
-    Folder, at_rev, car_damaged_at, car_without, commit_of, rebuilt, repository_of_key,
+    Folder, at_rev, car_damaged_at, car_without, commit_of, rebuilt, repository_of_key, run,
 };
 
 /// That of made-up repositories.
@@ -205,17 +205,37 @@ fn a_wrong_byte_in_a_cid_costs_nothing() {
             assert_eq!((run.code, faults.count()), (1, 1), "{}", run.err);
             assert!(run.err.contains("; nothing was lost\n"), "{}", run.err);
         }
-        // Another codec or hash function may be meant, so it is no fault.
-        // With 0x24 it is that of raw bytes.
+        // Another codec or hash function may be meant, so it is no fault. `^ 0x24` makes the codec
+        // that of raw bytes.
         for (wrong, bits) in [(1, 0x20), (1, 0x24), (2, 0x20), (3, 0x20)] {
             let mut damaged = car.clone();
             damaged[at + wrong] ^= bits;
             let run = folder.run(&["salvage", "-", "-o", "-"], &damaged);
             assert!(run.code == 0 && run.raw_out == car, "{cid}: {}", run.err);
+            assert!(run.err.contains("; nothing was lost\n"), "{}", run.err);
         }
         at += 36 + block.len();
     }
     assert_eq!(at, car.len());
+}
+
+/// It is the only one that nothing else in the CAR repeats.
+#[test]
+fn a_wrong_byte_in_the_cid_that_the_header_names_costs_nothing() {
+    let sample = SampleRepository::generate(96, 60);
+    let car = sample.car();
+    let root = sample.commit.0.to_bytes();
+    let at = car.windows(36).position(|bytes| bytes == root).unwrap();
+    assert!(at < 59, "it is in the header");
+    for byte in at..at + 36 {
+        for bits in [0x01, 0x20, 0x24, 0x80] {
+            let mut damaged = car.clone();
+            damaged[byte] ^= bits;
+            let run = run(&["salvage", "-", "-o", "-"], &damaged);
+            assert!(run.raw_out == car, "{byte} {bits}: {}", run.err);
+            assert_eq!(run.code, 1, "{byte} {bits}: {}", run.err);
+        }
+    }
 }
 
 /// A commit with a wrong byte may still name the tree; whatever else it says cannot be trusted.
