@@ -1,6 +1,6 @@
 //! Saves what is left of a damaged CAR, one that was cut off, or has wrong bytes somewhere, as a
-//! complete repository. Its commit is not signed: only the account's key can do that. Prints what
-//! is lost, and how much was saved.
+//! complete repository. If anything was lost, its commit is a new one, which is not signed: only
+//! the account's key can do that. Prints what is wrong, and how much was saved.
 //!
 //! ```sh
 //! head -c 6000 crates/atproto-mst/examples/sample.car |
@@ -23,9 +23,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     for fault in faults {
         eprintln!("{fault}");
     }
-    // The header may be damaged, or the commit that it names.
     let cids = car.cids().collect::<Result<Vec<_>, _>>()?;
-    let (commit, _) = latest_commit(&car, &cids)?.ok_or("no commit is left")?;
+    let named = car.root().ok();
+    let commit = match named.filter(|root| Repository::open(&car, root).is_ok()) {
+        Some(root) => root,
+        // The header is damaged, or the commit that it names.
+        None => latest_commit(&car, &cids)?.ok_or("no commit is left")?.0,
+    };
 
     let (saved, mut tree) = (MemoryBlockStore::new(), Tree::new());
     let repository = Repository::open(car, &commit)?;
@@ -40,9 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let changes = tree.flush();
     saved.put_many(&changes.new)?;
-    let old = repository.commit();
-    let rev = Tid::now(Tid::random_clock()).after(old.rev);
-    let commit = Commit::unsigned(&*old.did, rev.ok_or("no later revision")?, changes.root);
+    let mut commit = repository.commit().clone();
+    if changes.root != commit.data {
+        let rev = Tid::now(Tid::random_clock()).after(commit.rev);
+        commit = Commit::unsigned(commit.did, rev.ok_or("no later revision")?, changes.root);
+    }
     saved.put(&commit.cid(), commit.encode().into())?;
 
     let saved = Repository::open(saved, &commit.cid())?;

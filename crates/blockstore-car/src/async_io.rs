@@ -176,8 +176,8 @@ impl<R: AsyncRead + Unpin> AsyncCarReader<R> {
 ///
 /// Each block takes two writes to the stream, so wrap one that waits for a disk or a network in a
 /// `BufWriter` of `tokio`. It yields to other tasks after each 64 KiB or so ([`YieldBudget`]). Not
-/// cancel-safe: if a future is dropped before it is ready, its block may be missing or written in
-/// part, so every later write is an error.
+/// cancel-safe: if a future is dropped after it was first polled and before it is ready, its block
+/// may be missing or written in part, so every later write is an error.
 pub struct AsyncCarWriter<W> {
     output: W,
     /// Whether the output ends with a whole block.
@@ -214,7 +214,7 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
     /// # Errors
     ///
     /// [`CarError::Io`] if the stream fails; it then does not hold a whole CAR.
-    /// [`CarError::AfterError`] after such an error, and after a future that was dropped.
+    /// [`CarError::AfterError`] after such an error, and after a future that was polled and dropped.
     pub async fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
         self.check_whole()?;
         // A future that is dropped leaves out this block, or a part of it.

@@ -19,8 +19,7 @@ use crate::{BlockRef, CarError, CarFault, CarOptions, Verify, header};
 /// that were pushed and not consumed yet are kept in a buffer of at least 64 KiB and at most three
 /// times what it had to hold, which shrinks once a sixteenth of it would do; so take all available
 /// blocks before pushing more. The buffer has to hold the longest section as a whole, which
-/// [`CarOptions::section_len`] bounds. A CAR may go on for ever, so count the bytes of
-/// a download.
+/// [`CarOptions::section_len`] bounds. A CAR may go on for ever, so count the bytes of a download.
 ///
 /// Blocks and roots are borrowed from the decoder. In a function that returns a block from inside a
 /// loop, as readers do, convert it to a [`CarBlock`](crate::CarBlock), or the borrow checker

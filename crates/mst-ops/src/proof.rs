@@ -119,8 +119,8 @@ impl Proof {
     ///
     /// Every block is hashed, and every node that is read on the way to an answer is checked in its
     /// place in the tree: encoding, height, order, range. A missing block proves nothing; only one
-    /// that could not hold the key may be missing. A proof without claims proves nothing, and the
-    /// additional nodes around a key ([`Prover::cover`]) are not a claim.
+    /// that could not hold the key may be missing. A proof without claims is accepted, and proves
+    /// nothing; the additional nodes around a key ([`Prover::cover`]) are not a claim.
     ///
     /// # Errors
     ///

@@ -32,10 +32,11 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// Loaded nodes stay in memory, in the tree and not in a cache, until the tree is dropped. For
 /// look-ups with bounded memory use [`NodeStore::get`](crate::NodeStore::get).
 ///
-/// A tree that starts empty only gathers its entries at first, in whatever order they come, as long
-/// as their keys fit into 4 GiB. Its nodes are made all at once when somebody asks for something
-/// that needs them. [`root`](Self::root) does not need them the first
-/// time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them again.
+/// A tree that starts empty only gathers its entries at first, in whatever order they come. Its
+/// nodes are made all at once when somebody asks for something that needs them, when the keys take
+/// more than 4 GiB, or when a node might become too large. [`root`](Self::root) does not need them
+/// the first time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them
+/// again.
 /// Once the nodes are made, the tree keeps them and their hashes until it is changed, so neither
 /// call hashes them again.
 ///

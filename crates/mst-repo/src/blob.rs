@@ -44,14 +44,16 @@ impl BlobRef {
 
     /// The same in the form of early records, which had no type.
     fn of_early(fields: &BTreeMap<String, Ipld>) -> Option<Self> {
+        if fields.len() != 2 {
+            return None;
+        }
         let [Some(Ipld::String(cid)), Some(Ipld::String(mime_type))] =
             ["cid", "mimeType"].map(|name| fields.get(name))
         else {
             return None;
         };
-        let cid = cid_from_text(cid).filter(|_| fields.len() == 2)?;
         Some(Self {
-            cid,
+            cid: cid_from_text(cid)?,
             mime_type: mime_type.clone(),
             size: None,
         })
@@ -101,9 +103,10 @@ fn collect(value: &Ipld, blobs: &mut Vec<BlobRef>) {
                 Some(Ipld::String(kind)) if kind == "blob" => BlobRef::of(fields),
                 _ => BlobRef::of_early(fields),
             };
-            match blob {
-                Some(blob) => blobs.push(blob),
-                None => fields.values().for_each(|field| collect(field, blobs)),
+            blobs.extend(blob);
+            // A blob may have fields of its own.
+            for field in fields.values() {
+                collect(field, blobs);
             }
         }
         _ => {}
@@ -148,6 +151,18 @@ mod tests {
                 of(one, 3)
             ]
         );
+    }
+
+    #[test]
+    fn a_blob_in_a_field_of_a_blob_is_one_too() {
+        let (one, two) = (raw_cid(b"one"), raw_cid(b"two"));
+        let inner = ipld!({"$type": "blob", "ref": two, "mimeType": "a/b", "size": 3});
+        let outer = ipld!({
+            "$type": "blob", "ref": one, "mimeType": "a/b", "size": 3, "more": [inner],
+        });
+        let found = blobs(&ipld!({ "image": outer }));
+        let cids: Vec<Cid> = found.into_iter().map(|blob| blob.cid).collect();
+        assert_eq!(cids, [one, two]);
     }
 
     #[test]

@@ -21,10 +21,10 @@ use crate::{PublicKey, SignatureError};
 /// It does no I/O: the account's key, the known state of the repository, and the time come from the
 /// caller. What is left out is not checked.
 ///
-/// A message may be *invalid*: it breaks a rule, or is not the account's; one whose slice lacks a
-/// block is. It may be *out of sync*: messages were missed, an invalid one included, or the sender
-/// has left out on purpose what is needed, and the whole repository has to be fetched. Or it may be
-/// *stale*: a duplicate, or late, to be ignored.
+/// A message may be *invalid*: it breaks a rule (so does a slice that lacks a block), or is not the
+/// account's. It may be *out of sync*: messages were missed, or refused as invalid, or the sender
+/// leaves out what is needed ([`OutOfSync::TooBig`], [`OutOfSync::NoPrevData`]); then the whole
+/// repository has to be fetched. Or it may be *stale*: a duplicate, or late, to be ignored.
 ///
 /// Source: <https://atproto.com/specs/sync#commit-validation>
 ///

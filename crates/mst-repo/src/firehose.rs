@@ -356,7 +356,8 @@ impl Frame {
             _ => Ok(Self::Other {
                 kind,
                 seq: message.optional("seq", Fields::integer)?,
-                did: message.optional("did", Fields::text)?,
+                // What it means in a kind that is not known here is not known either.
+                did: message.text("did").ok(),
                 message: Bytes::copy_from_slice(frame.get(start..).unwrap_or_default()),
             }),
         }

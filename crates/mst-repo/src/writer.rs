@@ -446,7 +446,8 @@ impl<S: BlockStore> Writer<S> {
         self.tree.nodes().blocks()
     }
 
-    /// Gives the block store back. `None` if a clone of the [`tree`](Self::tree) still uses it.
+    /// Gives the block store back. `None` if a clone of the [`tree`](Self::tree) still uses it; the
+    /// store is then dropped with that clone.
     pub fn into_blocks(self) -> Option<S> {
         let nodes = Arc::clone(self.tree.nodes());
         drop(self.tree);

@@ -476,8 +476,6 @@ fn a_difference_of_which_anything_is_missing_or_wrong_changes_nothing() {
     assert_eq!(store.len(), old_cids.len());
 }
 
-/// A new key put on the wrong side of an old subtree, whose keys nobody would find any more. The
-/// nodes that are new are valid in themselves, and no operation but the new key is visible.
 /// More than is put at once.
 #[test]
 fn a_large_difference_whose_end_is_missing_changes_nothing() {
@@ -504,6 +502,15 @@ fn a_large_difference_whose_end_is_missing_changes_nothing() {
     assert_eq!(store.len(), before);
 }
 
+/// A commit of the tree below `root`.
+fn commit_of(root: Cid) -> Block {
+    let mut commit = Commit::unsigned("did:plc:abc", REV.parse().unwrap(), root);
+    commit.sig = vec![0; 64];
+    (commit.cid(), commit.encode().into())
+}
+
+/// A new key put on the wrong side of an old subtree, whose keys nobody would find any more. The
+/// nodes that are new are valid in themselves, and no operation but the new key is visible.
 #[test]
 fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
     let key = |name: &str, height| key_of_height(&format!("com.example.{name}/"), height);
@@ -522,10 +529,9 @@ fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
         let mut top = mst_node::NodeBuilder::new(left.as_ref()).unwrap();
         top.push(new.as_bytes(), &value, right.as_ref()).unwrap();
         let top = top.finish();
-        let mut commit = Commit::unsigned("did:plc:abc", REV.parse().unwrap(), top.cid());
-        commit.sig = vec![0; 64];
+        let commit = commit_of(top.cid());
         let part = [
-            (commit.cid(), commit.encode().into()),
+            commit.clone(),
             (top.cid(), top.encode().into()),
             (value, record.clone()),
         ];
@@ -535,7 +541,7 @@ fn an_old_subtree_on_the_wrong_side_of_a_new_key_is_refused() {
                 ..NodeStoreOptions::default()
             };
             let both = OverlayBlockStore::new(stored(&part), &store);
-            let repository = Repository::open_with(both, &commit.cid(), options).unwrap();
+            let repository = Repository::open_with(both, &commit.0, options).unwrap();
             let refused = repository.copy_since_to(&old.tree.root, &store);
             let Err(Error::Tree(mst_ops::Error::InvalidTree { .. })) = refused else {
                 panic!("{new}: {refused:?}");
@@ -590,15 +596,14 @@ fn an_old_subtree_on_the_wrong_side_is_refused_at_any_depth() {
     ] {
         let store = stored(&old.blocks());
         let before = store.len();
-        let mut commit = Commit::unsigned("did:plc:abc", REV.parse().unwrap(), top.cid());
-        commit.sig = vec![0; 64];
+        let commit = commit_of(top.cid());
         let part = [
-            (commit.cid(), commit.encode().into()),
+            commit.clone(),
             (top.cid(), top.encode().into()),
             (below.cid(), below.encode().into()),
             (value, record.clone()),
         ];
-        let refused = over(&part, &store, &commit.cid()).copy_since_to(&old.tree.root, &store);
+        let refused = over(&part, &store, &commit.0).copy_since_to(&old.tree.root, &store);
         let Err(Error::Tree(mst_ops::Error::InvalidTree { .. })) = refused else {
             panic!("{refused:?}");
         };
@@ -754,7 +759,6 @@ fn without_a_node_that_differs_there_is_no_difference_and_without_a_record_one_l
     }
 }
 
-/// A tree whose keys are not in order.
 #[test]
 fn a_node_that_is_gone_by_the_time_its_turn_comes_ends_the_difference() {
     let old = SampleRepository::generate(1, 0);
@@ -771,6 +775,7 @@ fn a_node_that_is_gone_by_the_time_its_turn_comes_ends_the_difference() {
     assert_eq!(items.iter().position(Result::is_err), Some(items.len() - 1));
 }
 
+/// A tree whose keys are not in order.
 #[test]
 fn a_tree_that_is_not_well_formed_is_an_error() {
     let old = SampleRepository::generate(15, 300);
