@@ -108,162 +108,157 @@ fn store_commit(store: &SqliteBlockStore, blocks: &[(Cid, Bytes)]) -> Result<(),
     })
 }
 
+fn bench_commits<R>(
+    bencher: Bencher,
+    synchronous: Synchronous,
+    commit: impl Fn(&Databases, &[(Cid, Bytes)]) -> R,
+) {
+    let databases = Databases::new(synchronous);
+    bencher
+        .with_inputs(|| new_blocks(10))
+        .bench_local_values(|blocks| commit(&databases, &blocks));
+}
+
+fn plain_get(connection: &Connection, cid: &Cid) -> rusqlite::Result<Bytes> {
+    let mut get = connection.prepare_cached(GET)?;
+    get.query_row([CidBytes::from(cid).as_ref()], |row| {
+        Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?))
+    })
+}
+
+/// In one transaction, as the store does: without it, this takes half as long again.
+fn plain_get_many(connection: &Connection, cids: &[Cid]) -> rusqlite::Result<Vec<Bytes>> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let blocks = cids.iter().map(|cid| plain_get(connection, cid)).collect();
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    blocks
+}
+
+fn bench_get<R>(bencher: Bencher, get: impl Fn(&Databases, &Cid) -> R) {
+    let databases = Databases::new(Synchronous::Full);
+    let mut cids = databases.cids();
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .bench_local(|| cids.next().map(|cid| get(&databases, &cid)));
+}
+
+fn bench_get_many<R>(bencher: Bencher, get_many: impl Fn(&Databases, &[Cid]) -> R) {
+    let databases = Databases::new(Synchronous::Full);
+    let mut cids = databases.cids();
+    bencher
+        .counter(ItemsCount::new(100_u32))
+        .with_inputs(|| cids.by_ref().take(100).collect::<Vec<_>>())
+        .bench_local_values(|cids| get_many(&databases, &cids));
+}
+
+fn bench_put_many<R>(bencher: Bencher, put_many: impl Fn(&Databases, &[(Cid, Bytes)]) -> R) {
+    let databases = Databases::new(Synchronous::Full);
+    bencher
+        .counter(ItemsCount::new(10_000_u32))
+        .with_inputs(|| new_blocks(10_000))
+        .bench_local_values(|blocks| put_many(&databases, &blocks));
+}
+
 /// Ten new blocks and the head, on the disk when it returns.
 #[divan::bench_group(sample_count = 500)]
 mod commit_durable {
-    use super::{Bencher, Databases, Synchronous, new_blocks, plain_commit, store_commit};
+    use super::{Bencher, Synchronous, bench_commits, plain_commit, store_commit};
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        bencher
-            .with_inputs(|| new_blocks(10))
-            .bench_local_values(|blocks| store_commit(&databases.store, &blocks));
+        bench_commits(bencher, Synchronous::Full, |databases, blocks| {
+            store_commit(&databases.store, blocks)
+        });
     }
 
     #[divan::bench]
     fn plain(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        bencher
-            .with_inputs(|| new_blocks(10))
-            .bench_local_values(|blocks| plain_commit(&databases.plain, &blocks));
+        bench_commits(bencher, Synchronous::Full, |databases, blocks| {
+            plain_commit(&databases.plain, blocks)
+        });
     }
 }
 
 /// The same without waiting for the disk: the rest is the processor's work.
 #[divan::bench_group(sample_count = 500)]
 mod commit_normal {
-    use super::{Bencher, Databases, Synchronous, new_blocks, plain_commit, store_commit};
+    use super::{Bencher, Synchronous, bench_commits, plain_commit, store_commit};
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Normal);
-        bencher
-            .with_inputs(|| new_blocks(10))
-            .bench_local_values(|blocks| store_commit(&databases.store, &blocks));
+        bench_commits(bencher, Synchronous::Normal, |databases, blocks| {
+            store_commit(&databases.store, blocks)
+        });
     }
 
     #[divan::bench]
     fn plain(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Normal);
-        bencher
-            .with_inputs(|| new_blocks(10))
-            .bench_local_values(|blocks| plain_commit(&databases.plain, &blocks));
+        bench_commits(bencher, Synchronous::Normal, |databases, blocks| {
+            plain_commit(&databases.plain, blocks)
+        });
     }
 }
 
 #[divan::bench_group(sample_count = 1_000, sample_size = 20)]
 mod get {
-    use super::{
-        Bencher, BlockStore, Bytes, CidBytes, Databases, GET, ItemsCount, Synchronous, rusqlite,
-    };
+    use super::{Bencher, BlockStore, bench_get, plain_get};
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        let mut cids = databases.cids();
-        bencher
-            .counter(ItemsCount::new(1_u32))
-            .bench_local(|| cids.next().map(|cid| databases.store.get(&cid)));
+        bench_get(bencher, |databases, cid| databases.store.get(cid));
     }
 
     #[divan::bench]
     fn ours_not_checked(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        let mut cids = databases.cids();
-        bencher
-            .counter(ItemsCount::new(1_u32))
-            .bench_local(|| cids.next().map(|cid| databases.unchecked.get(&cid)));
+        bench_get(bencher, |databases, cid| databases.unchecked.get(cid));
     }
 
     #[divan::bench]
     fn plain(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        let mut cids = databases.cids();
-        let get = |cid| -> rusqlite::Result<Bytes> {
-            let mut get = databases.plain.prepare_cached(GET)?;
-            get.query_row([CidBytes::from(&cid).as_ref()], |row| {
-                Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?))
-            })
-        };
-        bencher
-            .counter(ItemsCount::new(1_u32))
-            .bench_local(|| cids.next().map(get));
+        bench_get(bencher, |databases, cid| plain_get(&databases.plain, cid));
     }
 }
 
 #[divan::bench_group(sample_count = 1_000)]
 mod get_many_100 {
-    use super::{
-        Bencher, BlockStore, Bytes, CidBytes, Databases, GET, ItemsCount, Synchronous, rusqlite,
-    };
+    use super::{Bencher, BlockStore, bench_get_many, plain_get_many};
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        let mut cids = databases.cids();
-        bencher
-            .counter(ItemsCount::new(100_u32))
-            .with_inputs(|| cids.by_ref().take(100).collect::<Vec<_>>())
-            .bench_local_values(|cids| databases.store.get_many(&cids));
+        bench_get_many(bencher, |databases, cids| databases.store.get_many(cids));
     }
 
     #[divan::bench]
     fn ours_not_checked(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        let mut cids = databases.cids();
-        bencher
-            .counter(ItemsCount::new(100_u32))
-            .with_inputs(|| cids.by_ref().take(100).collect::<Vec<_>>())
-            .bench_local_values(|cids| databases.unchecked.get_many(&cids));
+        bench_get_many(bencher, |databases, cids| {
+            databases.unchecked.get_many(cids)
+        });
     }
 
-    /// In one transaction too: without it, this takes half as long again.
     #[divan::bench]
     fn plain(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        let mut cids = databases.cids();
-        bencher
-            .counter(ItemsCount::new(100_u32))
-            .with_inputs(|| cids.by_ref().take(100).collect::<Vec<_>>())
-            .bench_local_values(|cids| -> rusqlite::Result<Vec<Bytes>> {
-                databases.plain.prepare_cached("BEGIN")?.execute([])?;
-                let mut get = databases.plain.prepare_cached(GET)?;
-                let mut blocks = Vec::with_capacity(cids.len());
-                for cid in cids {
-                    let block = get.query_row([CidBytes::from(&cid).as_ref()], |row| {
-                        Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?))
-                    })?;
-                    blocks.push(block);
-                }
-                databases.plain.prepare_cached("COMMIT")?.execute([])?;
-                Ok(blocks)
-            });
+        bench_get_many(bencher, |databases, cids| {
+            plain_get_many(&databases.plain, cids)
+        });
     }
 }
 
 #[divan::bench_group(sample_count = 30)]
 mod put_many_10_000 {
-    use super::{
-        Bencher, BlockStoreMut, Databases, ItemsCount, Synchronous, new_blocks, plain_commit,
-    };
+    use super::{Bencher, BlockStoreMut, bench_put_many, plain_commit};
 
     #[divan::bench]
     fn ours(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        bencher
-            .counter(ItemsCount::new(10_000_u32))
-            .with_inputs(|| new_blocks(10_000))
-            .bench_local_values(|blocks| databases.store.put_many(&blocks));
+        bench_put_many(bencher, |databases, blocks| {
+            databases.store.put_many(blocks)
+        });
     }
 
     /// In the order in which they come, which is not that of the table.
     #[divan::bench]
     fn plain(bencher: Bencher) {
-        let databases = Databases::new(Synchronous::Full);
-        bencher
-            .counter(ItemsCount::new(10_000_u32))
-            .with_inputs(|| new_blocks(10_000))
-            .bench_local_values(|blocks| plain_commit(&databases.plain, &blocks));
+        bench_put_many(bencher, |databases, blocks| {
+            plain_commit(&databases.plain, blocks)
+        });
     }
 }

@@ -99,129 +99,69 @@ fn a_field_too_few_or_too_many_is_refused() {
         ..parts.clone()
     }
     .block();
-    assert_fault(
-        &four,
-        0,
-        DecodeFault::FieldCount {
-            wanted: 2,
-            found: 4,
-        },
-    );
+    assert_field_count(&four, 0, 2, 4);
     let lie = Parts {
         node_head: b"\xbb\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
         ..parts
     }
     .block();
-    assert_fault(
-        &lie,
-        0,
-        DecodeFault::FieldCount {
-            wanted: 2,
-            found: u64::MAX,
-        },
-    );
+    assert_field_count(&lie, 0, 2, u64::MAX);
 }
 
 #[test]
 fn a_missing_field_is_refused_even_if_the_count_says_so() {
     // `l` left out, `e` left out, `t` left out: missing is not the same as null.
-    assert_fault(
-        b"\xa1\x61e\x80",
-        0,
-        DecodeFault::FieldCount {
-            wanted: 2,
-            found: 1,
-        },
-    );
-    assert_fault(
-        b"\xa1\x61l\xf6",
-        0,
-        DecodeFault::FieldCount {
-            wanted: 2,
-            found: 1,
-        },
-    );
+    assert_field_count(b"\xa1\x61e\x80", 0, 2, 1);
+    assert_field_count(b"\xa1\x61l\xf6", 0, 2, 1);
     assert_fault(
         b"\xa2\x61e\x80",
         4,
         DecodeFault::UnexpectedEnd { missing: 2 },
     );
-    assert_fault(b"\xa2\x61l\xf6", 1, DecodeFault::FieldName { wanted: 'e' });
+    assert_wrong_name(b"\xa2\x61l\xf6", 1, 'e');
     let parts = Parts {
         t: Vec::new(),
         ..Parts::default()
     };
-    assert_fault(
-        &parts.block(),
-        parts.t_at(),
-        DecodeFault::FieldName { wanted: 't' },
-    );
+    assert_wrong_name(&parts.block(), parts.t_at(), 't');
     let parts = Parts {
         p: Vec::new(),
         ..Parts::default()
     };
-    assert_fault(
-        &parts.block(),
-        parts.p_at(),
-        DecodeFault::FieldName { wanted: 'p' },
-    );
+    assert_wrong_name(&parts.block(), parts.p_at(), 'p');
     let parts = Parts {
         v: Vec::new(),
         ..Parts::default()
     };
-    assert_fault(
-        &parts.block(),
-        parts.v_at(),
-        DecodeFault::FieldName { wanted: 'v' },
-    );
+    assert_wrong_name(&parts.block(), parts.v_at(), 'v');
     let parts = Parts {
         k: Vec::new(),
         ..Parts::default()
     };
-    assert_fault(
-        &parts.block(),
-        ENTRY + 1,
-        DecodeFault::FieldName { wanted: 'k' },
-    );
+    assert_wrong_name(&parts.block(), ENTRY + 1, 'k');
 }
 
 #[test]
 fn fields_in_another_order_are_refused() {
-    assert_fault(
-        b"\xa2\x61l\xf6\x61e\x80",
-        1,
-        DecodeFault::FieldName { wanted: 'e' },
-    );
+    assert_wrong_name(b"\xa2\x61l\xf6\x61e\x80", 1, 'e');
     let parts = Parts::default();
     let swapped = Parts {
         p: parts.t.clone(),
         t: parts.p.clone(),
         ..parts.clone()
     };
-    assert_fault(
-        &swapped.block(),
-        parts.p_at(),
-        DecodeFault::FieldName { wanted: 'p' },
-    );
+    assert_wrong_name(&swapped.block(), parts.p_at(), 'p');
     let swapped = Parts {
         t: parts.v.clone(),
         v: parts.t.clone(),
         ..parts.clone()
     };
-    assert_fault(
-        &swapped.block(),
-        parts.t_at(),
-        DecodeFault::FieldName { wanted: 't' },
-    );
+    assert_wrong_name(&swapped.block(), parts.t_at(), 't');
     let twice = Parts {
         p: parts.k.clone(),
         ..parts.clone()
     };
-    assert_fault(
-        &twice.block(),
-        parts.p_at(),
-        DecodeFault::FieldName { wanted: 'p' },
-    );
+    assert_wrong_name(&twice.block(), parts.p_at(), 'p');
 }
 
 #[test]
@@ -236,9 +176,9 @@ fn fields_of_another_name_are_refused() {
         b"\x7f\x61e\xff",
     ] {
         let block = [b"\xa2", name, b"\x80\x61l\xf6"].concat();
-        assert_fault(&block, 1, DecodeFault::FieldName { wanted: 'e' });
+        assert_wrong_name(&block, 1, 'e');
         let block = [b"\xa2\x61e\x80", name, b"\xf6"].concat();
-        assert_fault(&block, 4, DecodeFault::FieldName { wanted: 'l' });
+        assert_wrong_name(&block, 4, 'l');
     }
     let parts = Parts::default();
     for (name, at, parts) in [
@@ -275,35 +215,21 @@ fn fields_of_another_name_are_refused() {
             },
         ),
     ] {
-        assert_fault(&parts.block(), at, DecodeFault::FieldName { wanted: name });
+        assert_wrong_name(&parts.block(), at, name);
     }
 }
 
 #[test]
 fn an_extra_field_is_refused() {
     let more = [b"\xa3\x61e\x80\x61l\xf6".as_slice(), b"\x61z\x00"].concat();
-    assert_fault(
-        &more,
-        0,
-        DecodeFault::FieldCount {
-            wanted: 2,
-            found: 3,
-        },
-    );
+    assert_field_count(&more, 0, 2, 3);
     // Where it would have to be in canonical order, in an entry.
     let mut parts = Parts {
         entry_head: b"\xa5".to_vec(),
         ..Parts::default()
     };
     parts.v.extend_from_slice(b"\x61w\x00");
-    assert_fault(
-        &parts.block(),
-        ENTRY,
-        DecodeFault::FieldCount {
-            wanted: 4,
-            found: 5,
-        },
-    );
+    assert_field_count(&parts.block(), ENTRY, 4, 5);
 }
 
 // ---- Types.
@@ -1442,6 +1368,14 @@ fn decode_error(block: &[u8]) -> DecodeError {
 
 fn assert_fault(block: &[u8], offset: usize, fault: DecodeFault) {
     assert_eq!(decode_error(block), DecodeError { offset, fault });
+}
+
+fn assert_wrong_name(block: &[u8], offset: usize, wanted: char) {
+    assert_fault(block, offset, DecodeFault::FieldName { wanted });
+}
+
+fn assert_field_count(block: &[u8], offset: usize, wanted: u64, found: u64) {
+    assert_fault(block, offset, DecodeFault::FieldCount { wanted, found });
 }
 
 fn assert_fault_of(name: &str, block: &[u8], offset: usize, fault: DecodeFault) {
