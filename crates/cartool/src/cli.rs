@@ -66,11 +66,12 @@ Examples:
   curl -s \"https://$PDS/xrpc/com.atproto.sync.getRepo?did=$DID\" | cartool verify -
 
 Exit codes:
-  0  success; a closed pipe, as with `| head`, changes no exit code
+  0  success; a closed pipe, as with `| head`, changes no exit code, except for a commit whose
+     slice is to be written too: then neither is
   1  the CAR, the repository, or what is to be written to it, is damaged, invalid or incomplete;
-     commit: a record to be created exists; import: the database has a later revision; salvage:
-     something was wrong, even if it cost no record; verify, proof check, slice: the signature
-     is not by the given key
+     commit: a record to be created exists; import: the database has a later revision, or may
+     have one; salvage: a fault was found, even if it cost no record; verify, proof check, slice:
+     the signature is not by the given key
   2  wrong usage
   3  cannot read the file or the database, or cannot write the output
   4  there is no such record, or no such repository in the database; commit: no record to update
@@ -701,7 +702,8 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) update: bool,
 
-    /// Even if the database has a later revision, or another commit with the same one
+    /// Even if the database has a later revision, or another commit with the same one, or one that
+    /// is damaged
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -730,8 +732,8 @@ pub(crate) struct ExportArgs {
     #[arg(short, long, value_name = "NSID", value_parser = parse_nsid)]
     pub(crate) collection: Option<String>,
 
-    /// Only what this older repository does not have: a CAR or a database, or the CID of a commit
-    /// or of a tree's root that is in FILE
+    /// Only what this older repository does not have: a CAR or a database, or, if there is no file
+    /// of that name, the CID of a commit or of a tree's root that is in FILE
     #[arg(long, value_name = "OLD", conflicts_with = "collection")]
     pub(crate) since: Option<PathBuf>,
 

@@ -1,7 +1,7 @@
 //! `cartool commit`
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
@@ -75,7 +75,15 @@ fn into_copy(
     let slice = Slice::prepare(args, &new)?;
     let blocks = MemoryBlockStore::new();
     blocks.put_many(&new.new_blocks)?;
-    edit::write_at(&repository, blocks, &new.cid, output, out, report)?;
+    let written = edit::write_at(&repository, blocks, &new.cid, output, out, report);
+    written.map_err(|failure| match failure {
+        // The reader wanted no more of the repository, but then there is no slice of it either.
+        Failure::Output(error) if args.slice.is_some() && error.kind() == ErrorKind::BrokenPipe => {
+            let what = "closed before all of the repository was written, so its slice was not";
+            Failure::Output(io::Error::other(what))
+        }
+        failure => failure,
+    })?;
     Ok((new, slice))
 }
 

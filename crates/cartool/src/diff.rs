@@ -18,6 +18,7 @@ use crate::watched::Watched;
 use crate::{database, operations};
 
 pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    out.may_close();
     input::check_one_dash(&[&args.old, &args.new], "the two")?;
     let is_database = |file: &Path| database::is_at(file).map_err(|failure| failure.of(file));
     let is_database = [is_database(&args.old)?, is_database(&args.new)?];
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &DiffArgs, out: &mut Output, report: &mut Report) -> Res
             report.note(&"no record differs; the commits do");
         }
     } else {
+        report.answer(failure::DIFFERENT);
         report.note(&counts);
     }
     Ok(())
@@ -94,10 +96,6 @@ fn compare(
         new_nodes: diff.created().len() as u64,
         ..Counts::default()
     };
-    // Set before anything is written, as the reader may close the pipe early.
-    if !counts.is_empty() {
-        report.answer(failure::DIFFERENT);
-    }
     for operation in diff.by_ref() {
         counts.add(&operation);
         if let Err(error) = std::str::from_utf8(&operation.key)

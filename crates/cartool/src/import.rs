@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use atproto_mst::{BlockStore, Commit, OverlayBlockStore, Repository, SqliteTransaction, put_all};
+use atproto_mst::{
+    BlockStore, Cid, Commit, OverlayBlockStore, Repository, SqliteTransaction, put_all,
+};
 
 use crate::cli::ImportArgs;
 use crate::failure::Failure;
@@ -96,7 +98,7 @@ fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
         let root = match &before {
             Before::Same => commit.data,
             Before::Other(old) => old.data,
-            Before::Nothing | Before::Damaged => {
+            Before::Nothing | Before::Damaged(_) => {
                 let what = format!("has no revision of {} to continue from", commit.did);
                 return Err(Failure::Invalid(what));
             }
@@ -136,11 +138,11 @@ fn copy<S: BlockStore>(
 /// What the database has of the repository before an import.
 enum Before {
     Nothing,
-    /// The same commit.
+    /// The same commit, even if its block is damaged, which the import repairs.
     Same,
     Other(Box<Commit>),
-    /// A head without a commit.
-    Damaged,
+    /// A head whose commit is missing or damaged, and which is another than the new one.
+    Damaged(Cid),
 }
 
 impl Before {
@@ -151,19 +153,28 @@ impl Before {
         let Some(head) = transaction.head(&repository.commit().did)? else {
             return Ok(Self::Nothing);
         };
-        // A block that is missing or has changed must not prevent repairing it.
-        let block = transaction.get(&head).ok().flatten();
+        if head == repository.commit_cid() {
+            return Ok(Self::Same);
+        }
+        let block = match transaction.get(&head) {
+            Err(error) if error.cid().is_none() => return Err(error.into()),
+            block => block.ok().flatten(),
+        };
         let commit = block.and_then(|block| Commit::decode(&block).ok());
-        Ok(match commit {
-            None => Self::Damaged,
-            Some(_) if head == repository.commit_cid() => Self::Same,
-            Some(commit) => Self::Other(Box::new(commit)),
-        })
+        Ok(commit.map_or(Self::Damaged(head), |commit| Self::Other(Box::new(commit))))
     }
 
     fn refuse_to_go_back(&self, new: &Commit) -> Result<(), Failure> {
-        let Self::Other(old) = self else {
-            return Ok(());
+        let old = match self {
+            Self::Nothing | Self::Same => return Ok(()),
+            Self::Other(old) => old,
+            Self::Damaged(head) => {
+                let (did, rev) = (&new.did, new.rev);
+                return Err(Failure::Invalid(format!(
+                    "the last commit of {did}, {head}, is missing or damaged, and may be later \
+                     than {rev}; --force imports that anyway"
+                )));
+            }
         };
         let relation = match old.rev.cmp(&new.rev) {
             std::cmp::Ordering::Less => return Ok(()),
@@ -184,7 +195,7 @@ impl fmt::Display for Before {
             Self::Nothing => f.write_str("new in the database"),
             Self::Same => f.write_str("was in the database already"),
             Self::Other(commit) => write!(f, "was at rev {}", commit.rev),
-            Self::Damaged => f.write_str("was damaged"),
+            Self::Damaged(_) => f.write_str("was damaged"),
         }
     }
 }

@@ -11,7 +11,7 @@ use atproto_mst::{
 
 use crate::cli::Source;
 use crate::failure::Failure;
-use crate::{database, output, slice};
+use crate::{database, redirected, slice};
 
 /// A repository, and where it is stored.
 pub(crate) type Repository = atproto_mst::Repository<Blocks>;
@@ -168,7 +168,7 @@ fn open_car(path: &Path, check: Check) -> Result<Opened, Failure> {
         // A named pipe, for example, cannot be read at offsets. A directory fails by itself.
         return read_car(file, check);
     }
-    if output::goes_to(&file) {
+    if redirected::standard_output_is(&file) {
         let what = "standard output is the file that is read, which would be overwritten";
         return Err(Failure::Usage(what.to_owned()));
     }

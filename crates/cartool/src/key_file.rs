@@ -38,13 +38,14 @@ pub(crate) fn read(path: &Path, report: &Report) -> Result<SigningKey, Failure> 
 /// Creates the file at `path`, which must not exist, with `key` in it.
 pub(crate) fn create(path: &Path, key: &SigningKey) -> Result<(), Failure> {
     let output = |error: io::Error| {
-        let error = match error.kind() {
+        let failure = match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                io::Error::other("the file exists, and a key is never overwritten")
+                let what = "the file exists, and a key is never overwritten";
+                Failure::Usage(what.to_owned())
             }
-            _ => error,
+            _ => Failure::Output(error),
         };
-        Failure::Output(error).of(path)
+        failure.of(path)
     };
     let mut options = File::options();
     options.write(true).create_new(true);

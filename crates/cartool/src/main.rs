@@ -39,6 +39,7 @@ mod proof;
 mod put;
 mod quote;
 mod record;
+mod redirected;
 mod report;
 mod rm;
 mod salvage;

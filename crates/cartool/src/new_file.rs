@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::redirected;
 
 /// The new content for a path. An existing file there is unchanged until [`finish`](Self::finish)
 /// replaces it in one step.
@@ -168,9 +169,15 @@ fn kept_permissions(file: &File, old: &fs::Metadata) -> fs::Permissions {
     old.permissions()
 }
 
-/// Refuses to write `output` over `kept`, which is `what`.
+/// Refuses to write `output` over `kept`, which is `what`, and is read, perhaps from standard input.
 pub(crate) fn check_kept(output: &Path, kept: &Path, what: &str) -> Result<(), Failure> {
-    if output != Path::new("-") && is_same_file(output, kept) {
+    let standard = Path::new("-");
+    let is_same = if kept == standard {
+        redirected::standard_input_is(output)
+    } else {
+        is_same_file(output, kept)
+    };
+    if is_same && output != standard {
         let why = format!("the output would replace {what}");
         return Err(Failure::Usage(why));
     }

@@ -14,6 +14,7 @@ use crate::report::Report;
 use crate::signature;
 
 pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    out.may_close();
     let given = input::read_whole(&args.file);
     let given = Bytes::from(given.map_err(|error| Failure::Input(error.into()))?);
     let key = args.key.as_ref();

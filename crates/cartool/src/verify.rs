@@ -20,6 +20,7 @@ use crate::signature;
 use crate::watched::Watched;
 
 pub(crate) fn run(args: &VerifyArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
+    out.may_close();
     if args.all {
         return verify_all(args, out, report);
     }

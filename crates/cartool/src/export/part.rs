@@ -83,7 +83,9 @@ pub(super) fn since(
     check_kept(target, &source.file, "the whole repository")?;
     check_kept(target, old, "the old repository")?;
     let of_old = |failure: Failure| failure.of(old);
-    let commit = old.to_str().and_then(|old| parse_cid(old).ok());
+    // A file may have the name of a CID, which then is what is in it.
+    let commit = old.to_str().filter(|_| !old.exists());
+    let commit = commit.and_then(|old| parse_cid(old).ok());
     // Checked before the other is opened, which may be the same file.
     let is_database = commit.is_none() && database::is_at(old).map_err(of_old)?;
     let repository = input::open(source)?;

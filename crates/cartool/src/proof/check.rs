@@ -18,6 +18,7 @@ pub(crate) fn run(
     out: &mut Output,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    out.may_close();
     if database::is_at(&args.proof)? {
         let what = "a proof is a CAR, and this is a database; for a database, use `cartool get`";
         return Err(Failure::Usage(what.to_owned()));

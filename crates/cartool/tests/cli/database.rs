@@ -256,6 +256,32 @@ fn a_later_revision_takes_the_place_of_the_earlier_and_never_the_other_way_round
 }
 
 #[test]
+fn a_head_that_is_damaged_may_be_later_than_what_is_imported() {
+    let old = SampleRepository::generate(66, 200);
+    let new = next(&old);
+    let folder = Folder::new();
+    let database = folder.path("database");
+    let import = |car: &[u8]| folder.run(&["import", "-", &database], car);
+    assert_eq!(import(&new.car()).code, 0);
+    // A wrong byte in the commit, which is a row of a page.
+    let mut file = folder.read("database");
+    let (commit, block) = &new.commit;
+    let at = file.windows(block.len()).position(|bytes| bytes == block);
+    file[at.unwrap() + 10] ^= 1;
+    folder.write("database", &file);
+
+    let run = import(&old.car());
+    assert_eq!(run.code, 1, "{}", run.err);
+    let why = format!("the last commit of {DID}, {commit}, is missing or damaged");
+    assert!(run.err.contains(&why), "{}", run.err);
+    // The same commit again repairs it.
+    let run = import(&new.car());
+    assert_eq!(run.code, 0, "{}", run.err);
+    let run = folder.run(&["export", &database, "-o", "-"], b"");
+    assert_eq!((run.code, run.raw_out), (0, new.car()));
+}
+
+#[test]
 fn compacting_a_database_drops_what_no_repository_needs() {
     let (old, other) = (SampleRepository::generate(67, 2_000), another(68));
     let mut new = old.clone();

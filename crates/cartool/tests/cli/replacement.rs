@@ -1,6 +1,6 @@
 //! Files that are written: whatever happens, the old file is intact, or the new one is complete.
 
-use atproto_mst::SqliteBlockStore;
+use atproto_mst::{Node, SqliteBlockStore};
 use mst_testkit::SampleRepository;
 
 use crate::keys::new_key;
@@ -250,6 +250,48 @@ fn what_is_read_is_not_written_over_by_something_else() {
     );
 }
 
+/// Under the name `-`.
+#[cfg(unix)]
+#[test]
+fn what_is_read_from_standard_input_is_not_written_over_either() {
+    let folder = Folder::new();
+    let sample = SampleRepository::generate(56, 40);
+    let car = folder.write("in.car", sample.car());
+    let (key, _) = new_key(&folder, "key", "k256");
+    let writes = format!("{{\"action\":\"delete\",\"path\":\"{PROFILE}\"}}");
+    let writes = folder.write("writes", writes);
+    let record = folder.write("note.json", "{}");
+    let run_from = |input: &str, args: &[&str]| {
+        let mut command = command(args);
+        command.stdin(std::fs::File::open(input).unwrap());
+        command.output().unwrap().status.code()
+    };
+    for (input, args) in [
+        (&car, ["salvage", "-", "-o", &car].as_slice()),
+        (&car, &["proof", "make", "-", PROFILE, "-o", &car]),
+        (
+            &car,
+            &["export", "-", "-c", "app.bsky.feed.post", "-o", &car],
+        ),
+        (&key, &["sign", &car, "-k", "-", "-o", &key]),
+        (
+            &key,
+            &["init", "did:web:example.com", "-k", "-", "-o", &key],
+        ),
+        (&writes, &["commit", &car, "-", "-k", &key, "-o", &writes]),
+        (&record, &["put", &car, PROFILE, "-", "-o", &record]),
+    ] {
+        let before = std::fs::read(input).unwrap();
+        assert_eq!(run_from(input, args), Some(2), "{args:?}");
+        assert_eq!(std::fs::read(input).unwrap(), before, "{args:?}");
+    }
+    // A CAR may be replaced by a whole one made from it.
+    assert_eq!(
+        run_from(&car, &["sign", "-", "-k", &key, "-o", &car]),
+        Some(0)
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_that_leads_nowhere_stays_one() {
@@ -263,31 +305,69 @@ fn a_link_that_leads_nowhere_stays_one() {
 }
 
 #[test]
-fn what_is_found_before_a_pipe_is_closed_is_found() {
-    use std::io::Read;
+fn what_an_exit_code_says_does_not_depend_on_who_reads_the_output() {
     let folder = Folder::new();
     let whole = folder.write("whole.car", large().0);
     let small = folder.write("small.car", SampleRepository::generate(55, 10).car());
     let sample = SampleRepository::generate(51, 3_000);
     let mut nodes = sample.blocks();
     nodes.retain(|(cid, _)| !sample.records.contains_key(cid));
+    let upper: Vec<_> = nodes
+        .iter()
+        .filter(|(_, block)| is_upper(block))
+        .cloned()
+        .collect();
     let nodes = folder.write("nodes.car", sample.car_of(&nodes));
+    let upper = folder.write("upper.car", sample.car_of(&upper));
+    let (_, key) = new_key(&folder, "key", "k256");
     for (args, code) in [
         (["verify", nodes.as_str()].as_slice(), 1),
         (&["diff", &small, &whole], 5),
+        // What the exit code is about comes at the very end.
+        (&["verify", "--partial", &upper, "--key", &key], 1),
+        (&["slice", &whole, "--key", &key], 1),
+        (&["proof", "check", &whole, "a.b.c/d", "--prefix", ""], 4),
+        (&["proof", "check", &whole, "--prefix", "app"], 0),
     ] {
-        let mut child = command(args).spawn().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        out.read_exact(&mut [0; 10]).unwrap();
-        drop(out);
-        let output = child.wait_with_output().unwrap();
+        let output = closed_early(args);
         assert_eq!(output.status.code(), Some(code), "{args:?}");
     }
 }
 
+/// Whether it is the commit, or a node above others.
+fn is_upper(block: &[u8]) -> bool {
+    !Node::decode(block).is_ok_and(|node| !node.has_subtrees())
+}
+
+/// Runs the tool, and closes its output after the first bytes.
+fn closed_early(args: &[&str]) -> std::process::Output {
+    use std::io::Read;
+    let mut child = command(args).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 10]).unwrap();
+    drop(out);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_copy_that_nobody_reads_to_its_end_has_no_slice() {
+    let folder = Folder::new();
+    let car = folder.write("in.car", large().0);
+    let (key, _) = new_key(&folder, "key", "k256");
+    let writes = format!("{{\"action\":\"delete\",\"path\":\"{PROFILE}\"}}");
+    let writes = folder.write("writes", writes);
+    let slice = folder.path("slice.car");
+    let mut args = vec!["commit", &car, &writes, "-k", &key, "-o", "-"];
+    args.extend(["--slice", &slice]);
+    let output = closed_early(&args);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(err.contains("so its slice was not"), "{err}");
+    assert_eq!(folder.names(), ["in.car", "key", "writes"]);
+}
+
 #[test]
 fn a_closed_pipe_is_no_error() {
-    use std::io::Read;
     let folder = Folder::new();
     let car = folder.write("in.car", large().0);
     let small = folder.write("small.car", SampleRepository::generate(55, 10).car());
@@ -299,13 +379,8 @@ fn a_closed_pipe_is_no_error() {
         &["sign", &car, "-k", &key, "-o", "-"],
         &["export", &car, "-c", "app.bsky.feed.like", "-o", "-"],
         &["export", &car, "--since", &small, "-o", "-"],
-        &["slice", &car],
     ] {
-        let mut child = command(args).spawn().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        out.read_exact(&mut [0; 10]).unwrap();
-        drop(out);
-        let output = child.wait_with_output().unwrap();
+        let output = closed_early(args);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }

@@ -73,25 +73,19 @@ fn a_closed_pipe_is_no_error() {
     // Far more output than a pipe holds.
     let file = TemporaryFile::of(&SampleRepository::generate(2, 5_000).car());
     let path = file.0.to_str().unwrap();
-    let empty = TemporaryFile::of(&SampleRepository::generate(2, 0).car());
-    let empty = empty.0.to_str().unwrap();
     for args in [
         ["list", path].as_slice(),
         &["dump", path],
         &["dump", "--jsonl", path],
         &["tree", path],
-        &["diff", empty, path],
-        &["proof", "check", path, "--prefix", "app"],
     ] {
-        // The exit code says that the two differ even if only one line is read.
-        let code = if args[0] == "diff" { 5 } else { 0 };
         let mut child = command(args).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
         out.read_line(&mut first).unwrap();
         drop(out);
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 }
