@@ -261,7 +261,8 @@ fn the_reference_implementation_agrees_and_its_commits_are_valid() {
         let Frame::Commit(event) = Frame::decode(&frame).unwrap() else {
             panic!("no commit");
         };
-        let check = EventCheck::with_key(&key)
+        let check = EventCheck::default()
+            .with_key(&key)
             .with_state(state.as_ref())
             .with_cover(true);
         let checked = check.commit(&event).unwrap();

@@ -20,7 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let key: PublicKey = key.parse()?;
     // A missing block is an error, so what is found is the whole answer.
-    match EventCheck::with_key(&key).record(&did, &path, answer)? {
+    match EventCheck::default()
+        .with_key(&key)
+        .record(&did, &path, answer)?
+    {
         Some(record) => println!("{path} is {}, {} bytes", record.cid(), record.bytes().len()),
         None => println!("there is no {path}"),
     }

@@ -71,7 +71,9 @@ fn import(car: &Path, database: &Path, (did, key): &(String, PublicKey)) -> Resu
             .map(|known| Repository::open(tx, &known))
             .transpose()?;
         let state = known.map(|known| RepoState::of(known.commit()));
-        let check = EventCheck::with_key(key).with_state(state.as_ref());
+        let check = EventCheck::default()
+            .with_key(key)
+            .with_state(state.as_ref());
         check.repository(did, repository.commit())?;
         let summary = repository.copy_to(tx)?;
         tx.set_head(did, &commit)?;

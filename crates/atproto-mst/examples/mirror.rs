@@ -50,7 +50,9 @@ fn follow(
     if state.is_none() && !event.is_first() {
         return Ok(Some("nothing is there of the repository".to_owned()));
     }
-    let check = EventCheck::with_key(key).with_state(state.as_ref());
+    let check = EventCheck::default()
+        .with_key(key)
+        .with_state(state.as_ref());
     let checked = match check.commit(event) {
         Ok(checked) => checked,
         // It came twice, or is older than what is known.
@@ -75,7 +77,9 @@ fn follow(
 /// Stores the whole repository, as its server returns it.
 fn resync(blocks: &SqliteBlockStore, key: &PublicKey, did: &str, car: &str) -> Result<()> {
     let state = known(blocks, did)?;
-    let check = EventCheck::with_key(key).with_state(state.as_ref());
+    let check = EventCheck::default()
+        .with_key(key)
+        .with_state(state.as_ref());
     let car = CarBlockStore::open(car)?;
     let commit = car.root()?;
     let repository = Repository::open(car, &commit)?;

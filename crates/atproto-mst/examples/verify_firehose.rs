@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let Frame::Commit(event) = Frame::decode(&std::fs::read(&path)?)? else {
             continue;
         };
-        let check = EventCheck::with_key(&key)
+        let check = EventCheck::default()
+            .with_key(&key)
             .with_state(state.as_ref())
             .with_now(Tid::now(0))
             // Without a tree to compare with, only this shows that new keys are in their place.

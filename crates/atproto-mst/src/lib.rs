@@ -34,8 +34,8 @@ pub use mst_repo::{
     Fault, Faults, Frame, InvalidCommit, InvalidFrame, InvalidNsid, InvalidPath, InvalidRecord,
     InvalidRecordKey, InvalidTid, Ipld, Json, MAX_FRAME_LEN, MAX_PATH_LEN, Place, Reachable,
     Record, Records, RepoOp, RepoPath, Repository, RepositorySummary, Salvage, Salvaged, SignError,
-    SignatureError, Signer, SyncEvent, Tid, TreeError, check_nsid, check_record_key, dag_cbor,
-    decode_record, encode_record, ipld, is_did, is_record, latest_commit, reachable, record_blobs,
+    SignatureError, Signer, SyncEvent, Tid, TreeError, check_nsid, check_record, check_record_key,
+    dag_cbor, decode_record, encode_record, ipld, is_did, latest_commit, reachable, record_blobs,
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{

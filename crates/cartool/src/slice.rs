@@ -30,8 +30,7 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
     let frame =
         frame.map_err(|error| Failure::Invalid(format!("not a message: {}", chain(&error))))?;
     message::write(&frame, out.writer()).map_err(Failure::Output)?;
-    let mut check = EventCheck::default();
-    check.key = key;
+    let check = EventCheck::default().with_key(key);
     let (car, checked) = match &frame {
         Frame::Commit(event) => {
             let checked = check.commit(event).map(|checked| {

@@ -11,7 +11,7 @@ use crate::dag_cbor_error::{decode_fault, encode_fault};
 
 /// Decodes the block of a record, into a type made for its lexicon or into [`Ipld`].
 ///
-/// This checks that the whole block is DAG-CBOR of this type; [`is_record`] checks everything that
+/// This checks that the whole block is DAG-CBOR of this type; [`check_record`] checks everything that
 /// a record must be.
 ///
 /// Enums should be internally tagged, `#[serde(tag = "$type")]`, as the unions of lexicons are. For
@@ -60,7 +60,7 @@ pub fn decode_record<'b, T: Deserialize<'b>>(block: &'b [u8]) -> Result<T, Inval
 ///
 /// # Errors
 ///
-/// [`InvalidRecord`] if the result would not be a record ([`is_record`]), and
+/// [`InvalidRecord`] if the result would not be a record ([`check_record`]), and
 /// [`InvalidRecord::ReservedKey`].
 ///
 /// # Examples
@@ -87,26 +87,27 @@ pub fn encode_record(record: &(impl Serialize + ?Sized)) -> Result<Bytes, Invali
     Ok(block.into())
 }
 
-/// Returns whether `block` is what a record must be: a map in canonical DAG-CBOR, without
+/// Checks that `block` is what a record must be: a map in canonical DAG-CBOR, without
 /// floating-point numbers, with only signed 64-bit integers, at most 127 levels deep, and with no
 /// more than 131,072 items in all. Whether it fits its lexicon is not checked, nor whether it has a
 /// `$type` and its blobs are valid.
 ///
 /// Source: <https://atproto.com/specs/data-model>
 ///
+/// # Errors
+///
+/// [`InvalidRecord`].
+///
 /// # Examples
 ///
 /// ```
+/// use mst_repo::{InvalidRecord, check_record};
+///
 /// // {"text": "Hello"}, and an array.
-/// assert!(mst_repo::is_record(b"\xa1\x64text\x65Hello"));
-/// assert!(!mst_repo::is_record(b"\x80"));
+/// assert_eq!(check_record(b"\xa1\x64text\x65Hello"), Ok(()));
+/// assert_eq!(check_record(b"\x80"), Err(InvalidRecord::NotAMap));
 /// ```
-pub fn is_record(block: &[u8]) -> bool {
-    check_record(block).is_ok()
-}
-
-/// Checks that `block` is a record.
-pub(crate) fn check_record(block: &[u8]) -> Result<(), InvalidRecord> {
+pub fn check_record(block: &[u8]) -> Result<(), InvalidRecord> {
     let mut is_first = true;
     dag_cbor::check_each(block, MAX_RECORD_ITEMS, |token| {
         check_token(token, &mut is_first)

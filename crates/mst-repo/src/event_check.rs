@@ -46,7 +46,7 @@ use crate::{PublicKey, SignatureError};
 /// let second = CommitEvent::new(&writer.write(&[write("1")], &key)?, 2, &time);
 /// let third = CommitEvent::new(&writer.write(&[write("2")], &key)?, 3, &time);
 ///
-/// let check = EventCheck::with_key(&public_key);
+/// let check = EventCheck::default().with_key(&public_key);
 /// let state = check.commit(&first)?.state;
 /// let check = check.with_state(&state);
 /// assert!(matches!(check.commit(&third), Err(EventError::OutOfSync(_))));
@@ -346,18 +346,15 @@ impl From<OutOfSync> for EventError {
     }
 }
 
-#[cfg(any(feature = "k256", feature = "p256"))]
 impl<'c> EventCheck<'c> {
-    /// Checks signatures with `key`, and everything else as by default.
-    pub fn with_key(key: &'c PublicKey) -> Self {
-        Self {
-            key: Some(key),
-            ..Self::default()
-        }
+    /// Sets the account's signing [`key`](Self::key), if it is known.
+    #[cfg(any(feature = "k256", feature = "p256"))]
+    #[must_use]
+    pub fn with_key(self, key: impl Into<Option<&'c PublicKey>>) -> Self {
+        let key = key.into();
+        Self { key, ..self }
     }
-}
 
-impl<'c> EventCheck<'c> {
     /// Sets the known [`state`](Self::state), if there is one.
     #[must_use]
     pub fn with_state(self, state: impl Into<Option<&'c RepoState>>) -> Self {
@@ -456,6 +453,10 @@ impl EventCheck<'_> {
             return Err(OutOfSync::NoPrevData.into());
         }
         let operations = check_operations(&event.ops, blocks)?;
+        if operations.is_empty() && event.prev_data == Some(commit.data) {
+            // The same tree, of which nothing has to be sent.
+            return Ok(operations);
+        }
         let found = self.invert(blocks, &commit.data, &operations)?;
         let is_empty = || found == mst_node::Node::empty().cid();
         if event.prev_data == Some(found) || event.is_first() && is_empty() {

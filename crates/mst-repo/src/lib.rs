@@ -50,7 +50,7 @@ pub use blockstore_car::{CarBlockStore, CarError, CarOptions, Decoded, Verify};
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError};
 pub use check::{Fault, Faults, Place, RepositorySummary};
 pub use commit::{Commit, InvalidCommit};
-pub use data_model::{InvalidRecord, decode_record, encode_record, is_record};
+pub use data_model::{InvalidRecord, check_record, decode_record, encode_record};
 #[cfg(feature = "car")]
 pub use decoder::RepositoryDecoder;
 pub use error::Error;

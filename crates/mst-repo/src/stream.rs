@@ -81,6 +81,14 @@ impl<R: Read> RepositoryStream<R> {
         Ok(stream)
     }
 
+    /// Makes [`blocks`](Self::blocks) leave out large records that it has returned for another
+    /// path, as [`RepositoryDecoder::for_store`] does.
+    #[must_use]
+    pub fn for_store(mut self) -> Self {
+        self.decoder.leave_out_large();
+        self
+    }
+
     /// Returns the records, in path order. This is a single pass: what was returned does not come
     /// again.
     ///
@@ -107,7 +115,8 @@ impl<R: Read> RepositoryStream<R> {
     /// [`records`](Self::records) checks them. This is a single pass: read either records or
     /// blocks.
     ///
-    /// A record is returned for each path that leads to it.
+    /// A record is returned for each path that leads to it, unless this is
+    /// [`for_store`](Self::for_store).
     pub fn blocks(&mut self) -> StreamedBlocks<'_, R> {
         StreamedBlocks {
             stream: self,

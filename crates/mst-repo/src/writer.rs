@@ -212,7 +212,7 @@ pub enum WriteError {
         /// Its length.
         len: usize,
     },
-    /// A record is not valid; see [`is_record`](crate::is_record).
+    /// A record is not valid; see [`check_record`](crate::check_record).
     #[error("the record for {path:?} is not valid")]
     InvalidRecord {
         /// The path.
@@ -256,6 +256,17 @@ pub enum WriteError {
     /// was not stored.
     #[error("the commit, inverted, does not lead back to the previous tree")]
     Inversion(#[source] Option<Box<InvertError>>),
+}
+
+impl WriteError {
+    /// Returns the block that is missing or at fault, if it is one block's fault.
+    pub fn cid(&self) -> Option<Cid> {
+        match self {
+            Self::Repository(error) => error.cid(),
+            Self::Store(error) => error.cid(),
+            _ => None,
+        }
+    }
 }
 
 impl From<Error> for WriteError {
@@ -366,7 +377,16 @@ impl<S: BlockStore> Writer<S> {
     ///
     /// Those of [`Repository::open`], and those of [`Tree::open`].
     pub fn open(blocks: S, commit: &Cid) -> Result<Self, Error> {
-        let options = NodeStoreOptions::uncached();
+        Self::open_with(blocks, commit, NodeStoreOptions::uncached())
+    }
+
+    /// Continues from the commit named `commit`, with the given options for reading nodes. The tree
+    /// keeps the nodes that it has read, so that a cache gains nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with(blocks: S, commit: &Cid, options: NodeStoreOptions) -> Result<Self, Error> {
         let (nodes, commit, cid) = Repository::open_with(blocks, commit, options)?.into_parts();
         let tree = Tree::open(Arc::new(nodes), &commit.data)?;
         Ok(Self {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use blockstore_core::{Cid, dag_cbor_cid, raw_cid};
 use ipld_core::ipld::Ipld;
-use mst_repo::{InvalidRecord, Json, decode_record, encode_record, ipld, is_record};
+use mst_repo::{InvalidRecord, Json, check_record, decode_record, encode_record, ipld};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +62,7 @@ proptest! {
     #[test]
     fn what_is_encoded_is_a_record_and_comes_out_again(record in everything()) {
         let block = encode_record(&record).unwrap();
-        prop_assert!(is_record(&block));
+        prop_assert_eq!(check_record(&block), Ok(()));
         prop_assert_eq!(&decode_record::<Everything>(&block).unwrap(), &record);
         // Through any value.
         let value: Ipld = decode_record(&block).unwrap();
@@ -142,7 +142,7 @@ fn what_is_not_dag_cbor_is_refused_wherever_it_stands() {
         assert!(matches!(text, InvalidRecord::NotDagCbor(_)), "{block:02x?}");
         let any = decode_record::<Ipld>(&block).unwrap_err();
         assert!(matches!(any, InvalidRecord::NotDagCbor(_)), "{block:02x?}");
-        assert!(!is_record(&block), "{block:02x?}");
+        assert!(check_record(&block).is_err(), "{block:02x?}");
     }
 }
 
@@ -152,7 +152,7 @@ fn a_record_may_have_131_072_items() {
     for (len, is_allowed) in [(131_069_u32, true), (131_070, false)] {
         let start = [b"\xa1\x61a\x9a".as_slice(), &len.to_be_bytes()].concat();
         let block = [start, vec![0; len as usize]].concat();
-        assert_eq!(is_record(&block), is_allowed);
+        assert_eq!(check_record(&block).is_ok(), is_allowed);
         assert_eq!(decode_record::<Ipld>(&block).is_ok(), is_allowed);
     }
 }
@@ -198,7 +198,7 @@ fn json_is_not_taken_for_what_it_stands_for() {
 
     let record: Json = serde_json::from_str(json).unwrap();
     let block = encode_record(&record).unwrap();
-    assert!(is_record(&block));
+    assert_eq!(check_record(&block), Ok(()));
     assert_eq!(block, encode_record(&record.0).unwrap());
     let decoded: Json = decode_record(&block).unwrap();
     assert_eq!(decoded, record);
@@ -250,7 +250,7 @@ fn what_is_a_record_can_be_decoded_however_deep_it_is() {
     ] {
         for (depth, accepted) in [(126, true), (127, true), (128, false), (129, false)] {
             let block = [b"\xa1\x61a".as_slice(), &vec![0x81; depth - 2], inner].concat();
-            assert_eq!(is_record(&block), accepted, "{inner:?} {depth}");
+            assert_eq!(check_record(&block).is_ok(), accepted, "{inner:?} {depth}");
             let decoded = decode_record::<Ipld>(&block);
             let json = decode_record::<Json>(&block);
             assert_eq!(

@@ -15,9 +15,9 @@ use blockstore_core::{BlockStoreMut, Bytes, MemoryBlockStore, dag_cbor_cid, raw_
 use mst_ops::Tree;
 use mst_repo::{
     Action, Commit, CommitEvent, Curve, Error, EventCheck, EventError, EventFault, Frame,
-    InvalidFrame, Ipld, MAX_FRAME_LEN, MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, OutOfSync,
-    RepoOp, RepoState, Repository, SignError, SigningKey, SyncEvent, Tid, Write, WriteError,
-    Writer,
+    InvalidFrame, Ipld, MAX_FRAME_LEN, MAX_PATH_LEN, MAX_RECORD_LEN, MAX_SLICE_LEN, NewCommit,
+    OutOfSync, RepoOp, RepoState, Repository, SignError, SigningKey, SyncEvent, Tid, Write,
+    WriteError, Writer,
 };
 use mst_testkit::{Rng, SampleRepository};
 
@@ -352,7 +352,7 @@ fn a_commit_that_another_key_has_signed_is_refused() {
         let sync = SyncEvent::from_parts(DID, &event.rev, event.blocks.clone());
         for other in &keys {
             let public_key = other.public_key();
-            let check = EventCheck::with_key(&public_key);
+            let check = EventCheck::default().with_key(&public_key);
             let results = [check.commit(&event).err(), check.sync(&sync).err()];
             for error in results {
                 let refused = match &error {
@@ -565,6 +565,33 @@ fn a_first_message_names_neither_a_tree_nor_a_revision_before() {
     let mut event = first;
     event.since = Some(event.rev.clone());
     assert!(!event.is_first());
+}
+
+#[test]
+fn a_commit_of_the_same_tree_needs_no_nodes() {
+    let (mut writer, first) = Writer::create(MemoryBlockStore::new(), DID, &sign).unwrap();
+    let new = writer.write(&[], &sign).unwrap();
+    let car_of_commit = |new: &NewCommit| {
+        let mut car = CarWriter::new(Vec::new(), &[new.cid]).unwrap();
+        let (cid, block) = &new.new_blocks[0];
+        car.write_block(cid, block).unwrap();
+        Bytes::from(car.finish().unwrap())
+    };
+    let mut event = CommitEvent::new(&new, 1, TIME);
+    event.blocks = car_of_commit(&new);
+    let check = EventCheck::default();
+    for cover in [false, true] {
+        let checked = check.with_cover(cover).commit(&event).unwrap();
+        assert_eq!(checked.operations, []);
+        assert_eq!(checked.state, RepoState::of(&new.commit));
+    }
+    // Another tree before it, or none, for which the empty tree would be new.
+    event.prev_data = Some(first.cid);
+    assert!(check.commit(&event).is_err());
+    let mut event = CommitEvent::new(&first, 1, TIME);
+    check.commit(&event).unwrap();
+    event.blocks = car_of_commit(&first);
+    assert!(check.commit(&event).is_err());
 }
 
 #[test]

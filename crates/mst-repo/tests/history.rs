@@ -119,7 +119,8 @@ impl Mirror {
     }
 
     fn check(&self) -> EventCheck<'_> {
-        EventCheck::with_key(&self.key)
+        EventCheck::default()
+            .with_key(&self.key)
             .with_state(&self.state)
             .with_cover(true)
     }
@@ -173,7 +174,9 @@ impl Mirror {
     /// Fetches the whole repository, and drops what it does not need.
     fn resync(&mut self, origin: &Origin) {
         self.head = origin.writer.commit_cid();
-        let check = EventCheck::with_key(&self.key).with_state(&self.state);
+        let check = EventCheck::default()
+            .with_key(&self.key)
+            .with_state(&self.state);
         let state = check.repository(DID, origin.writer.commit()).unwrap();
         self.state = import(&origin.export(), &self.head, &self.store);
         assert_eq!(self.state, state);

@@ -18,7 +18,7 @@ use blockstore_core::{
 use mst_ops::{NodeStore, Tree};
 use mst_repo::{
     Error, MAX_OPERATIONS, MAX_RECORD_LEN, NewCommit, Repository, SignError, Write, WriteError,
-    Writer, is_record,
+    Writer, check_record,
 };
 
 const DID: &str = "did:plc:z72i7hdynmk6r22z27h6tvur";
@@ -102,7 +102,7 @@ fn what_is_not_allowed_is_refused_and_changes_nothing() {
         b"\xa1\x61n\x3b\x7f\xff\xff\xff\xff\xff\xff\xff",
         &nested(127),
     ] {
-        assert!(is_record(fine), "{fine:?}");
+        assert_eq!(check_record(fine), Ok(()), "{fine:?}");
     }
     let large = vec![0; MAX_RECORD_LEN + 1];
     assert!(matches!(

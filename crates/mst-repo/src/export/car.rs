@@ -24,6 +24,16 @@ pub enum ExportError {
     Output(#[from] CarError),
 }
 
+impl ExportError {
+    /// Returns the block that is missing or at fault, if it is one block's fault.
+    pub fn cid(&self) -> Option<Cid> {
+        match self {
+            Self::Repository(error) => error.cid(),
+            Self::Output(_) => None,
+        }
+    }
+}
+
 impl<S: BlockStore> Export<'_, S> {
     /// Writes a CAR of these blocks, whose root is the commit, and returns `output`, flushed.
     /// Writes are buffered, so `output` need not be.

@@ -88,7 +88,8 @@ impl Draft {
 
     pub(crate) fn check(&self) -> Result<(), EventError> {
         let key = key(self.curve).public_key();
-        let check = EventCheck::with_key(&key)
+        let check = EventCheck::default()
+            .with_key(&key)
             .with_state((!self.stateless).then_some(&self.known))
             .with_now(self.now)
             .with_cover(true);
@@ -102,7 +103,8 @@ impl Draft {
 
     /// A check with what is known before a `#sync`, or before a repository is fetched.
     fn event_check<'c>(&'c self, key: &'c PublicKey) -> EventCheck<'c> {
-        EventCheck::with_key(key)
+        EventCheck::default()
+            .with_key(key)
             .with_state(self.known_by_sync.as_ref())
             .with_now(self.now)
     }
