@@ -25,12 +25,12 @@ pub(crate) struct Database {
 pub(crate) enum Begun {
     /// There is none.
     Nothing,
-    /// One for reading only. Anything written in it would be rolled back with it.
+    /// One for reading only, in which the store writes nothing.
     Reading,
     /// One for writing.
     Writing,
-    /// One for writing, of which a part has failed and could not be rolled back. Nothing more is
-    /// done in it.
+    /// One for writing, of which a part has failed. The store does nothing more in it, and it will
+    /// be rolled back.
     Failed,
     /// One whose rollback has failed so far.
     Undoing,
@@ -274,6 +274,12 @@ impl Database {
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
         self.settle()?;
+        self.check_not_ended()?;
+        self.connection.prepare_cached(sql).map_err(failed)
+    }
+
+    /// Refuses to go on in a transaction that has ended, or will be rolled back.
+    pub(crate) fn check_not_ended(&self) -> Result<(), StoreError> {
         // Some errors make SQLite roll back a whole transaction and end it. Each statement after
         // that would be a transaction of its own.
         let begun = self.begun.get();
@@ -281,7 +287,7 @@ impl Database {
         if ended || begun == Begun::Failed {
             return Err(SqliteError::TransactionEnded.into());
         }
-        self.connection.prepare_cached(sql).map_err(failed)
+        Ok(())
     }
 }
 

@@ -111,19 +111,28 @@ fn use_write_ahead_log(
     connection: &Connection,
     options: &SqliteOptions,
 ) -> Result<(), SqliteError> {
-    let level = match options.synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
+    let mode = journal_mode(connection, options)?;
+    // Without WAL, less than this may not even be atomic.
+    let level = match (options.synchronous, mode == "wal") {
+        (Synchronous::Full, false) => "EXTRA",
+        (Synchronous::Full, true) | (Synchronous::Normal, false) => "FULL",
+        (Synchronous::Normal, true) => "NORMAL",
     };
     connection.pragma_update(None, "synchronous", level)?;
     // Where `fsync` does not flush the disk itself (macOS), use what does.
     let full = options.synchronous == Synchronous::Full;
     connection.pragma_update(None, "fullfsync", full)?;
     connection.pragma_update(None, "journal_size_limit", WAL_LEN_KEPT)?;
+    Ok(())
+}
+
+/// Sets WAL mode, and returns the mode that is in use then: in memory, and where WAL is not
+/// possible, another.
+fn journal_mode(connection: &Connection, options: &SqliteOptions) -> Result<String, SqliteError> {
     let begin = Instant::now();
     loop {
-        // In memory, and where WAL is not possible, this returns the mode that stays in use.
-        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()));
+        let mode =
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
         match mode {
             // SQLite itself does not wait here when two processes open a new file at once.
             Err(error)

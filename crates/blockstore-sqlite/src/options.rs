@@ -89,7 +89,7 @@ impl Access {
 /// What a commit waits for before it returns.
 ///
 /// Either way a transaction is atomic, whatever happens, and survives the death of the process once
-/// committed.
+/// committed. Where the write-ahead log is not possible, both wait for what takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Synchronous {

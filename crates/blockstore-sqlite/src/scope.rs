@@ -20,7 +20,8 @@ enum Kind {
     Transaction,
     /// It is part of one of our transactions. To roll back this part alone, SQLite would have to
     /// copy each page before changing it, which takes as long as the change; so the whole
-    /// transaction is rolled back.
+    /// transaction is rolled back, at its end: until then, what the caller does on the connection
+    /// has to be part of it.
     Part,
     /// It is part of a transaction of the caller's, who may want to keep the rest.
     Savepoint,
@@ -104,15 +105,13 @@ impl<'d> Scope<'d> {
     /// would add nothing to the one before it.
     fn undo(&self) {
         let sql = match self.kind {
-            Kind::Transaction | Kind::Part => "ROLLBACK",
+            Kind::Transaction => "ROLLBACK",
+            Kind::Part => return self.database.begun.set(Begun::Failed),
             // If the first fails, the second is not run.
             Kind::Savepoint => "ROLLBACK TO blockstore; RELEASE blockstore",
             Kind::Reading => return,
         };
         self.database.connection.execute_batch(sql).ok();
-        if self.kind == Kind::Part && !self.database.connection.is_autocommit() {
-            self.database.begun.set(Begun::Failed);
-        }
     }
 }
 

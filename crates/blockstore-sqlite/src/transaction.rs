@@ -17,8 +17,8 @@ use crate::scope::Scope;
 /// connections can read, but not write. Its read methods are those of [`SqliteSnapshot`].
 ///
 /// A block that is refused leaves the transaction unchanged, and it can go on. If SQLite fails in
-/// the middle of a change, the whole transaction is rolled back at once, and anything attempted in
-/// it after that is [`SqliteError::TransactionEnded`](crate::SqliteError::TransactionEnded).
+/// the middle of a change, the whole transaction is rolled back at its end, and anything attempted
+/// in it until then is [`SqliteError::TransactionEnded`](crate::SqliteError::TransactionEnded).
 #[derive(Debug)]
 pub struct SqliteTransaction<'s> {
     reading: SqliteSnapshot<'s>,
@@ -99,10 +99,14 @@ impl<'s> SqliteTransaction<'s> {
     /// Returns the connection, for the caller's own tables: what is done with it is part of the
     /// transaction.
     ///
-    /// Do not end the transaction yourself. If it has ended, the store does nothing more and says
-    /// so: [`SqliteError::TransactionEnded`].
+    /// Do not end the transaction yourself. Some errors, such as that of a full disk, make SQLite
+    /// end it; what is done on the connection after that is no longer part of it. So return errors,
+    /// or ask for the connection again after one.
     ///
-    /// [`SqliteError::TransactionEnded`]: crate::SqliteError::TransactionEnded
+    /// # Errors
+    ///
+    /// [`SqliteError::TransactionEnded`](crate::SqliteError::TransactionEnded) if the transaction
+    /// has ended, or will be rolled back.
     ///
     /// # Examples
     ///
@@ -120,15 +124,16 @@ impl<'s> SqliteTransaction<'s> {
     ///     transaction.put(&cid, b"\xa0".as_slice().into())?;
     ///     transaction.set_head("latest", &cid)?;
     ///     transaction
-    ///         .connection()
+    ///         .connection()?
     ///         .execute("INSERT INTO announcements VALUES (?1)", [cid.to_string()])
     ///         .map_err(SqliteError::from)?;
     ///     Ok::<_, StoreError>(())
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn connection(&self) -> &Connection {
-        &self.reading.database.connection
+    pub fn connection(&self) -> Result<&'s Connection, StoreError> {
+        self.reading.database.check_not_ended()?;
+        Ok(&self.reading.database.connection)
     }
 }
 

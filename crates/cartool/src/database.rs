@@ -303,7 +303,7 @@ pub(crate) fn set_head<'c>(
 /// needed.
 pub(crate) fn check_sound(transaction: &SqliteTransaction<'_>) -> Result<(), Failure> {
     const CHECK: &str = "PRAGMA integrity_check(1)";
-    let connection = transaction.connection();
+    let connection = transaction.connection()?;
     let found = connection.query_row(CHECK, [], |row| row.get::<_, String>(0));
     let found = found.map_err(|error| failure(error.into()))?;
     if found == "ok" {

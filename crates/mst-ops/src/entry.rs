@@ -22,6 +22,11 @@ impl EntryRef {
         Self { node, index }
     }
 
+    /// The node that holds it, and its index there.
+    pub(crate) fn place(&self) -> (&Arc<TreeNode>, usize) {
+        (&self.node, self.index)
+    }
+
     /// Returns the key.
     #[inline]
     pub fn key(&self) -> &[u8] {

@@ -285,11 +285,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     ///
     /// The Python library calls it `lpath`.
     pub fn left_key(&self) -> Option<&[u8]> {
-        let frame = self.top();
-        match frame.slot.checked_sub(1) {
-            Some(index) => frame.node.key(index),
-            None => self.key_above(frame.left, self.at.left.as_ref()),
-        }
+        let (node, index) = self.left()?;
+        node.key(index)
     }
 
     /// Returns the nearest key on the right, in this node or above; all keys of the subtree
@@ -297,11 +294,8 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
     ///
     /// The Python library calls it `rpath`.
     pub fn right_key(&self) -> Option<&[u8]> {
-        let frame = self.top();
-        match frame.node.key(frame.slot) {
-            Some(key) => Some(key),
-            None => self.key_above(frame.right, self.at.right.as_ref()),
-        }
+        let (node, index) = self.right()?;
+        node.key(index)
     }
 
     /// Returns the value of [`left_key`](Self::left_key).
@@ -316,21 +310,14 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
 
     /// Returns the entry of [`left_key`](Self::left_key).
     pub fn left_entry(&self) -> Option<EntryRef> {
-        let frame = self.top();
-        match frame.slot.checked_sub(1) {
-            Some(index) => Some(frame.entry(index)),
-            None => self.entry_above(frame.left, self.at.left.as_ref()),
-        }
+        let (node, index) = self.left()?;
+        Some(EntryRef::new(Arc::clone(node), index))
     }
 
     /// Returns the entry of [`right_key`](Self::right_key).
     pub fn right_entry(&self) -> Option<EntryRef> {
-        let frame = self.top();
-        if frame.slot < frame.node.len() {
-            Some(frame.entry(frame.slot))
-        } else {
-            self.entry_above(frame.right, self.at.right.as_ref())
-        }
+        let (node, index) = self.right()?;
+        Some(EntryRef::new(Arc::clone(node), index))
     }
 
     /// Returns the CID of the subtree in this slot.
@@ -373,11 +360,13 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
         can
     }
 
-    /// Goes up to the slot whose subtree the walker stands in. `false` in the root.
+    /// Goes up to the slot whose subtree the walker stands in, before that subtree. `false` in the
+    /// root.
     pub fn go_up(&mut self) -> bool {
         let can = self.depth() > 0;
         if can {
             self.at.stack.pop();
+            self.top_mut().side = Side::Left;
         }
         can
     }
@@ -791,17 +780,35 @@ impl<'s, S: BlockStore> NodeWalker<'s, S> {
             .expect("the root's frame is never popped")
     }
 
-    fn key_above<'w>(&'w self, above: Above, root: Option<&'w EntryRef>) -> Option<&'w [u8]> {
-        match above {
-            Above::Entry { depth, index } => self.at.stack.get(depth)?.node.key(index),
-            Above::Root => root.map(EntryRef::key),
+    /// The nearest entry on the left, as an index into its node.
+    #[inline]
+    fn left(&self) -> Option<(&Arc<TreeNode>, usize)> {
+        let frame = self.top();
+        match frame.slot.checked_sub(1) {
+            Some(index) => Some((&frame.node, index)),
+            None => self.above(frame.left, self.at.left.as_ref()),
         }
     }
 
-    fn entry_above(&self, above: Above, root: Option<&EntryRef>) -> Option<EntryRef> {
+    /// The nearest entry on the right, as an index into its node.
+    #[inline]
+    fn right(&self) -> Option<(&Arc<TreeNode>, usize)> {
+        let frame = self.top();
+        if frame.slot < frame.node.len() {
+            Some((&frame.node, frame.slot))
+        } else {
+            self.above(frame.right, self.at.right.as_ref())
+        }
+    }
+
+    fn above<'w>(
+        &'w self,
+        above: Above,
+        root: Option<&'w EntryRef>,
+    ) -> Option<(&'w Arc<TreeNode>, usize)> {
         match above {
-            Above::Entry { depth, index } => Some(self.at.stack.get(depth)?.entry(index)),
-            Above::Root => root.cloned(),
+            Above::Entry { depth, index } => Some((&self.at.stack.get(depth)?.node, index)),
+            Above::Root => root.map(EntryRef::place),
         }
     }
 }

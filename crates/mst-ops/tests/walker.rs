@@ -64,6 +64,25 @@ fn entries_have_the_walker_of_their_last_item() {
     assert_eq!(entries.walker().right_key(), Some(b"a/2".as_slice()));
 }
 
+#[test]
+fn going_up_leads_before_the_subtree_wherever_the_walker_comes_from() {
+    let keys = ["a/", "b/", "c/"].map(|prefix| key_of_height(prefix, u8::from(prefix == "c/")));
+    let map = keys.clone().map(|key| (key, dag_cbor_cid(b"\xa0")));
+    let (nodes, tree) = whole(&Map::from(map));
+    let first = |mut walker: NodeWalker<'_, _>| {
+        assert!(walker.go_up());
+        walker.next_entry().unwrap().unwrap().key().to_vec()
+    };
+    let mut walker = NodeWalker::new(&nodes, &tree.root).unwrap();
+    assert!(walker.go_down().unwrap());
+    assert_eq!(first(walker.clone()), keys[0].as_bytes());
+    walker.go_to_end();
+    while walker.depth() == 0 {
+        walker.previous_entry().unwrap().unwrap();
+    }
+    assert_eq!(first(walker), keys[0].as_bytes());
+}
+
 proptest! {
     #![proptest_config(cases(384))]
 

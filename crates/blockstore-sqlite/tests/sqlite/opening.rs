@@ -56,6 +56,9 @@ fn a_file_is_set_up_to_lose_nothing() {
     assert_eq!(pragma(&store, "busy_timeout"), "Integer(1234)");
     assert_eq!(pragma(&store, "synchronous"), "Integer(1)");
     assert_eq!(pragma(&store, "fullfsync"), "Integer(0)");
+    // Without a write-ahead log, a commit waits for what takes its place.
+    let store = SqliteBlockStore::in_memory().unwrap();
+    assert_eq!(pragma(&store, "synchronous"), "Integer(3)");
     options.busy_timeout = Duration::MAX;
     let store = SqliteBlockStore::open_with(folder.database(), &options).unwrap();
     assert_eq!(

@@ -286,8 +286,9 @@ fn nothing_is_done_after_the_transaction_has_ended() {
     let store = folder.open();
     let ended = store.transaction(|transaction| {
         transaction.put_many(&blocks(13, 3))?;
-        let ended = transaction.connection().execute_batch("ROLLBACK");
-        ended.unwrap();
+        let connection = transaction.connection()?;
+        connection.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(fault(transaction.connection()), "TransactionEnded");
         let (cid, block) = block(14, 0);
         assert_eq!(
             fault(transaction.put(&cid, block.clone())),
@@ -385,7 +386,7 @@ fn the_callers_own_tables_are_part_of_the_transaction() {
     for (fails, expected) in [(true, 0), (false, 1)] {
         let result = store.transaction(|transaction| {
             let sql = "INSERT INTO announcements VALUES (1)";
-            let inserted = transaction.connection().execute_batch(sql);
+            let inserted = transaction.connection()?.execute_batch(sql);
             inserted.map_err(SqliteError::from)?;
             transaction.put_many(&blocks(17, 1))?;
             if fails {
@@ -462,6 +463,31 @@ fn what_could_not_be_undone_is_undone_before_anything_else_is_done() {
     let store = folder.open();
     assert_holds(&store, &blocks[1..]);
     assert_eq!(store.len().unwrap(), 2);
+}
+
+/// A caller may do more on the connection after an error of the store.
+#[test]
+fn what_the_caller_does_after_a_part_has_failed_is_undone_with_it() {
+    let folder = Folder::new();
+    let store = folder.open();
+    store.put_many(&blocks(1, 3)).unwrap();
+    let spoil = "CREATE TABLE sent (head TEXT); INSERT INTO blocks VALUES (x'00', x'00')";
+    store
+        .with_connection(|connection| connection.execute_batch(spoil))
+        .unwrap();
+    let insert = "INSERT INTO sent VALUES ('one')";
+    let ended = store.transaction(|transaction| {
+        let connection = transaction.connection()?;
+        assert_eq!(fault(transaction.retain(|_| true)), "InvalidCid");
+        connection.execute_batch(insert).unwrap();
+        assert_eq!(fault(transaction.connection()), "TransactionEnded");
+        Ok::<_, StoreError>(())
+    });
+    assert_eq!(fault(ended), "TransactionEnded");
+    let count = "SELECT count(*) FROM sent";
+    let count = |connection: &Connection| connection.query_row(count, [], |row| row.get(0));
+    assert_eq!(store.with_connection(count), Ok(0));
+    store.put_many(&blocks(2, 3)).unwrap();
 }
 
 /// Ignoring an error must not keep half of what came before.
