@@ -76,8 +76,9 @@ impl Indexer {
             hasher: self.hasher,
         };
         for found in self.sections {
-            let (slot, entry) = index.probe(found.hash, |offset| same(offset, found.offset))?;
-            if entry.is_none() {
+            let look = |offset| Ok(same(offset, found.offset)?.then_some(()));
+            let (slot, earlier) = index.probe(found.hash, look)?;
+            if earlier.is_none() {
                 if let Some(place) = index.slots.get_mut(slot) {
                     *place = tag(found.hash) | found.offset;
                 }
@@ -102,20 +103,21 @@ impl Index {
         offsets
     }
 
-    /// Returns the offset of the section whose CID is `cid`. `holds_cid` says whether the
-    /// section at an offset has it.
-    pub(crate) fn find<E>(
+    /// Looks for the section whose CID is `cid`: returns what `look` finds at its offset. `look`
+    /// finds nothing in a section that has another CID.
+    pub(crate) fn find<T, E>(
         &self,
         cid: &[u8],
-        holds_cid: impl Fn(u64) -> Result<bool, E>,
-    ) -> Result<Option<u64>, E> {
-        let (_, entry) = self.probe(hash(&self.hasher, cid), holds_cid)?;
-        Ok(entry)
+        look: impl Fn(u64) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        let (_, found) = self.probe(hash(&self.hasher, cid), look)?;
+        Ok(found)
     }
 
     /// Whether the section at `offset` probably had the CID `cid` when the table was made.
     pub(crate) fn holds(&self, cid: &[u8], offset: u64) -> bool {
-        let Ok(found) = self.find(cid, |at| Ok::<_, Infallible>(at == offset));
+        let look = |at| Ok::<_, Infallible>((at == offset).then_some(()));
+        let Ok(found) = self.find(cid, look);
         found.is_some()
     }
 
@@ -135,7 +137,7 @@ impl Index {
             .map(|hash| self.slots.get(self.first_slot(*hash)));
         black_box(slots.flatten().fold(0, |touched, slot| touched ^ slot));
         let guess = |hash| {
-            let Ok((_, offset)) = self.probe(hash, |_| Ok::<_, Infallible>(true));
+            let Ok((_, offset)) = self.probe(hash, |offset| Ok::<_, Infallible>(Some(offset)));
             offset.unwrap_or(OFFSET_LIMIT)
         };
         hashes.into_iter().map(guess).collect()
@@ -149,13 +151,13 @@ impl Index {
         usize::try_from(hash & mask).unwrap_or(0)
     }
 
-    /// Probes slot by slot until it finds the entry or an empty slot. Returns the slot, and the
-    /// offset in it.
-    fn probe<E>(
+    /// Probes slot by slot until `look` finds something at the offset in one, or one is empty.
+    /// Returns the slot, and what was found.
+    fn probe<T, E>(
         &self,
         hash: u64,
-        is_it: impl Fn(u64) -> Result<bool, E>,
-    ) -> Result<(usize, Option<u64>), E> {
+        look: impl Fn(u64) -> Result<Option<T>, E>,
+    ) -> Result<(usize, Option<T>), E> {
         let mask = self.slots.len() - 1;
         let wanted = tag(hash);
         let mut slot = self.first_slot(hash);
@@ -165,8 +167,10 @@ impl Index {
                 return Ok((slot, None));
             }
             let offset = entry & OFFSET_MASK;
-            if entry - offset == wanted && is_it(offset)? {
-                return Ok((slot, Some(offset)));
+            if entry - offset == wanted
+                && let Some(found) = look(offset)?
+            {
+                return Ok((slot, Some(found)));
             }
             slot = (slot + 1) & mask;
         }

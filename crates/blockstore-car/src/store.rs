@@ -1,6 +1,6 @@
 //! A CAR as a read-only block store.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
@@ -405,21 +405,18 @@ impl CarBlockStore {
         {
             return Ok(Some(block));
         }
-        let found = Cell::new(None);
-        self.index
-            .find(wanted, |offset| {
-                let look = |cid: &[u8], block: &[u8]| {
-                    found.set(copy_if_wanted(cid, block));
-                    self.is_it(offset, wanted, cid)
-                };
-                match asked {
-                    Some(asked) => file.with_section(asked, offset, self.limit, look),
-                    None => file.with_section_alone(offset, self.limit, look),
-                }
-                .flatten()
-            })
-            .map_err(StoreError::backend)?;
-        Ok(found.into_inner())
+        let look = |offset| {
+            let look = |cid: &[u8], block: &[u8]| {
+                self.check_known(offset, wanted, cid)?;
+                Ok(copy_if_wanted(cid, block))
+            };
+            match asked {
+                Some(asked) => file.with_section(asked, offset, self.limit, look),
+                None => file.with_section_alone(offset, self.limit, look),
+            }
+            .flatten()
+        };
+        self.index.find(wanted, look).map_err(StoreError::backend)
     }
 
     /// Whether to look for a block in the next sections before the index. Not if a CID occurs
@@ -446,13 +443,9 @@ impl CarBlockStore {
 
     /// Finds a section in memory through the index.
     fn indexed<'c>(&self, car: &'c CarBytes, wanted: &[u8]) -> Option<SectionRef<'c>> {
-        let found = Cell::new(None);
-        let look = |offset| {
-            found.set(car.section_of(offset, wanted, self.limit));
-            Ok::<_, Infallible>(found.get().is_some())
-        };
-        let Ok(_) = self.index.find(wanted, look);
-        found.into_inner()
+        let look = |offset| Ok::<_, Infallible>(car.section_of(offset, wanted, self.limit));
+        let Ok(section) = self.index.find(wanted, look);
+        section
     }
 
     /// Where the blocks with these CIDs probably are. Prefetches all of their slots in the index in
@@ -463,17 +456,14 @@ impl CarBlockStore {
         guesses
     }
 
-    /// Whether `found`, the CID at an `offset` from the index, is the one that is wanted.
+    /// Checks that `found`, the CID at an `offset` from the index, may have been there on opening.
     ///
     /// # Errors
     ///
-    /// If `found` was not there on opening: `wanted` may have been there instead.
-    fn is_it(&self, offset: u64, wanted: &[u8], found: &[u8]) -> io::Result<bool> {
-        if found == wanted {
-            return Ok(true);
-        }
-        if self.index.may_collide(wanted, found) {
-            return Ok(false);
+    /// If it was not: `wanted` may have been there instead.
+    fn check_known(&self, offset: u64, wanted: &[u8], found: &[u8]) -> io::Result<()> {
+        if found == wanted || self.index.may_collide(wanted, found) {
+            return Ok(());
         }
         Err(file::changed(offset))
     }
@@ -589,11 +579,14 @@ impl BlockStore for CarBlockStore {
         let bytes = CidBytes::from(cid);
         let wanted = bytes.as_ref();
         let look = |offset| {
-            let is_it = |cid: &[u8]| self.is_it(offset, wanted, cid);
-            self.source.with_cid(offset, self.limit, is_it).flatten()
+            let look = |cid: &[u8]| {
+                self.check_known(offset, wanted, cid)?;
+                Ok((cid == wanted).then_some(()))
+            };
+            self.source.with_cid(offset, self.limit, look).flatten()
         };
-        let offset = self.index.find(wanted, look).map_err(StoreError::backend)?;
-        Ok(offset.is_some() || self.find_repaired(cid).is_some())
+        let found = self.index.find(wanted, look).map_err(StoreError::backend)?;
+        Ok(found.is_some() || self.find_repaired(cid).is_some())
     }
 }
 
