@@ -117,8 +117,8 @@ impl Command {
     pub(crate) fn file(&self) -> &Path {
         match self {
             Self::Info(args) => &args.source.file,
-            Self::List(args) => &args.source.file,
-            Self::Dump(args) => &args.source.file,
+            Self::List(args) => &args.chosen.source.file,
+            Self::Dump(args) => &args.chosen.source.file,
             Self::Get(args) => &args.source.file,
             Self::Verify(args) => &args.source.file,
             Self::Slice(args) => &args.file,
@@ -189,15 +189,7 @@ pub(crate) struct InfoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    pub(crate) source: Source,
-
-    /// Only the records of this collection, such as app.bsky.feed.post
-    #[arg(short, long, value_name = "NSID", value_parser = parse_nsid)]
-    pub(crate) collection: Option<String>,
-
-    /// The last path first; in most collections that is the newest record
-    #[arg(short, long)]
-    pub(crate) reverse: bool,
+    pub(crate) chosen: Chosen,
 }
 
 /// Print all records as JSON
@@ -212,15 +204,26 @@ pub(crate) struct ListArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
     #[command(flatten)]
+    pub(crate) chosen: Chosen,
+
+    /// One line per record, for tools like jq
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+}
+
+/// The records of a repository, or some of them, in an order.
+#[derive(Debug, Args)]
+pub(crate) struct Chosen {
+    #[command(flatten)]
     pub(crate) source: Source,
 
     /// Only the records of this collection, such as app.bsky.feed.post
     #[arg(short, long, value_name = "NSID", value_parser = parse_nsid)]
     pub(crate) collection: Option<String>,
 
-    /// One line per record, for tools like jq
-    #[arg(long)]
-    pub(crate) jsonl: bool,
+    /// The last path first; in most collections that is the newest record
+    #[arg(short, long)]
+    pub(crate) reverse: bool,
 }
 
 /// Print one record, as JSON or as its raw bytes
@@ -256,7 +259,7 @@ pub(crate) struct GetArgs {
 /// the DID that it is stored under: prints a line for each fault and one with the counts, each
 /// after the DID.
 ///
-/// With --ops, also checks that the operations, one per line as `diff --json` prints them, are in
+/// With --ops, also checks that the operations, one per line as `diff --jsonl` prints them, are in
 /// this tree, and inverts them: prints the root of the tree before. With --since-root, it is a
 /// fault if that is another root. This needs only what a commit of the firehose contains; if a node
 /// is missing for it, the exit code is 6 with --partial.
@@ -302,7 +305,8 @@ pub(crate) struct VerifyArgs {
 /// the tree, which for a slice is most of it, and not a fault.
 ///
 /// A message is then checked as its receiver should: limits, fields, blocks, and that the
-/// operations, inverted, lead to the tree that it names. The last line says `ok`, or what is
+/// operations, inverted, lead to the tree that it names. If it lacks nodes that would show that no
+/// old key is on the wrong side of a new one, a note says so. The last line says `ok`, or what is
 /// `invalid` or `out of sync` (exit code 1). Whether it follows the previous message is not
 /// checked. Messages other than `#commit` and `#sync` are only shown. To check the operations of a
 /// bare slice, use `verify --partial --ops`. Without --key the signature is NOT CHECKED.
@@ -378,7 +382,7 @@ pub(crate) struct DiffArgs {
 
     /// Print JSON lines, {"path":..., "old":..., "new":...}, with null for a missing value
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) jsonl: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -403,7 +407,7 @@ pub(crate) struct ProofMakeArgs {
     pub(crate) paths: Vec<String>,
 
     /// All paths that begin with this, such as app.bsky.feed.post/
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(short, long, value_name = "PREFIX")]
     pub(crate) prefix: Vec<String>,
 
     /// Add the nodes that lead to the neighbours of each PATH, which are needed to insert or remove
@@ -443,7 +447,7 @@ pub(crate) struct ProofCheckArgs {
     pub(crate) paths: Vec<String>,
 
     /// All paths that begin with this, such as app.bsky.feed.post/
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(short, long, value_name = "PREFIX")]
     pub(crate) prefix: Vec<String>,
 
     /// The commit that it must be about
@@ -587,7 +591,7 @@ pub(crate) struct SignArgs {
 /// {"action":"create","path":"...","value":{...}}, the same with "update", or
 /// {"action":"delete","path":"..."}, with values as for `put`. Either all of them are made or none:
 /// if a record to be created exists, or one to be updated or deleted does not, nothing is written.
-/// The limits are those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000 bytes in
+/// An update that changes nothing is no operation; the commit is made all the same. The limits are those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000 bytes in
 /// all.
 ///
 /// With -o, OUT is a whole repository, as for `put`, with the new commit. Without it FILE must be a

@@ -103,7 +103,7 @@ fn compare(
         {
             report.fault(&Fault::bad_key(&operation.key, cid, error.to_string()));
         }
-        let write = if args.json {
+        let write = if args.jsonl {
             operations::write_json(&operation, out.writer())
         } else {
             operations::write_text(&operation, out.writer())
@@ -111,8 +111,8 @@ fn compare(
         write.map_err(Failure::Output)?;
     }
     if args.nodes {
-        write_nodes("-", "old", diff.deleted(), args.json, out)?;
-        write_nodes("+", "new", diff.created(), args.json, out)?;
+        write_nodes("-", "old", diff.deleted(), args.jsonl, out)?;
+        write_nodes("+", "new", diff.created(), args.jsonl, out)?;
     }
     Ok(counts)
 }
@@ -121,11 +121,11 @@ fn write_nodes(
     sign: &str,
     side: &str,
     cids: &[Cid],
-    json: bool,
+    jsonl: bool,
     out: &mut Output,
 ) -> Result<(), Failure> {
     for cid in cids {
-        if json {
+        if jsonl {
             operations::write_node_json(side, cid, out.writer()).map_err(Failure::Output)?;
         } else {
             out.line(format_args!("{sign} node {cid}"))?;

@@ -9,35 +9,19 @@ use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::json::{JsonWriter, Layout};
 use crate::output::Output;
-use crate::progress::Progress;
 use crate::quote::Quoted;
 use crate::record::ReadableRecord;
 use crate::report::Report;
-use crate::walk::{Step, Walk};
-use crate::{input, look_up};
+use crate::{look_up, walk};
 
 pub(crate) fn run(args: &DumpArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
-    let repository = input::open(&args.source)?;
-    report.show(Progress::of(repository.blocks().count()));
-    for step in Walk::new(&repository, args.collection.as_deref(), false)? {
-        let entry = match step? {
-            Step::Entry(entry) => entry,
-            Step::Fault(fault) => {
-                report.fault(&fault);
-                continue;
-            }
-        };
-        report.tick();
-        if let Err(error) = entry.key_str() {
-            let (key, cid) = (entry.key(), entry.value());
-            report.fault(&Fault::bad_key(key, cid, error.to_string()));
-        }
-        match look_up::record(&repository, entry.key(), &entry.value())? {
-            Ok(block) => dump(&entry, &block, args.jsonl, out, report)?,
+    walk::each(&args.chosen, report, |repository, entry, report| {
+        match look_up::record(repository, entry.key(), &entry.value())? {
+            Ok(block) => dump(entry, &block, args.jsonl, out, report)?,
             Err(fault) => report.fault(&fault),
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn dump(

@@ -11,6 +11,14 @@ use crate::cli::parse_cid;
 use crate::json::{JsonWriter, Layout};
 use crate::json_lines;
 use crate::quote::Quoted;
+use crate::report::Report;
+
+/// Says that a node is missing that operations can be inverted without.
+pub(crate) fn note_not_covered(missing: &Cid, report: &Report) {
+    report.note(&format_args!(
+        "note: node {missing} is missing, so not all neighbours of the changed keys were seen"
+    ));
+}
 
 /// Writes an operation as a line: `+ "path" new`, `- "path" old` or `~ "path" old new`.
 pub(crate) fn write_text(operation: &Operation, out: &mut impl Write) -> io::Result<()> {

@@ -3,15 +3,18 @@
 mod blocks;
 mod message;
 
-use atproto_mst::{Bytes, EventCheck, EventError, Frame, PublicKey};
+use atproto_mst::{
+    Bytes, CheckedCommit, CommitEvent, EventCheck, EventError, EventFault, Frame, InvertError,
+    PublicKey, mst_ops,
+};
 
 use crate::cli::SliceArgs;
 use crate::failure::{Failure, chain};
-use crate::input;
 use crate::output::Output;
 use crate::quote::Counted;
 use crate::report::Report;
 use crate::signature;
+use crate::{input, operations};
 
 pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Result<(), Failure> {
     out.may_close();
@@ -33,7 +36,7 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
     let check = EventCheck::default().with_key(key);
     let (car, checked) = match &frame {
         Frame::Commit(event) => {
-            let checked = check.commit(event).map(|checked| {
+            let checked = check_commit(check, event, report).map(|checked| {
                 let count = Counted(checked.operations.len() as u64, "operation");
                 match event.prev_data {
                     Some(root) => format!("{count} led here from the tree {root}"),
@@ -72,6 +75,25 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
         }
     }
     tell_unchecked(key, out, report)
+}
+
+/// Checks a message with the neighbours of its keys, or, if they are not all there, without them.
+fn check_commit(
+    check: EventCheck<'_>,
+    event: &CommitEvent,
+    report: &Report,
+) -> Result<CheckedCommit, EventError> {
+    let covered = check.with_cover(true).commit(event);
+    let Err(EventError::Invalid(fault)) = &covered else {
+        return covered;
+    };
+    let EventFault::Inversion(InvertError::Tree(mst_ops::Error::MissingBlock(cid))) = **fault
+    else {
+        return covered;
+    };
+    let checked = check.commit(event)?;
+    operations::note_not_covered(&cid, report);
+    Ok(checked)
 }
 
 fn tell_unchecked(

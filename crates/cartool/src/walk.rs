@@ -2,15 +2,50 @@
 
 use atproto_mst::{Entries, EntryRef};
 
+use crate::cli::Chosen;
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::input::{Blocks, Repository};
+use crate::input::{self, Blocks, Repository};
+use crate::progress::Progress;
+use crate::report::Report;
 
 /// What a walk finds.
 pub(crate) enum Step {
     Entry(EntryRef),
     /// A subtree that cannot be read. The walk continues past it.
     Fault(Box<Fault>),
+}
+
+/// Passes each of the chosen entries to `visit`. What cannot be read is reported, and so are keys
+/// that are not text.
+pub(crate) fn each(
+    chosen: &Chosen,
+    report: &mut Report,
+    mut visit: impl FnMut(&Repository, &EntryRef, &mut Report) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let repository = input::open(&chosen.source)?;
+    report.show(Progress::of(repository.blocks().count()));
+    let mut count = 0_u64;
+    for step in Walk::new(&repository, chosen.collection.as_deref(), chosen.reverse)? {
+        let entry = match step? {
+            Step::Entry(entry) => entry,
+            Step::Fault(fault) => {
+                report.fault(&fault);
+                continue;
+            }
+        };
+        report.tick();
+        count += 1;
+        if let Err(error) = entry.key_str() {
+            let (key, cid) = (entry.key(), entry.value());
+            report.fault(&Fault::bad_key(key, cid, error.to_string()));
+        }
+        visit(&repository, &entry, report)?;
+    }
+    if let (0, Some(collection)) = (count, &chosen.collection) {
+        report.note(&format_args!("note: no records of {collection}"));
+    }
+    Ok(())
 }
 
 /// An iterator over the entries of a repository's tree.

@@ -70,9 +70,7 @@ fn invert<S: BlockStore>(
     let keys = operations.iter().map(|operation| operation.key.as_slice());
     match tree.cover(keys) {
         Ok(_) => {}
-        Err(mst_ops::Error::MissingBlock(cid)) => report.note(&format_args!(
-            "note: node {cid} is missing, so not all neighbours of the changed keys were seen"
-        )),
+        Err(mst_ops::Error::MissingBlock(cid)) => operations::note_not_covered(&cid, report),
         Err(error) => return Err(error.into()),
     }
     Ok(root)

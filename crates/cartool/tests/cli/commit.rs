@@ -90,7 +90,7 @@ impl Place {
     /// Asserts that the slice is complete, and leads from the previous tree to that of `new`.
     fn assert_slice(&self, slice: &str, operations: usize) {
         let folder = &self.folder;
-        let diff = ["diff", &self.car, slice, "--json"];
+        let diff = ["diff", &self.car, slice, "--jsonl"];
         let diff = folder.run(&diff, b"");
         assert_eq!(
             (diff.code, diff.lines().len()),

@@ -108,7 +108,7 @@ fn json_has_the_same_in_lines() {
         folder.write("b.car", new.car()),
     );
     let text = folder.run(&["diff", &a, &b, "--nodes"], b"");
-    let json = folder.run(&["diff", &a, &b, "--nodes", "--json"], b"");
+    let json = folder.run(&["diff", &a, &b, "--nodes", "--jsonl"], b"");
     assert_eq!(json.code, 5);
     let lines = json.lines().into_iter().map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();

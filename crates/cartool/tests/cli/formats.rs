@@ -47,6 +47,20 @@ fn a_collection_is_listed_alone_both_ways() {
         expected.reverse();
         let args = ["list", "FILE", "-r", "-c", collection];
         assert_eq!(cartool(&args, &sample.car()).lines(), expected);
+
+        let dumped = |more: &[&str]| {
+            let args = ["dump", "FILE", "--jsonl", "-c", collection];
+            cartool(&[&args, more].concat(), &sample.car())
+        };
+        let (forward, back) = (dumped(&[]), dumped(&["-r"]));
+        assert_eq!(back.lines().len(), expected.len());
+        assert!(
+            back.lines()
+                .into_iter()
+                .eq(forward.lines().into_iter().rev())
+        );
+        let none = format!("cartool: note: no records of {collection}\n");
+        assert_eq!(back.err, if expected.is_empty() { &none } else { "" });
     }
 }
 

@@ -2,8 +2,8 @@
 //! would accept; untrusted text that acts on the terminal.
 
 use atproto_mst::{
-    Action, Bytes, CarBlockStore, CommitEvent, Curve, Frame, NewCommit, RepoOp, SigningKey,
-    SyncEvent, Write, Writer, dag_cbor_cid,
+    Action, Bytes, CarBlockStore, CarReader, CarWriter, CommitEvent, Curve, Frame, NewCommit,
+    RepoOp, SigningKey, SyncEvent, Write, Writer, dag_cbor_cid,
 };
 use mst_testkit::SampleRepository;
 
@@ -146,6 +146,34 @@ fn other(kind: &str, message: &'static [u8]) -> Vec<u8> {
         message: message.into(),
     };
     other.encode()
+}
+
+#[test]
+fn a_message_that_does_not_show_all_neighbours_is_valid_with_a_note() {
+    let new = new_commit();
+    let blocks: Vec<_> = CarReader::new(&*new.slice)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let mut valid = 0;
+    for left_out in 1..blocks.len() {
+        let mut event = CommitEvent::new(&new, 17, TIME);
+        let mut car = CarWriter::new(Vec::new(), &[new.cid]).unwrap();
+        for (_, block) in blocks.iter().enumerate().filter(|(at, _)| *at != left_out) {
+            car.write_block(&block.cid, &block.bytes).unwrap();
+        }
+        event.blocks = car.finish().unwrap().into();
+        let run = slice(&frame_of(event), &[]);
+        if run.code == 0 {
+            let cid = blocks[left_out].cid;
+            let note = format!("cartool: note: node {cid} is missing, so not all neighbours");
+            assert!(run.err.starts_with(&note), "{}", run.err);
+            valid += 1;
+        }
+    }
+    assert!(valid > 0);
+    let whole = slice(&frame_of(CommitEvent::new(&new, 17, TIME)), &[]);
+    assert_eq!(whole.err, "cartool: the signature was NOT CHECKED\n");
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn operations_lead_back_to_where_they_came_from() {
         folder.write("a.car", old.car()),
         folder.write("b.car", new.car()),
     );
-    let ops = folder.run(&["diff", &a, &b, "--json", "--nodes"], b"").out;
+    let ops = folder.run(&["diff", &a, &b, "--jsonl", "--nodes"], b"").out;
     let ops_file = folder.write("ops", &ops);
     let slice = folder.path("slice.car");
     let mut make = vec![
