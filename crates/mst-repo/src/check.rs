@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::error::Error as _;
+use std::error::Error as StdError;
 use std::fmt;
 use std::iter::FusedIterator;
 
@@ -30,7 +30,10 @@ pub struct RepositorySummary {
     pub records: u64,
 }
 
-/// Something that is missing or wrong in a repository, and where. Its text includes all causes.
+/// Something that is missing or wrong in a repository, and where.
+///
+/// As an error, its text includes all causes, and it names no [`source`](StdError::source). If a
+/// function returns [`Error`], `?` keeps that alone.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fault {
@@ -68,6 +71,14 @@ impl Fault {
             value: entry.value(),
         };
         Self { error, place }
+    }
+}
+
+impl StdError for Fault {}
+
+impl From<Box<Fault>> for Error {
+    fn from(fault: Box<Fault>) -> Self {
+        fault.error
     }
 }
 

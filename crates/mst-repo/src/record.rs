@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::batch::Batch;
 use crate::path::check_record_key_bytes;
 use crate::repository::read_block;
-use crate::{BlobRef, Error, InvalidRecord, RepoPath, decode_record, record_blobs};
+use crate::{BlobRef, Error, Fault, InvalidRecord, Place, RepoPath, decode_record, record_blobs};
 
 /// A record: its path, its CID, its block.
 #[derive(Clone)]
@@ -118,10 +118,10 @@ impl fmt::Debug for Record {
 /// An iterator over records in path order, from
 /// [`Repository::records`](crate::Repository::records).
 ///
-/// It never ends early. What is missing or wrong is an item, an error that stands for one record or
-/// for all records below one node, and the iterator continues past it. So if you stop at the first
-/// error (`?`), you never mistake a part for the whole. It cannot repeat a step; to fetch what is
-/// missing and go on, use the walker, or start again after the last record.
+/// It never ends early. What is missing or wrong is an item, a [`Fault`] that says which record is
+/// affected, or that all records below one node are, and the iterator continues past it. So if you
+/// stop at the first error (`?`), you never mistake a part for the whole. It cannot repeat a step;
+/// to fetch what is missing and go on, use the walker, or start again after the last record.
 #[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Records<'r, S> {
     blocks: &'r S,
@@ -129,8 +129,8 @@ pub struct Records<'r, S> {
     /// Entries with their blocks, read ahead as many blocks at once cost a store less than one by
     /// one. Blocks that could not be read this way are `None`.
     ready: VecDeque<(EntryRef, Option<Bytes>)>,
-    /// The error that ended reading ahead, which comes after these.
-    failed: Option<Box<Error>>,
+    /// What ended reading ahead, and comes after these.
+    failed: Option<Box<Fault>>,
     batch: Batch,
     paths: PathCheck,
 }
@@ -157,7 +157,7 @@ impl<'r, S: BlockStore> Records<'r, S> {
                     self.ready.push_back((entry, None));
                 }
                 Some(Err(error)) => {
-                    self.failed = Some(Box::new(error.into()));
+                    self.failed = Some(self.unreadable(error));
                     break;
                 }
                 None => break,
@@ -169,19 +169,29 @@ impl<'r, S: BlockStore> Records<'r, S> {
         }
     }
 
-    fn record(&mut self, entry: EntryRef, read: Option<Bytes>) -> Result<Record, Error> {
-        self.paths.check(entry.key())?;
-        let bytes = if let Some(bytes) = read {
-            bytes
-        } else {
-            read_block(self.blocks, &entry.value())?
-        };
-        Ok(Record::new(entry, bytes))
+    fn record(&mut self, entry: EntryRef, read: Option<Bytes>) -> Result<Record, Box<Fault>> {
+        let path = self.paths.check(entry.key());
+        let bytes = path.and_then(|()| match read {
+            Some(bytes) => Ok(bytes),
+            None => read_block(self.blocks, &entry.value()),
+        });
+        match bytes {
+            Ok(bytes) => Ok(Record::new(entry, bytes)),
+            Err(error) => Err(Box::new(Fault::of_entry(&entry, error))),
+        }
+    }
+
+    /// The subtree that the last step could not enter.
+    fn unreadable(&self, error: mst_ops::Error) -> Box<Fault> {
+        Box::new(Fault {
+            error: error.into(),
+            place: Place::of_subtree(self.entries.walker()),
+        })
     }
 }
 
 impl<S: BlockStore> Iterator for Records<'_, S> {
-    type Item = Result<Record, Error>;
+    type Item = Result<Record, Box<Fault>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ready.is_empty() && self.failed.is_none() {
@@ -189,7 +199,7 @@ impl<S: BlockStore> Iterator for Records<'_, S> {
         }
         match self.ready.pop_front() {
             Some((entry, read)) => Some(self.record(entry, read)),
-            None => Some(Err(*self.failed.take()?)),
+            None => Some(Err(self.failed.take()?)),
         }
     }
 }
@@ -198,9 +208,9 @@ impl<S: BlockStore> DoubleEndedIterator for Records<'_, S> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match self.entries.next_back() {
             Some(Ok(entry)) => Some(self.record(entry, None)),
-            Some(Err(error)) => Some(Err(error.into())),
+            Some(Err(error)) => Some(Err(self.unreadable(error))),
             // What is left was read ahead from the front.
-            None if self.failed.is_some() => self.failed.take().map(|error| Err(*error)),
+            None if self.failed.is_some() => self.failed.take().map(Err),
             None => {
                 let (entry, read) = self.ready.pop_back()?;
                 Some(self.record(entry, read))

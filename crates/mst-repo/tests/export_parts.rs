@@ -153,7 +153,7 @@ fn a_part_lists_its_collection_whole_and_without_any_of_its_nodes_it_does_not() 
             part.blocks().delete(cid).unwrap();
             let fresh = Repository::open(part.blocks(), &sample.commit.0).unwrap();
             let failed = match fresh.collection(collection) {
-                Ok(mut records) => records.find_map(Result::err),
+                Ok(mut records) => records.find_map(Result::err).map(Error::from),
                 Err(error) => Some(error),
             };
             assert_eq!(failed.and_then(|error| error.cid()), Some(*cid));

@@ -282,7 +282,8 @@ fn a_missing_record_is_an_error_in_its_place() {
             Some(collection) => repository.collection(collection).unwrap(),
         };
         let found: Vec<_> = records.map(|r| r.map(|r| r.path().to_owned())).collect();
-        assert!(matches!(found[1], Err(Error::MissingBlock(cid)) if cid == gone));
+        let fault = found[1].as_ref().unwrap_err();
+        assert!(matches!(fault.error, Error::MissingBlock(cid) if cid == gone));
         let rest: Vec<&str> = found.iter().flatten().map(String::as_str).collect();
         let in_it = paths
             .iter()
@@ -437,8 +438,8 @@ fn keys_that_are_no_paths_are_errors_in_their_places() {
         assert_eq!(found, good);
         let mut refused: Vec<&str> = items
             .iter()
-            .filter_map(|item| match item {
-                Err(Error::InvalidPath { key, .. }) => Some(key.as_str()),
+            .filter_map(|item| match &item.as_ref().err()?.error {
+                Error::InvalidPath { key, .. } => Some(key.as_str()),
                 _ => None,
             })
             .collect();
@@ -505,7 +506,7 @@ fn what_is_wrong_with_a_key_does_not_depend_on_what_came_before_it() {
         .records()
         .unwrap()
         .filter_map(Result::err)
-        .map(fault_of)
+        .map(|fault| fault_of(fault.error))
         .collect();
     assert_eq!(walked, expected);
 }
