@@ -1,5 +1,5 @@
 //! Checks `#commit` messages one after the other: signature, blocks, operations, and that each
-//! follows the previous one.
+//! follows the previous one. Prints what they change.
 //!
 //! ```sh
 //! cargo run -p atproto-mst --features k256 --example verify_firehose -- did:key:... /tmp/frames/*.frame
@@ -29,7 +29,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             .with_cover(true);
         match check.commit(&event) {
             Ok(checked) => {
-                println!("{path}: {} operations", checked.operations.len());
+                println!("{path}: rev {}", checked.commit.rev);
+                for change in checked.changes() {
+                    let len = change.record.map_or(0, |record| record.len());
+                    println!("  {} {}, {len} bytes", change.action.as_str(), change.path);
+                }
                 state = Some(checked.state);
             }
             Err(EventError::Stale { .. }) => println!("{path}: came before"),

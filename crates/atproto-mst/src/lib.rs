@@ -40,7 +40,7 @@ pub use mst_repo::{
 #[cfg(feature = "car")]
 pub use mst_repo::{
     CheckedCommit, EventCheck, EventError, EventFault, ExportError, MAX_OPERATIONS, MAX_RECORD_LEN,
-    MAX_SLICE_LEN, MAX_SYNC_LEN, NewCommit, OutOfSync, RepoState, RepositoryDecoder,
+    MAX_SLICE_LEN, MAX_SYNC_LEN, NewCommit, OutOfSync, RecordChange, RepoState, RepositoryDecoder,
     RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords, Write,
     WriteError, Writer,
 };

@@ -7,6 +7,8 @@ mod batch;
 mod blob;
 mod brief;
 mod check;
+#[cfg(feature = "car")]
+mod checked_commit;
 mod commit;
 pub mod dag_cbor;
 mod dag_cbor_error;
@@ -17,6 +19,8 @@ mod decoder;
 mod error;
 #[cfg(feature = "car")]
 mod event_check;
+#[cfg(feature = "car")]
+mod event_error;
 mod export;
 mod fields;
 mod firehose;
@@ -49,15 +53,17 @@ pub use blob::{BlobRef, record_blobs};
 pub use blockstore_car::{CarBlockStore, CarError, CarOptions, Decoded, Verify};
 pub use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError};
 pub use check::{Fault, Faults, Place, RepositorySummary};
+#[cfg(feature = "car")]
+pub use checked_commit::{CheckedCommit, RecordChange};
 pub use commit::{Commit, InvalidCommit};
 pub use data_model::{InvalidRecord, check_record, decode_record, encode_record};
 #[cfg(feature = "car")]
 pub use decoder::RepositoryDecoder;
 pub use error::Error;
 #[cfg(feature = "car")]
-pub use event_check::{
-    CheckedCommit, EventCheck, EventError, EventFault, MAX_SYNC_LEN, OutOfSync, RepoState,
-};
+pub use event_check::{EventCheck, MAX_SYNC_LEN, RepoState};
+#[cfg(feature = "car")]
+pub use event_error::{EventError, EventFault, OutOfSync};
 #[cfg(feature = "car")]
 pub use export::ExportError;
 pub use export::{Export, ExportSince};

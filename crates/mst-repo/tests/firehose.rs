@@ -90,6 +90,15 @@ fn a_history_goes_through_frames_and_checks_and_ends_in_the_right_state() {
         let checked = check.commit(&event).unwrap();
         assert_eq!(checked.operations.len(), event.ops.len());
         assert_eq!(checked.commit.rev.to_string(), event.rev);
+        for (change, op) in checked.changes().zip(&event.ops) {
+            assert_eq!(
+                (change.action, change.path.to_string()),
+                (op.action, op.path.clone())
+            );
+            assert_eq!((change.old, change.new), (op.prev, op.cid));
+            let record = change.record.as_deref();
+            assert_eq!(record.map(dag_cbor_cid), op.cid);
+        }
         // The same again is late, not wrong.
         check.state = Some(&checked.state);
         let again = check.commit(&event).unwrap_err();
