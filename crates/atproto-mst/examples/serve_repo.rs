@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
 fn body(database: String, did: String) -> (mpsc::Receiver<io::Result<Bytes>>, JoinHandle<()>) {
     let (pieces, body) = mpsc::channel(4);
     let export = tokio::task::spawn_blocking(move || {
-        if let Err(error) = export(&database, &did, Pieces(pieces.clone())) {
+        if let Err(error) = export(&database, &did, &pieces) {
             // It does not matter if the client has gone.
             let _ = pieces.blocking_send(Err(io::Error::other(error)));
         }
@@ -46,29 +46,16 @@ fn body(database: String, did: String) -> (mpsc::Receiver<io::Result<Bytes>>, Jo
     (body, export)
 }
 
-fn export(database: &str, did: &str, output: Pieces) -> Result<()> {
+fn export(database: &str, did: &str, pieces: &mpsc::Sender<io::Result<Bytes>>) -> Result<()> {
     let blocks = SqliteBlockStore::open_read_only(database)?;
     // Everything read is of one moment, whatever is written meanwhile.
     blocks.snapshot(|blocks| {
         let commit = blocks.head(did)?.ok_or("no such repository")?;
         let repository = Repository::open_with(blocks, &commit, NodeStoreOptions::uncached())?;
-        repository.export()?.write_car(output)?;
+        for piece in repository.into_car()? {
+            // Waits until the client wants more. An error means that it has gone.
+            pieces.blocking_send(Ok(piece?))?;
+        }
         Ok(())
     })
-}
-
-/// Waits with each piece until the client wants more.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = Bytes::copy_from_slice(bytes);
-        let sent = self.0.blocking_send(Ok(piece));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

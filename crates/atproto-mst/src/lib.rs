@@ -39,10 +39,10 @@ pub use mst_repo::{
 };
 #[cfg(feature = "car")]
 pub use mst_repo::{
-    CheckedCommit, EventCheck, EventError, EventFault, ExportError, MAX_OPERATIONS, MAX_RECORD_LEN,
-    MAX_SLICE_LEN, MAX_SYNC_LEN, NewCommit, OutOfSync, RecordChange, RepoState, RepositoryDecoder,
-    RepositoryStream, StreamError, StreamOptions, StreamedBlocks, StreamedRecords, Write,
-    WriteError, Writer,
+    CarPieces, CheckedCommit, EventCheck, EventError, EventFault, ExportError, MAX_OPERATIONS,
+    MAX_RECORD_LEN, MAX_SLICE_LEN, MAX_SYNC_LEN, NewCommit, OutOfSync, RecordChange, RepoState,
+    RepositoryDecoder, RepositoryStream, StreamError, StreamOptions, StreamedBlocks,
+    StreamedRecords, Write, WriteError, Writer,
 };
 #[cfg(any(feature = "k256", feature = "p256"))]
 pub use mst_repo::{InvalidPublicKey, InvalidSigningKey, PublicKey, SigningKey};

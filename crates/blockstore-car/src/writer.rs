@@ -72,6 +72,11 @@ impl<W: Write> CarWriter<W> {
         Ok(())
     }
 
+    /// Returns the output, for example to take what has been written so far out of a vector.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.output
+    }
+
     fn check_whole(&self) -> Result<(), CarError> {
         if self.whole {
             Ok(())

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "car")]
 mod car;
+#[cfg(feature = "car")]
+mod pieces;
 mod range;
 mod since;
 mod steps;
@@ -22,6 +24,8 @@ use steps::{Step, Steps};
 
 #[cfg(feature = "car")]
 pub use car::ExportError;
+#[cfg(feature = "car")]
+pub use pieces::CarPieces;
 pub use since::ExportSince;
 
 impl<S: BlockStore> Repository<S> {
@@ -157,14 +161,16 @@ impl<S: BlockStore> Repository<S> {
 
     fn export_within(&self, range: KeyRange) -> Result<Export<'_, S>, Error> {
         Ok(Export {
-            commit: self.commit_cid(),
-            first: Some(self.commit().encode().into()),
             blocks: self.blocks(),
             steps: Steps::new(self.walker()?.uncached()),
-            range,
-            ready: VecDeque::new(),
-            batch: Batch::default(),
-            given: None,
+            state: State {
+                commit: self.commit_cid(),
+                first: Some(self.commit().encode().into()),
+                range,
+                ready: VecDeque::new(),
+                batch: Batch::default(),
+                given: None,
+            },
         })
     }
 }
@@ -210,11 +216,16 @@ impl<S: BlockStore> Repository<S> {
 /// [`export_range`](Repository::export_range).
 #[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Export<'r, S> {
+    blocks: &'r S,
+    steps: Steps<'r, S>,
+    state: State,
+}
+
+/// The state of an export, apart from where it stands in the tree.
+struct State {
     commit: Cid,
     /// The commit's block, until it is returned.
     first: Option<Bytes>,
-    blocks: &'r S,
-    steps: Steps<'r, S>,
     range: KeyRange,
     /// Steps that were read ahead, as many blocks at once cost a store less than one by one.
     ready: VecDeque<Step>,
@@ -232,7 +243,7 @@ impl<S> Export<'_, S> {
     /// reading megabytes for every path that leads to them. A reader who keeps nothing needs them
     /// every time.
     pub fn for_store(mut self) -> Self {
-        self.given = Some(LargeRecords::default());
+        self.state.given = Some(LargeRecords::default());
         self
     }
 }
@@ -241,7 +252,7 @@ impl<S: BlockStore> Export<'_, S> {
     /// Takes a step through the nodes that the range overlaps, and its records.
     fn step_within(&mut self) -> Option<Step> {
         loop {
-            let range = &self.range;
+            let range = &self.state.range;
             if !range.is_all() {
                 self.steps.pass_unless(|walker| {
                     range.reaches_between(walker.left_key(), walker.right_key())
@@ -261,21 +272,24 @@ impl<S: BlockStore> Export<'_, S> {
 
     /// Whether a record was returned before and is not to be returned again.
     pub(super) fn was_given(&self, record: &Cid) -> bool {
-        let given = self.given.as_ref();
+        let given = self.state.given.as_ref();
         given.is_some_and(|given| given.has(record))
     }
 
     /// Records that a record is about to be returned. Returns whether it is.
     fn give(&mut self, cid: &Cid, block: &[u8]) -> bool {
-        let given = self.given.as_mut();
+        let given = self.state.given.as_mut();
         given.is_none_or(|given| given.note(cid, block))
     }
 
     /// Takes steps until there are enough records to read at once, and reads them.
     fn read_ahead(&mut self, mut next: impl FnMut(&mut Self) -> Option<Step>) {
-        let mut cids = Vec::with_capacity(self.batch.len());
+        let mut cids = Vec::with_capacity(self.state.batch.len());
         let mut nodes_len = 0;
-        while cids.len() < self.batch.len() && self.ready.len() < MAX_AHEAD && nodes_len < LARGE {
+        while cids.len() < self.state.batch.len()
+            && self.state.ready.len() < MAX_AHEAD
+            && nodes_len < LARGE
+        {
             let Some(step) = next(self) else {
                 break;
             };
@@ -284,10 +298,10 @@ impl<S: BlockStore> Export<'_, S> {
                 Step::Node(_, block) => nodes_len += block.len(),
                 Step::Failed(_) => {}
             }
-            self.ready.push_back(step);
+            self.state.ready.push_back(step);
         }
-        let mut read = self.batch.read(self.blocks, &cids).into_iter();
-        for step in &mut self.ready {
+        let mut read = self.state.batch.read(self.blocks, &cids).into_iter();
+        for step in &mut self.state.ready {
             if let Step::Record(_, block) = step {
                 *block = read.next().flatten();
             }
@@ -299,14 +313,14 @@ impl<S: BlockStore> Export<'_, S> {
         &mut self,
         mut next: impl FnMut(&mut Self) -> Option<Step>,
     ) -> Option<Result<(Cid, Bytes), Error>> {
-        if let Some(block) = self.first.take() {
-            return Some(Ok((self.commit, block)));
+        if let Some(block) = self.state.first.take() {
+            return Some(Ok((self.state.commit, block)));
         }
         loop {
-            if self.ready.is_empty() {
+            if self.state.ready.is_empty() {
                 self.read_ahead(&mut next);
             }
-            let (cid, block) = match self.ready.pop_front()? {
+            let (cid, block) = match self.state.ready.pop_front()? {
                 Step::Node(cid, block) => return Some(Ok((cid, block))),
                 Step::Failed(error) => return Some(Err((*error).into())),
                 Step::Record(cid, Some(block)) => (cid, block),

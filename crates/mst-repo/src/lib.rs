@@ -65,7 +65,7 @@ pub use event_check::{EventCheck, MAX_SYNC_LEN, RepoState};
 #[cfg(feature = "car")]
 pub use event_error::{EventError, EventFault, OutOfSync};
 #[cfg(feature = "car")]
-pub use export::ExportError;
+pub use export::{CarPieces, ExportError};
 pub use export::{Export, ExportSince};
 pub use firehose::{Action, CommitEvent, Frame, InvalidFrame, MAX_FRAME_LEN, RepoOp, SyncEvent};
 pub use ipld_core::ipld;

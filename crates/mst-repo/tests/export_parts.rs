@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use blockstore_core::{
     BlockStore, BlockStoreMut, Bytes, Cid, MemoryBlockStore, OverlayBlockStore, StoreError,
@@ -837,4 +838,56 @@ fn an_old_tree_that_is_not_well_formed_is_an_error() {
 fn borrowed(range: &impl RangeBounds<String>) -> (Bound<&str>, Bound<&str>) {
     let [start, end] = [range.start_bound(), range.end_bound()];
     (start.map(String::as_str), end.map(String::as_str))
+}
+
+// ---- A CAR in pieces.
+
+#[test]
+fn pieces_are_those_of_the_car_that_is_written_at_once() {
+    fn assert_send(_: &(impl Send + 'static)) {}
+    for (seed, len) in [(1, 0), (2, 50), (3, 3_000)] {
+        let sample = SampleRepository::generate(seed, len);
+        let store = Arc::new(stored(&sample.blocks()));
+        let repository = || Repository::open(Arc::clone(&store), &sample.commit.0).unwrap();
+        let pieces = repository().into_car().unwrap();
+        assert_send(&pieces);
+        let pieces: Vec<Bytes> = pieces.collect::<Result<_, _>>().unwrap();
+        assert_eq!(pieces.concat(), sample.car());
+        let (last, others) = pieces.split_last().unwrap();
+        let is_usual = |piece: &Bytes| (64 << 10..80 << 10).contains(&piece.len());
+        assert!(!last.is_empty() && others.iter().all(is_usual));
+        assert!(len < 1_000 || others.len() > 3);
+    }
+}
+
+#[test]
+fn a_difference_comes_in_pieces_too() {
+    let old = SampleRepository::generate(4, 2_000);
+    let mut new = old.clone();
+    for path in old.paths.keys().step_by(3) {
+        new.paths.remove(path);
+    }
+    let new = rebuilt(&new);
+    let store = stored(&[old.blocks(), new.blocks()].concat());
+    let repository = || Repository::open(&store, &new.commit.0).unwrap();
+    let (whole, old_root) = (repository(), old.tree.root);
+    let since = whole.export_since(whole.nodes(), &old_root).unwrap();
+    let at_once = since.write_car(Vec::new()).unwrap();
+    let pieces = repository().into_car_since(&old_root).unwrap();
+    let pieces: Vec<Bytes> = pieces.collect::<Result<_, _>>().unwrap();
+    assert!(pieces.len() > 1);
+    assert_eq!(pieces.concat(), at_once);
+}
+
+#[test]
+fn an_error_is_the_last_piece() {
+    let sample = SampleRepository::generate(5, 2_000);
+    let store = stored(&sample.blocks());
+    let gone = *sample.paths.values().nth(1_500).unwrap();
+    store.delete(&gone).unwrap();
+    let repository = Repository::open(&store, &sample.commit.0).unwrap();
+    let mut pieces = repository.into_car().unwrap();
+    let error = pieces.find_map(Result::err).unwrap();
+    assert_eq!(error.cid(), Some(gone));
+    assert!(pieces.next().is_none());
 }

@@ -66,7 +66,7 @@ impl<S: BlockStore> Export<'_, S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn write_car<W: Write>(self, output: W) -> Result<W, ExportError> {
-        write_car(self.commit, self, output)
+        write_car(self.state.commit, self, output)
     }
 
     /// Writes a CAR of these blocks to an asynchronous stream, as [`write_car`](Self::write_car)
@@ -84,7 +84,7 @@ impl<S: BlockStore> Export<'_, S> {
     /// [`ExportError`].
     #[cfg(feature = "async")]
     pub async fn write_car_async<W: AsyncWrite + Unpin>(self, output: W) -> Result<W, ExportError> {
-        write_car_async(self.commit, self, output).await
+        write_car_async(self.state.commit, self, output).await
     }
 }
 
@@ -95,7 +95,7 @@ impl<S: BlockStore> ExportSince<'_, S> {
     ///
     /// [`ExportError`].
     pub fn write_car<W: Write>(self, output: W) -> Result<W, ExportError> {
-        write_car(self.export.commit, self, output)
+        write_car(self.export.state.commit, self, output)
     }
 
     /// Writes a CAR of these blocks, as [`Export::write_car_async`] does.
@@ -105,7 +105,7 @@ impl<S: BlockStore> ExportSince<'_, S> {
     /// [`ExportError`].
     #[cfg(feature = "async")]
     pub async fn write_car_async<W: AsyncWrite + Unpin>(self, output: W) -> Result<W, ExportError> {
-        write_car_async(self.export.commit, self, output).await
+        write_car_async(self.export.state.commit, self, output).await
     }
 }
 

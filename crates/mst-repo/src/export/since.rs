@@ -207,7 +207,7 @@ fn check_edges<S: BlockStore>(
 #[must_use = "an iterator does nothing until it is asked for items"]
 pub struct ExportSince<'r, S> {
     pub(super) export: Export<'r, S>,
-    difference: Difference,
+    pub(super) difference: Difference,
 }
 
 impl<S> ExportSince<'_, S> {
@@ -220,7 +220,7 @@ impl<S> ExportSince<'_, S> {
 }
 
 /// Distinguishes new from old, on a walk through the new tree.
-struct Difference {
+pub(super) struct Difference {
     diff: Diff,
     /// The nodes that the old tree does not have.
     new: HashSet<[u8; DIGEST_LEN]>,
@@ -232,7 +232,7 @@ struct Difference {
 
 impl Difference {
     /// Takes a step of `export` through the new nodes and the new records.
-    fn step<S: BlockStore>(&mut self, export: &mut Export<'_, S>) -> Option<Step> {
+    pub(super) fn step<S: BlockStore>(&mut self, export: &mut Export<'_, S>) -> Option<Step> {
         while !self.ended {
             let new = &self.new;
             export

@@ -2,6 +2,8 @@
 
 use blockstore_core::{BlockStore, Bytes, Cid};
 use mst_ops::NodeWalker;
+#[cfg(feature = "car")]
+use mst_ops::{NodeStore, WalkerPosition};
 
 use crate::turn::{Turn, Turned};
 
@@ -24,6 +26,22 @@ impl<'r, S: BlockStore> Steps<'r, S> {
     pub(crate) fn new(walker: NodeWalker<'r, S>) -> Self {
         let turn = Turn::Node;
         Self { walker, turn }
+    }
+
+    /// Where they stand, from which they can [`go on`](Self::at).
+    #[cfg(feature = "car")]
+    pub(super) fn into_position(self) -> (WalkerPosition, Turn) {
+        (self.walker.into_position(), self.turn)
+    }
+
+    /// Goes on where others of the same repository stood; `None` if it was another.
+    #[cfg(feature = "car")]
+    pub(super) fn at(
+        nodes: &'r NodeStore<S>,
+        (position, turn): (WalkerPosition, Turn),
+    ) -> Option<Self> {
+        let walker = NodeWalker::at(nodes, position)?;
+        Some(Self { walker, turn })
     }
 
     /// The walker. After a record it stands to the right of it.
