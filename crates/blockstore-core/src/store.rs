@@ -80,6 +80,65 @@ pub trait BlockStore {
 /// - Bytes that `cid` does not name are refused, so a CID never comes to mean other bytes;
 ///   so are bytes whose CID cannot be verified.
 /// - Deleting a block that is not there changes nothing.
+///
+/// # Examples
+///
+/// A store of one file for each block. An error of what is beneath a store becomes
+/// [`StoreError::backend`].
+///
+/// ```
+/// use std::path::PathBuf;
+/// use std::{fs, io};
+///
+/// use blockstore_core::{BlockStore, BlockStoreMut, Bytes, Cid, StoreError, check_block};
+///
+/// struct Folder(PathBuf);
+///
+/// /// What a file system answers; `None` if the file is not there.
+/// fn unless_missing<T>(answer: io::Result<T>) -> Result<Option<T>, StoreError> {
+///     match answer {
+///         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+///         answer => answer.map(Some).map_err(StoreError::backend),
+///     }
+/// }
+///
+/// impl BlockStore for Folder {
+///     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+///         let block = unless_missing(fs::read(self.0.join(cid.to_string())))?;
+///         if let Some(block) = &block {
+///             check_block(cid, block)?;
+///         }
+///         Ok(block.map(Bytes::from))
+///     }
+/// }
+///
+/// impl BlockStoreMut for Folder {
+///     fn put(&self, cid: &Cid, block: Bytes) -> Result<(), StoreError> {
+///         check_block(cid, &block)?;
+///         // Put in its place in one step, whatever happens. (With more threads, each needs a name
+///         // of its own.)
+///         let new = self.0.join("new");
+///         fs::write(&new, block).map_err(StoreError::backend)?;
+///         fs::rename(new, self.0.join(cid.to_string())).map_err(StoreError::backend)
+///     }
+///
+///     fn delete(&self, cid: &Cid) -> Result<(), StoreError> {
+///         unless_missing(fs::remove_file(self.0.join(cid.to_string()))).map(drop)
+///     }
+/// }
+/// # let folder = std::env::temp_dir().join(format!("blockstore-core-{}", std::process::id()));
+/// # fs::create_dir(&folder)?;
+/// # let store = Folder(folder);
+/// # let (cid, block) = (blockstore_core::dag_cbor_cid(b"\xa0"), Bytes::from_static(b"\xa0"));
+/// # assert!(store.put(&cid, Bytes::from_static(b"\xa1")).is_err());
+/// # store.put(&cid, block.clone())?;
+/// # assert_eq!(store.get(&cid)?, Some(block));
+/// # store.delete(&cid)?;
+/// # store.delete(&cid)?;
+/// # assert_eq!(store.get(&cid)?, None);
+/// # fs::remove_dir_all(store.0)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait BlockStoreMut: BlockStore {
     /// Keeps `block` under `cid`.
     ///

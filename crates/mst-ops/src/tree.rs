@@ -36,9 +36,8 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// nodes are made all at once when somebody asks for something that needs them, when the keys take
 /// more than 4 GiB, or when a node might become too large. [`root`](Self::root) does not need them
 /// the first time: it hashes the nodes without keeping them, so [`flush`](Self::flush) hashes them
-/// again.
-/// Once the nodes are made, the tree keeps them and their hashes until it is changed, so neither
-/// call hashes them again.
+/// again. Once the nodes are made, the tree keeps them and their hashes until it is changed, so
+/// neither call hashes them again.
 ///
 /// A change that fails, because of a missing or a bad block, leaves the tree unchanged. So on
 /// [`Error::MissingBlock`] you may fetch the block and try again. Nodes are checked in their place
@@ -47,7 +46,8 @@ use crate::{Error, NoNodes, NodeSource, Summary, TreeFault};
 /// invalid tree becomes valid. If you have to know that the tree was sound before, call
 /// [`verify`](Self::verify) first.
 ///
-/// A clone is cheap and independent: clones share the nodes that neither has changed.
+/// A clone is cheap and independent: clones share the nodes that neither has changed. To find what
+/// differs between two trees, store their nodes and use [`Diff`](crate::Diff).
 ///
 /// # Examples
 ///

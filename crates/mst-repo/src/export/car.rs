@@ -77,7 +77,8 @@ impl<S: BlockStore> Export<'_, S> {
     /// After an error, or if the future is dropped, `output` is dropped too, with only a part of
     /// the CAR written. A receiver who takes that for the end sees a CAR that is well-formed up to
     /// there, and only reading the repository shows that something is missing. If you can, abort
-    /// the response.
+    /// the response. Through a `duplex` of `tokio` this end and an error look the same to whoever
+    /// reads: [`Repository::into_car`](crate::Repository::into_car) gives errors to the reader.
     ///
     /// # Errors
     ///
