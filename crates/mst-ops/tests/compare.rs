@@ -12,7 +12,7 @@
     reason = "a panic in a helper of a test is the report"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{LazyLock, Mutex};
 
 use blockstore_core::{
@@ -20,7 +20,7 @@ use blockstore_core::{
 };
 use mst_ops::{
     Claim, Diff, Error, InvertError, NodeStore, NodeStoreOptions, Operation, Proof, ProofError,
-    Prover, Tree,
+    Prover, Tree, verify,
 };
 use mst_testkit::{Rng, SampleTree, build_tree, key_of_height};
 use proptest::prelude::*;
@@ -180,6 +180,61 @@ fn every_change_between_128_trees_is_taken_back_with_what_covers_it() {
     }
 }
 
+/// Opens `input` with no more than its top, and fetches what is missing for `operations`. Each round
+/// has to reach one level further.
+fn fetched<'b>(
+    input: &Input,
+    operations: &[Operation],
+    near: &'b MemoryBlockStore,
+) -> Tree<NodeStore<&'b MemoryBlockStore>> {
+    let far: HashMap<Cid, Bytes> = input.tree.nodes.iter().cloned().collect();
+    let fetch = |cid: &Cid| near.put(cid, far[cid].clone()).unwrap();
+    fetch(&input.tree.root);
+    let tree = Tree::open(NodeStore::new(near), &input.tree.root).unwrap();
+    let mut rounds = 0;
+    loop {
+        let keys = operations.iter().map(|operation| operation.key.as_slice());
+        let missing = tree.missing_for(keys).unwrap();
+        if missing.is_empty() {
+            return tree;
+        }
+        missing.iter().for_each(fetch);
+        rounds += 1;
+        assert!(rounds <= verify(&input.nodes, &input.tree.root).unwrap().height);
+    }
+}
+
+/// Makes `operations` in a tree that has only what was missing for them.
+fn assert_nothing_else_is_missing(old: &Input, new: &Input, operations: &[Operation]) {
+    let near = MemoryBlockStore::new();
+    let mut tree = fetched(old, operations, &near);
+    let fetched = near.len();
+    for operation in operations {
+        assert_eq!(tree.get(&operation.key).unwrap(), operation.old);
+        match &operation.new {
+            Some(value) => tree.insert(&operation.key, value).unwrap(),
+            None => tree.remove(&operation.key).unwrap(),
+        };
+    }
+    assert_eq!(tree.flush().root, new.tree.root);
+    // Nor was anything fetched in vain.
+    let keys = operations.iter().map(|operation| operation.key.as_slice());
+    let tree = Tree::open(NodeStore::new(&near), &old.tree.root).unwrap();
+    assert_eq!(tree.cover(keys).unwrap().len(), fetched);
+}
+
+#[test]
+fn every_change_between_128_trees_is_made_with_what_is_missing_for_it() {
+    let mut rng = Rng::new(4);
+    for old in EXHAUSTIVE.iter() {
+        for new in EXHAUSTIVE.iter() {
+            let mut operations = operations(&old.map, &new.map);
+            rng.shuffle(&mut operations);
+            assert_nothing_else_is_missing(old, new, &operations);
+        }
+    }
+}
+
 // ---- Larger trees.
 
 /// Keys of many heights, in an order that is independent of them.
@@ -269,6 +324,14 @@ proptest! {
         // And without any gaps.
         let root = invert(&new.tree.nodes, &new.tree.root, &operations).unwrap();
         prop_assert_eq!(root, old.tree.root);
+    }
+
+    #[test]
+    fn changes_are_made_with_what_is_missing_for_them((old, new) in pairs(), seed in any::<u64>()) {
+        let (old, new) = (Input::new(old), Input::new(new));
+        let mut operations = operations(&old.map, &new.map);
+        Rng::new(seed).shuffle(&mut operations);
+        assert_nothing_else_is_missing(&old, &new, &operations);
     }
 
     #[test]

@@ -290,6 +290,10 @@ impl From<Error> for WriteError {
 /// between, and change it. See [`Signer`] for what can be a key, and [`Commit::sign`] for how its
 /// signatures are checked before anything is stored.
 ///
+/// If blocks are far away, as in an asynchronous store, keep those that are needed in one that is
+/// not: the commit, the root of its tree, and [`Tree::missing_for`] the paths of the writes, until
+/// nothing is missing: `writer.tree().missing_for(paths)`.
+///
 /// # Examples
 ///
 /// ```

@@ -213,6 +213,43 @@ fn a_writer_does_not_go_on_beside_a_commit_that_was_kept_after_all() {
     assert_eq!(repository.verify().unwrap().records, 31);
 }
 
+/// A store that has only what was fetched before from another, level by level.
+#[test]
+fn writes_need_what_is_missing_for_their_paths_and_nothing_else() {
+    for seed in 0..20 {
+        let far = MemoryBlockStore::new();
+        let (mut writer, _) = Writer::create(&far, DID, &sign).unwrap();
+        let writes: Vec<Write> = (0..100).map(|n| create(3 * n)).collect();
+        let last = writer.write(&writes, &sign).unwrap();
+
+        let near = MemoryBlockStore::new();
+        let fetch = |cid: &Cid| near.put(cid, far.get(cid).unwrap().unwrap()).unwrap();
+        fetch(&last.cid);
+        fetch(&last.commit.data);
+        let mut writer = Writer::open(&near, &last.cid).unwrap();
+        let writes = [
+            create(3 * seed + 1),
+            Write::Delete {
+                path: path(150 + 3 * seed),
+            },
+        ];
+        loop {
+            let missing = writer
+                .tree()
+                .missing_for(writes.iter().map(Write::path))
+                .unwrap();
+            if missing.is_empty() {
+                break;
+            }
+            missing.iter().for_each(fetch);
+        }
+        let new = writer.write(&writes, &sign).unwrap();
+        far.put_many(&new.new_blocks).unwrap();
+        let summary = Repository::open(&far, &new.cid).unwrap().verify().unwrap();
+        assert_eq!(summary.records, 100);
+    }
+}
+
 /// A transaction around the write was rolled back.
 #[test]
 fn a_writer_does_not_go_on_from_a_commit_that_does_not_exist() {

@@ -77,10 +77,76 @@ impl<N: NodeSource> Tree<N> {
         Ok(encoded(cover))
     }
 
+    /// Returns the nodes to fetch next, so that whatever is done with `keys` finds what it needs:
+    /// of those that [`cover`](Self::cover) the keys, the topmost ones that are missing. If there are
+    /// none, then [`get`](Self::get), [`insert`](Self::insert), [`remove`](Self::remove) and `cover`
+    /// read nothing else for these keys.
+    ///
+    /// For blocks that are far away: instead of one after the other, as they turn out to be missing,
+    /// they are fetched level by level, for all keys at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Self::get), but no [`Error::MissingBlock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mst_ops::{Node, NodeStore, Tree};
+    /// use blockstore_core::{BlockStoreMut, MemoryBlockStore};
+    /// # let value = Node::empty().cid();
+    /// # let far = MemoryBlockStore::new();
+    /// # let entries = (0..100).map(|n| (format!("a/{n:03}"), value));
+    /// # let changes = Tree::from_entries(entries)?.flush();
+    /// # far.put_many(&changes.new)?;
+    /// # let root = changes.root;
+    /// # let fetch = |cids: &[blockstore_core::Cid]| {
+    /// #     use blockstore_core::BlockStore;
+    /// #     let blocks = far.get_many(cids)?.into_iter().flatten();
+    /// #     Ok::<Vec<_>, mst_ops::Error>(cids.iter().copied().zip(blocks).collect())
+    /// # };
+    ///
+    /// let near = MemoryBlockStore::new();
+    /// near.put_many(&fetch(&[root])?)?;
+    /// let mut tree = Tree::open(NodeStore::new(&near), &root)?;
+    /// let keys = ["a/007", "a/042", "b/1"];
+    /// loop {
+    ///     let missing = tree.missing_for(keys)?;
+    ///     if missing.is_empty() {
+    ///         break;
+    ///     }
+    ///     // In an asynchronous program, `fetch(..).await`.
+    ///     near.put_many(&fetch(&missing)?)?;
+    /// }
+    /// tree.remove("a/007")?;
+    /// tree.insert("b/1", &value)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn missing_for<'k, K: AsRef<[u8]> + ?Sized + 'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k K>,
+    ) -> Result<Vec<Cid>, Error> {
+        let mut missing = Vec::new();
+        self.covering_unless(keys, |cid| {
+            missing.push(cid);
+            Ok(())
+        })?;
+        Ok(missing)
+    }
+
     /// The nodes that cover `keys`, each before those below it, from left to right.
     fn covering<'k, K: AsRef<[u8]> + ?Sized + 'k>(
         &self,
         keys: impl IntoIterator<Item = &'k K>,
+    ) -> Result<Vec<&Branch>, Error> {
+        self.covering_unless(keys, |cid| Err(Error::MissingBlock(cid)))
+    }
+
+    /// The same without what is below nodes that are missing, which are passed to `on_missing`.
+    fn covering_unless<'k, K: AsRef<[u8]> + ?Sized + 'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k K>,
+        on_missing: impl FnMut(Cid) -> Result<(), Error>,
     ) -> Result<Vec<&Branch>, Error> {
         let mut keys: SmallVec<[&[u8]; 8]> = keys.into_iter().map(AsRef::as_ref).collect();
         keys.sort_unstable();
@@ -88,6 +154,7 @@ impl<N: NodeSource> Tree<N> {
         let mut cover = Cover {
             nodes: &self.nodes,
             keys: &keys,
+            on_missing,
             found: Vec::with_capacity(USUAL_LEN),
         };
         let all = Wanted {
@@ -103,10 +170,11 @@ impl<N: NodeSource> Tree<N> {
 /// Room for the nodes that cover the operations of most commits.
 const USUAL_LEN: usize = 32;
 
-struct Cover<'t, 'k, N> {
+struct Cover<'t, 'k, N, M> {
     nodes: &'t N,
     /// Sorted, without duplicates.
     keys: &'k [&'k [u8]],
+    on_missing: M,
     found: Vec<&'t Branch>,
 }
 
@@ -121,7 +189,11 @@ struct Wanted {
     last: bool,
 }
 
-impl<'t, N: NodeSource> Cover<'t, '_, N> {
+impl<'t, N, M> Cover<'t, '_, N, M>
+where
+    N: NodeSource,
+    M: FnMut(Cid) -> Result<(), Error>,
+{
     /// Adds a node, and what is wanted below it. The recursion is as deep as the tree, at most 129.
     fn add(&mut self, view: View<'t>, wanted: &Wanted) -> Result<(), Error> {
         self.found.push(view.branch);
@@ -147,8 +219,11 @@ impl<'t, N: NodeSource> Cover<'t, '_, N> {
             slots.at(node.len()).last = true;
         }
         for (slot, wanted) in &slots.0 {
-            if let Some(below) = view.child(self.nodes, *slot)? {
-                self.add(below, wanted)?;
+            match view.child(self.nodes, *slot) {
+                Ok(Some(below)) => self.add(below, wanted)?,
+                Ok(None) => {}
+                Err(Error::MissingBlock(cid)) => (self.on_missing)(cid)?,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
