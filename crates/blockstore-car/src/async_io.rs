@@ -214,7 +214,8 @@ impl<W: AsyncWrite + Unpin> AsyncCarWriter<W> {
     /// # Errors
     ///
     /// [`CarError::Io`] if the stream fails; it then does not hold a whole CAR.
-    /// [`CarError::AfterError`] after such an error, and after a future that was polled and dropped.
+    /// [`CarError::AfterError`] after such an error, and after a future that was polled and then
+    /// dropped.
     pub async fn write_block(&mut self, cid: &Cid, block: &[u8]) -> Result<(), CarError> {
         self.check_whole()?;
         // A future that is dropped leaves out this block, or a part of it.

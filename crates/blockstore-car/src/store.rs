@@ -356,9 +356,9 @@ impl CarBlockStore {
 
     /// Returns the CIDs that the blocks in wrong sections of a damaged CAR match
     /// ([`from_damaged_bytes`](Self::from_damaged_bytes)). If it is the CID or the length of a
-    /// section that is damaged, this is what its CID was, except perhaps for the codec; if it is the
-    /// block, nothing links to this. The [`cids`](Self::cids) and the [`len`](Self::len) do not include
-    /// them.
+    /// section that is damaged, this is what its CID was, except perhaps for the codec; if it is
+    /// the block, nothing links to this. The [`cids`](Self::cids) and the [`len`](Self::len) do not
+    /// include them.
     pub fn repaired_cids(&self) -> impl Iterator<Item = Cid> {
         let damage = self.damage.iter();
         damage.flat_map(|damage| damage.repaired.keys().copied())

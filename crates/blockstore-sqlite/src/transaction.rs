@@ -131,7 +131,7 @@ impl<'s> SqliteTransaction<'s> {
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn connection(&self) -> Result<&'s Connection, StoreError> {
+    pub fn connection(&self) -> Result<&Connection, StoreError> {
         self.reading.database.check_not_ended()?;
         Ok(&self.reading.database.connection)
     }
