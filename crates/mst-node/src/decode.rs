@@ -22,7 +22,7 @@ const TAG: u8 = 6;
 const MIN_ENTRY_LEN: usize = 18;
 
 /// No block may be longer, for the same reason as its keys.
-const MAX_LEN: usize = Limits::MAX_KEYS_LEN;
+const MAX_LEN: usize = Limits::MAX_KEY_BYTES;
 
 impl Node {
     /// Decodes a node from its block, within the default [`Limits`].
@@ -63,7 +63,7 @@ impl Node {
     /// As for [`decode`](Self::decode).
     pub fn decode_within(block: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let limits = &Limits {
-            keys_len: limits.keys_len.min(Limits::MAX_KEYS_LEN),
+            key_bytes: limits.key_bytes.min(Limits::MAX_KEY_BYTES),
             ..*limits
         };
         if block.len() > MAX_LEN {
@@ -506,11 +506,11 @@ fn check_key_lens(
     limits: &Limits,
 ) -> Result<(), DecodeFault> {
     check_key_len(key_len, limits).map_err(|fault| DecodeFault::InvalidKey { index, fault })?;
-    if keys_len > limits.keys_len {
+    if keys_len > limits.key_bytes {
         return Err(DecodeFault::KeysTooLong {
             index,
             len: keys_len,
-            limit: limits.keys_len,
+            limit: limits.key_bytes,
         });
     }
     Ok(())

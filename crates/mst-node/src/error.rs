@@ -88,7 +88,7 @@ pub enum DecodeFault {
         /// What is wrong with its key.
         fault: InvalidKey,
     },
-    /// The keys together are longer than [`Limits::keys_len`](crate::Limits::keys_len).
+    /// The keys together are longer than [`Limits::key_bytes`](crate::Limits::key_bytes).
     #[error("entry {index}: the keys up to here take {len} bytes, more than the limit of {limit}")]
     KeysTooLong {
         /// The entry.

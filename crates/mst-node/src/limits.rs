@@ -25,20 +25,20 @@ pub struct Limits {
     pub key_len: usize,
     /// Bytes of all keys of one node, written out in full; 4 MiB by default. Prefix compression
     /// lets a small block expand to long keys; this bounds them, to some 210 times the block.
-    /// Values above [`MAX_KEYS_LEN`](Self::MAX_KEYS_LEN) count as that.
-    pub keys_len: usize,
+    /// Values above [`MAX_KEY_BYTES`](Self::MAX_KEY_BYTES) count as that.
+    pub key_bytes: usize,
 }
 
 impl Limits {
-    /// The maximum of [`keys_len`](Self::keys_len): 1 GiB, so that 32 bits hold any position in a
+    /// The maximum of [`key_bytes`](Self::key_bytes): 1 GiB, so that 32 bits hold any position in a
     /// node.
-    pub const MAX_KEYS_LEN: usize = 1 << 30;
+    pub const MAX_KEY_BYTES: usize = 1 << 30;
 
     /// No limits, for nodes that are built here: whoever reads them sets the limits.
     pub(crate) const NONE: Self = Self {
         entries: usize::MAX,
         key_len: usize::MAX,
-        keys_len: usize::MAX,
+        key_bytes: usize::MAX,
     };
 }
 
@@ -47,7 +47,7 @@ impl Default for Limits {
         Self {
             entries: 8_192,
             key_len: 1 << 20,
-            keys_len: 4 << 20,
+            key_bytes: 4 << 20,
         }
     }
 }

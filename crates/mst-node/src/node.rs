@@ -272,7 +272,7 @@ impl Node {
     ///
     /// This costs one SHA-256 per key, in usual nodes about as much as hashing the node's own
     /// block, so [`decode`](Self::decode) leaves it to the caller. If a small block expands to long
-    /// keys, the cost is that of the long keys ([`Limits::keys_len`](crate::Limits::keys_len)).
+    /// keys, the cost is that of the long keys ([`Limits::key_bytes`](crate::Limits::key_bytes)).
     ///
     /// # Errors
     ///
@@ -310,7 +310,7 @@ impl Node {
     }
 
     /// Returns the length of all keys together, written out in full, in bytes; see
-    /// [`Limits::keys_len`](crate::Limits::keys_len).
+    /// [`Limits::key_bytes`](crate::Limits::key_bytes).
     #[inline]
     pub fn keys_len(&self) -> usize {
         self.sections().value as usize

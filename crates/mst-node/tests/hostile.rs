@@ -998,7 +998,7 @@ fn keys_that_prefixes_blow_up_are_refused_at_the_limit() {
     }
 
     let limits = Limits {
-        keys_len: 1_000_000,
+        key_bytes: 1_000_000,
         ..Limits::default()
     };
     let error = Node::decode_within(&block, &limits).unwrap_err();
@@ -1083,7 +1083,7 @@ fn entries_up_to_the_limit_are_accepted_and_more_refused() {
     // Without a limit, nothing may overflow either.
     limits.entries = usize::MAX;
     limits.key_len = usize::MAX;
-    limits.keys_len = usize::MAX;
+    limits.key_bytes = usize::MAX;
     assert!(Node::decode_within(&block, &limits).is_ok());
 }
 
@@ -1420,7 +1420,7 @@ fn a_key_may_have_a_mebibyte_and_no_more_unless_one_says_so() {
     assert_eq!(fault, fault_expected);
 
     let limits = Limits {
-        keys_len: 1_000,
+        key_bytes: 1_000,
         ..Limits::default()
     };
     assert!(Node::decode_within(&of_len(1_000), &limits).is_ok());

@@ -228,7 +228,7 @@ impl<S: BlockStore> NodeStore<S> {
         const TYPICAL_NODE: u64 = 512;
         // The minimum size of a shard, so that a node with as many bytes of keys as the limits
         // allow fits. What does not fit is decoded each time.
-        let shard = (options.limits.keys_len as u64)
+        let shard = (options.limits.key_bytes as u64)
             .saturating_mul(2)
             .max(8 << 20);
         let cache = (options.cache_bytes > 0).then(|| {

@@ -155,7 +155,7 @@ fn site_fault(
 
 /// Checks that a node may have `entries` entries, with keys of `keys_len` bytes.
 pub(crate) fn check_size(entries: usize, keys_len: usize, limits: &Limits) -> Result<(), Error> {
-    if entries > limits.entries || keys_len > limits.keys_len.min(Limits::MAX_KEYS_LEN) {
+    if entries > limits.entries || keys_len > limits.key_bytes.min(Limits::MAX_KEY_BYTES) {
         return Err(Error::NodeTooLarge { entries, keys_len });
     }
     Ok(())

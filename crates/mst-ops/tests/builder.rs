@@ -207,7 +207,7 @@ fn a_node_does_not_grow_past_the_limit_of_entries() {
 #[test]
 fn a_key_that_fits_no_node_is_refused_wherever_it_comes() {
     let limits = Limits {
-        keys_len: 100,
+        key_bytes: 100,
         ..Limits::default()
     };
     let long = "l".repeat(100);
@@ -232,7 +232,7 @@ fn a_key_that_fits_no_node_is_refused_wherever_it_comes() {
 }
 
 #[test]
-fn a_node_does_not_grow_past_the_limit_of_keys_len() {
+fn a_node_does_not_grow_past_the_limit_of_key_bytes() {
     let limits = Limits::default();
     let long = "l".repeat(limits.key_len - 32);
     let mut keys: Vec<String> = (0..20)
@@ -245,7 +245,7 @@ fn a_node_does_not_grow_past_the_limit_of_keys_len() {
     let mut refused = 0;
     for key in &keys {
         let pushed = builder.push(key.as_bytes(), &value_of(1));
-        if len + key.len() <= limits.keys_len {
+        if len + key.len() <= limits.key_bytes {
             pushed.unwrap();
             len += key.len();
         } else {

@@ -145,7 +145,7 @@ fn what_is_too_large_for_a_node_is_refused_when_it_comes() {
     for round in 0..400 {
         let mut options = NodeStoreOptions::default();
         options.limits.entries = 1 + rng.below(12);
-        options.limits.keys_len = 8 + rng.below(200);
+        options.limits.key_bytes = 8 + rng.below(200);
         let nodes = NodeStore::with_options(MemoryBlockStore::new(), options);
         let mut gathering = Tree::empty(&nodes);
         let mut past = past_gathering(Tree::empty(&nodes));

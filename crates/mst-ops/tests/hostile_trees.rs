@@ -72,7 +72,7 @@ fn a_node_store_without_limits_is_one() {
     let blocks = MemoryBlockStore::new();
     let root = put(&blocks, None, &[(&key("a", 0), None)]);
     let mut options = NodeStoreOptions::default();
-    options.limits.keys_len = usize::MAX;
+    options.limits.key_bytes = usize::MAX;
     options.limits.entries = usize::MAX;
     options.limits.key_len = usize::MAX;
     let nodes = NodeStore::with_options(&blocks, options);

@@ -799,13 +799,13 @@ fn a_node_does_not_grow_past_the_limit_of_entries() {
 }
 
 #[test]
-fn a_node_does_not_grow_past_the_limit_of_keys_len() {
+fn a_node_does_not_grow_past_the_limit_of_key_bytes() {
     let mut options = options(false);
     let sample = Sample::new("a0 b1 c0");
     let key = |letter: usize| sample.keys_of_shape[letter].as_bytes();
     let merged = key(0).len() + key(2).len();
-    for (keys_len, fits) in [(merged, true), (merged - 1, false)] {
-        options.limits.keys_len = keys_len;
+    for (key_bytes, fits) in [(merged, true), (merged - 1, false)] {
+        options.limits.key_bytes = key_bytes;
         let nodes = NodeStore::with_options(&sample.blocks, options);
         let mut tree = Tree::open(&nodes, &sample.tree.root).unwrap();
         let grown = key_of_height("a~", 0);
@@ -862,7 +862,7 @@ fn a_key_that_no_tree_can_have_is_refused() {
 #[test]
 fn a_key_too_long_for_a_node_of_its_own_is_refused() {
     let mut options = options(false);
-    options.limits.keys_len = 8;
+    options.limits.key_bytes = 8;
     let sample = Sample::new("a0 c2 e0");
     let nodes = NodeStore::with_options(&sample.blocks, options);
     // Into an existing node, into a new one below another, and into a new top.

@@ -53,8 +53,7 @@ impl Record {
         &self.bytes
     }
 
-    /// Decodes the record; see [`decode_record`]. For its JSON, decode it as [`Json`](crate::Json),
-    /// which has the forms of atproto for links and bytes; `serde_json::Value` has none for links.
+    /// Decodes the record; see [`decode_record`].
     ///
     /// # Errors
     ///

@@ -37,7 +37,7 @@ pub struct StreamOptions {
     /// nothing comes, and there is a copy of the block that comes next: if an untrusted source
     /// sends sections of the maximum length, some four times [`CarOptions::section_len`]. And the
     /// nodes on the path down, one of each height, whose keys may be longer in memory than in the
-    /// CAR, up to [`Limits::keys_len`](mst_ops::Limits::keys_len).
+    /// CAR, up to [`Limits::key_bytes`](mst_ops::Limits::key_bytes).
     pub memory_bytes: usize,
 }
 
