@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 saved.put(&record.cid(), record.bytes().clone())?;
                 tree.insert(record.path(), &record.cid())?;
             }
-            Salvaged::Fault(fault) => eprintln!("{fault}"),
+            Salvaged::Fault(fault) => eprintln!("{fault:#}"),
         }
     }
     let changes = tree.flush();

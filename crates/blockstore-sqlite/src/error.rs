@@ -123,9 +123,10 @@ pub enum SqliteError {
     /// Something was written inside a snapshot, on the same thread.
     #[error("nothing can be written inside a snapshot")]
     WriteInSnapshot,
-    /// An earlier error, or the caller's own SQL, has ended the transaction, and nothing is done
-    /// after that. If it was an error, what came before it in the transaction is undone.
-    #[error("the transaction has already ended")]
+    /// An earlier error in the transaction, or the caller's own SQL, has ended it or will make it
+    /// be rolled back, and nothing more is done in it. If it was an error, all of the transaction
+    /// is undone.
+    #[error("the transaction has failed or ended before")]
     TransactionEnded,
     /// Anything else that SQLite reports.
     #[error("SQLite failed")]

@@ -112,7 +112,8 @@ fn use_write_ahead_log(
     options: &SqliteOptions,
 ) -> Result<(), SqliteError> {
     let mode = journal_mode(connection, options)?;
-    // Without WAL, less than this may not even be atomic.
+    // Without WAL, less than FULL may not even be atomic, and only EXTRA makes sure that a commit
+    // is not rolled back after a loss of power.
     let level = match (options.synchronous, mode == "wal") {
         (Synchronous::Full, false) => "EXTRA",
         (Synchronous::Full, true) | (Synchronous::Normal, false) => "FULL",

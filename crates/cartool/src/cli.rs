@@ -66,8 +66,9 @@ Examples:
   curl -s \"https://$PDS/xrpc/com.atproto.sync.getRepo?did=$DID\" | cartool verify -
 
 Exit codes:
-  0  success; a closed pipe, as with `| head`, changes no exit code, except for a commit whose
-     slice is to be written too: then neither is
+  0  success; also if the output is a pipe that is closed early, as by `| head`: then verify,
+     slice, diff and proof check go on without it, and others end, with what was not read
+     unchecked. A slice that is lost in this way is an error (3)
   1  the CAR, the repository, or what is to be written to it, is damaged, invalid or incomplete;
      commit: a record to be created exists; import: the database has a later revision, or may
      have one; salvage: a fault was found, even if it cost no record; verify, proof check, slice:
@@ -591,8 +592,8 @@ pub(crate) struct SignArgs {
 /// {"action":"create","path":"...","value":{...}}, the same with "update", or
 /// {"action":"delete","path":"..."}, with values as for `put`. Either all of them are made or none:
 /// if a record to be created exists, or one to be updated or deleted does not, nothing is written.
-/// An update that changes nothing is no operation; the commit is made all the same. The limits are those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000 bytes in
-/// all.
+/// An update that changes nothing is no operation; the commit is made all the same. The limits are
+/// those of the network: 200 writes, records of 1,000,000 bytes, 2,000,000 bytes in all.
 ///
 /// With -o, OUT is a whole repository, as for `put`, with the new commit. Without it FILE must be a
 /// database, and the commit is made there, in one transaction; blocks that only the previous commit
@@ -706,8 +707,8 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) update: bool,
 
-    /// Even if the database has a later revision, or another commit with the same one, or one that
-    /// is damaged
+    /// Even if the database has a later revision, or another commit with the same one, or (but not
+    /// with --update) one that is damaged
     #[arg(long)]
     pub(crate) force: bool,
 }

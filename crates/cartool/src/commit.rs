@@ -1,7 +1,7 @@
 //! `cartool commit`
 
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use atproto_mst::{
@@ -27,11 +27,10 @@ pub(crate) fn run(args: &CommitArgs, out: &mut Output, report: &mut Report) -> R
     };
     // From here on the commit exists, whatever becomes of its slice.
     tell(&new, &writes, &key, report);
-    let finished = slice.finish(out);
-    if finished.is_err() {
+    slice.finish(out).map_err(|failure| {
         report.note(&"the commit is made, but its slice is lost");
-    }
-    finished
+        no_slice(failure)
+    })
 }
 
 /// Refuses arguments that use one file for two things.
@@ -76,15 +75,26 @@ fn into_copy(
     let blocks = MemoryBlockStore::new();
     blocks.put_many(&new.new_blocks)?;
     let written = edit::write_at(&repository, blocks, &new.cid, output, out, report);
-    written.map_err(|failure| match failure {
-        // The reader wanted no more of the repository, but then there is no slice of it either.
-        Failure::Output(error) if args.slice.is_some() && error.kind() == ErrorKind::BrokenPipe => {
-            let what = "closed before all of the repository was written, so its slice was not";
+    // Without all of the repository there is no slice of it either.
+    written.map_err(|failure| {
+        if args.slice.is_some() {
+            no_slice(failure)
+        } else {
+            failure
+        }
+    })?;
+    Ok((new, slice))
+}
+
+/// A closed pipe is a failure if a slice is lost by it, as it cannot be made again.
+fn no_slice(failure: Failure) -> Failure {
+    match failure {
+        failure if failure.is_closed_pipe() => {
+            let what = "the output was closed before all was written, so there is no slice";
             Failure::Output(io::Error::other(what))
         }
         failure => failure,
-    })?;
-    Ok((new, slice))
+    }
 }
 
 /// Makes the commit in a database: both the blocks and the head, or nothing.

@@ -54,6 +54,7 @@ pub(crate) fn open(
         });
     }
     input::refuse_choice(source)?;
+    input::check_not_output(&source.file)?;
     let bytes = input::read_whole(&source.file);
     let bytes = Bytes::from(bytes.map_err(|error| Failure::Input(error.into()))?);
     let (car, faults) = CarBlockStore::from_damaged_bytes(bytes.clone());

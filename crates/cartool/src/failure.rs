@@ -50,6 +50,15 @@ impl Failure {
             failure => Self::Of(name_of(path), Box::new(failure)),
         }
     }
+
+    /// Whether the reader of the output has closed the pipe.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        match self {
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Of(_, failure) => failure.is_closed_pipe(),
+            _ => false,
+        }
+    }
 }
 
 /// The name of the file at `path` in messages, if it is read.

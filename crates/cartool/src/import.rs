@@ -96,11 +96,18 @@ fn update(args: &ImportArgs, report: &mut Report) -> Result<(), Failure> {
         let commit = repository.commit().clone();
         let before = Before::of(&repository, transaction)?;
         let root = match &before {
-            Before::Same => commit.data,
+            Before::Same { .. } => commit.data,
             Before::Other(old) => old.data,
-            Before::Nothing | Before::Damaged(_) => {
+            Before::Nothing => {
                 let what = format!("has no revision of {} to continue from", commit.did);
                 return Err(Failure::Invalid(what));
+            }
+            Before::Damaged(head) => {
+                return Err(Failure::Invalid(format!(
+                    "the last commit of {}, {head}, is missing or damaged, so --update cannot \
+                     continue from it; import all of the repository, with --force",
+                    commit.did
+                )));
             }
         };
         if !args.force {
@@ -138,8 +145,11 @@ fn copy<S: BlockStore>(
 /// What the database has of the repository before an import.
 enum Before {
     Nothing,
-    /// The same commit, even if its block is damaged, which the import repairs.
-    Same,
+    /// The same commit.
+    Same {
+        /// Whether its block is missing or damaged, which the import repairs.
+        damaged: bool,
+    },
     Other(Box<Commit>),
     /// A head whose commit is missing or damaged, and which is another than the new one.
     Damaged(Cid),
@@ -153,10 +163,12 @@ impl Before {
         let Some(head) = transaction.head(&repository.commit().did)? else {
             return Ok(Self::Nothing);
         };
+        let block = transaction.get(&head);
         if head == repository.commit_cid() {
-            return Ok(Self::Same);
+            let damaged = !matches!(block, Ok(Some(_)));
+            return Ok(Self::Same { damaged });
         }
-        let block = match transaction.get(&head) {
+        let block = match block {
             Err(error) if error.cid().is_none() => return Err(error.into()),
             block => block.ok().flatten(),
         };
@@ -166,7 +178,7 @@ impl Before {
 
     fn refuse_to_go_back(&self, new: &Commit) -> Result<(), Failure> {
         let old = match self {
-            Self::Nothing | Self::Same => return Ok(()),
+            Self::Nothing | Self::Same { .. } => return Ok(()),
             Self::Other(old) => old,
             Self::Damaged(head) => {
                 let (did, rev) = (&new.did, new.rev);
@@ -193,7 +205,8 @@ impl fmt::Display for Before {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("new in the database"),
-            Self::Same => f.write_str("was in the database already"),
+            Self::Same { damaged: false } => f.write_str("was in the database already"),
+            Self::Same { damaged: true } => f.write_str("was in the database, damaged"),
             Self::Other(commit) => write!(f, "was at rev {}", commit.rev),
             Self::Damaged(_) => f.write_str("was damaged"),
         }

@@ -157,7 +157,22 @@ pub(crate) fn refuse_choice(source: &Source) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses to read the file at `path`, or standard input, if standard output goes to it too.
+pub(crate) fn check_not_output(path: &Path) -> Result<(), Failure> {
+    let is_output = if path == Path::new("-") {
+        redirected::output_is_input()
+    } else {
+        redirected::standard_output_is(path)
+    };
+    if is_output {
+        let what = "standard output is the file that is read, which would be overwritten";
+        return Err(Failure::Usage(what.to_owned()));
+    }
+    Ok(())
+}
+
 fn open_car(path: &Path, check: Check) -> Result<Opened, Failure> {
+    check_not_output(path)?;
     if path == Path::new("-") {
         return read_car(std::io::stdin().lock(), check);
     }
@@ -167,10 +182,6 @@ fn open_car(path: &Path, check: Check) -> Result<Opened, Failure> {
     if !metadata.is_file() {
         // A named pipe, for example, cannot be read at offsets. A directory fails by itself.
         return read_car(file, check);
-    }
-    if redirected::standard_output_is(&file) {
-        let what = "standard output is the file that is read, which would be overwritten";
-        return Err(Failure::Usage(what.to_owned()));
     }
     let mut start = Vec::new();
     (&file)

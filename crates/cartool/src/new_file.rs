@@ -169,7 +169,8 @@ fn kept_permissions(file: &File, old: &fs::Metadata) -> fs::Permissions {
     old.permissions()
 }
 
-/// Refuses to write `output` over `kept`, which is `what`, and is read, perhaps from standard input.
+/// Refuses to write `output` over `kept`, which is `what`, and is read, perhaps from standard
+/// input.
 pub(crate) fn check_kept(output: &Path, kept: &Path, what: &str) -> Result<(), Failure> {
     let standard = Path::new("-");
     let is_same = if kept == standard {

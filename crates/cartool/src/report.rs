@@ -155,9 +155,8 @@ impl Report {
     fn tell(&self, file: Option<&str>, failure: Failure) -> Option<(String, u8)> {
         let input = file.unwrap_or(&self.file);
         Some(match failure {
+            failure if failure.is_closed_pipe() => return None,
             Failure::Of(file, failure) => return self.tell(Some(&file), *failure),
-            // The reader has closed the pipe.
-            Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return None,
             Failure::Output(error) => {
                 let output = file.unwrap_or("standard output");
                 (format!("{output}: {}", chain(&error)), failure::IO)

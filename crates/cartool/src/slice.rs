@@ -77,23 +77,26 @@ pub(crate) fn run(args: &SliceArgs, out: &mut Output, report: &mut Report) -> Re
     tell_unchecked(key, out, report)
 }
 
-/// Checks a message with the neighbours of its keys, or, if they are not all there, without them.
+/// Checks a message, and says if it does not show all neighbours of its keys.
 fn check_commit(
     check: EventCheck<'_>,
     event: &CommitEvent,
     report: &Report,
 ) -> Result<CheckedCommit, EventError> {
-    let covered = check.with_cover(true).commit(event);
-    let Err(EventError::Invalid(fault)) = &covered else {
-        return covered;
-    };
-    let EventFault::Inversion(InvertError::Tree(mst_ops::Error::MissingBlock(cid))) = **fault
-    else {
-        return covered;
-    };
     let checked = check.commit(event)?;
-    operations::note_not_covered(&cid, report);
-    Ok(checked)
+    // With this mark, a node that is missing would be told as the reason for it.
+    let mut event = event.clone();
+    event.too_big = false;
+    let Err(error) = check.with_cover(true).commit(&event) else {
+        return Ok(checked);
+    };
+    if let EventError::Invalid(fault) = &error
+        && let EventFault::Inversion(InvertError::Tree(mst_ops::Error::MissingBlock(cid))) = **fault
+    {
+        operations::note_not_covered(&cid, report);
+        return Ok(checked);
+    }
+    Err(error)
 }
 
 fn tell_unchecked(

@@ -180,8 +180,8 @@ fn every_change_between_128_trees_is_taken_back_with_what_covers_it() {
     }
 }
 
-/// Opens `input` with no more than its top, and fetches what is missing for `operations`. Each round
-/// has to reach one level further.
+/// Opens `input` with no more than its top, and fetches what is missing for `operations`. Each
+/// round has to reach one level further.
 fn fetched<'b>(
     input: &Input,
     operations: &[Operation],

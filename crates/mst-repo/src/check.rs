@@ -32,7 +32,7 @@ pub struct RepositorySummary {
 
 /// Something that is missing or wrong in a repository, and where.
 ///
-/// As an error, its text includes all causes, and it names no [`source`](StdError::source). If a
+/// Its text says where, and the [`error`](Self::error); `{:#}` adds all of its causes. If a
 /// function returns [`Error`], `?` keeps that alone.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -74,7 +74,17 @@ impl Fault {
     }
 }
 
-impl StdError for Fault {}
+impl StdError for Fault {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        fault.error
+    }
+}
 
 impl From<Box<Fault>> for Error {
     fn from(fault: Box<Fault>) -> Self {
@@ -104,7 +114,7 @@ impl Place {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.error)?;
-        let mut reason = self.error.source();
+        let mut reason = self.error.source().filter(|_| f.alternate());
         while let Some(error) = reason {
             write!(f, ": {error}")?;
             reason = error.source();

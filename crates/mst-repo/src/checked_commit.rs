@@ -23,13 +23,18 @@ pub struct CheckedCommit {
     /// except for those whose CIDs have a hash function other than SHA-256, which may be included
     /// too: no operation leads to one.
     ///
-    /// [`Repository::copy_since_to`](crate::Repository::copy_since_to) puts the new ones into a
-    /// store.
+    /// A repository over these and a store with those before, an
+    /// [`OverlayBlockStore`](blockstore_core::OverlayBlockStore), puts the new ones into the store:
+    /// [`Repository::copy_since_to`](crate::Repository::copy_since_to).
     pub blocks: CarBlockStore,
 }
 
 impl CheckedCommit {
     /// Returns the records that were created, updated and deleted, in the order of the message.
+    ///
+    /// # Panics
+    ///
+    /// If [`operations`](Self::operations) was changed, and a key is not a path any more.
     ///
     /// # Examples
     ///
@@ -57,7 +62,9 @@ impl CheckedCommit {
     ///         continue;
     ///     }
     ///     match &change.record {
-    ///         Some(record) => println!("{}: {}", change.path, decode_record::<Post>(record)?.text),
+    ///         Some(record) => {
+    ///             println!("{}: {}", change.path, decode_record::<Post>(record)?.text);
+    ///         }
     ///         None => println!("{}: deleted", change.path),
     ///     }
     /// #     assert_eq!(change.action, Action::Create);

@@ -11,8 +11,8 @@ use crate::dag_cbor_error::{decode_fault, encode_fault};
 
 /// Decodes the block of a record, into a type made for its lexicon or into [`Ipld`].
 ///
-/// This checks that the whole block is DAG-CBOR of this type; [`check_record`] checks everything that
-/// a record must be.
+/// This checks that the whole block is DAG-CBOR of this type; [`check_record`] checks everything
+/// that a record must be.
 ///
 /// Enums should be internally tagged, `#[serde(tag = "$type")]`, as the unions of lexicons are. For
 /// externally tagged ones, which are serde's default, the underlying decoder (`serde_ipld_dagcbor`

@@ -145,6 +145,7 @@ impl<'c> EventCheck<'c> {
 impl EventCheck<'_> {
     /// Checks a `#commit` message: the limits, the blocks, the commit and its signature, and that
     /// the operations, inverted, lead to the previous tree; then that it follows the known state.
+    /// If there are none, and the tree is the previous one, no node is needed.
     ///
     /// # Errors
     ///

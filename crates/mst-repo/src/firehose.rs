@@ -355,8 +355,8 @@ impl Frame {
             })),
             _ => Ok(Self::Other {
                 kind,
-                seq: message.optional("seq", Fields::integer)?,
-                // What it means in a kind that is not known here is not known either.
+                // What these mean in a kind that is not known here is not known either.
+                seq: message.optional("seq", Fields::integer).ok().flatten(),
                 did: message.text("did").ok(),
                 message: Bytes::copy_from_slice(frame.get(start..).unwrap_or_default()),
             }),

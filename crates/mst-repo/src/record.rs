@@ -53,7 +53,8 @@ impl Record {
         &self.bytes
     }
 
-    /// Decodes the record; see [`decode_record`].
+    /// Decodes the record; see [`decode_record`]. For its JSON, decode it as [`Json`](crate::Json),
+    /// which has the forms of atproto for links and bytes; `serde_json::Value` has none for links.
     ///
     /// # Errors
     ///
@@ -118,10 +119,10 @@ impl fmt::Debug for Record {
 /// An iterator over records in path order, from
 /// [`Repository::records`](crate::Repository::records).
 ///
-/// It never ends early. What is missing or wrong is an item, a [`Fault`] that says which record is
-/// affected, or that all records below one node are, and the iterator continues past it. So if you
-/// stop at the first error (`?`), you never mistake a part for the whole. It cannot repeat a step;
-/// to fetch what is missing and go on, use the walker, or start again after the last record.
+/// It never ends early. What is missing or wrong is an item, a [`Fault`] (in a box) that says which
+/// record is affected, or that all below one node are, and the iterator continues past it. So if
+/// you stop at the first error (`?`), you never mistake a part for the whole. It cannot repeat a
+/// step; to fetch what is missing and go on, use the walker, or start again after the last record.
 #[must_use = "an iterator does nothing until it is asked for items"]
 pub struct Records<'r, S> {
     blocks: &'r S,

@@ -89,7 +89,7 @@ impl<S: BlockStore> Repository<S> {
     /// for item in repository.salvage() {
     ///     match item {
     ///         Salvaged::Record(record) => saved += usize::from(!record.bytes().is_empty()),
-    ///         Salvaged::Fault(fault) => eprintln!("{fault}"),
+    ///         Salvaged::Fault(fault) => eprintln!("{fault:#}"),
     ///     }
     /// }
     /// assert_eq!(saved, 9);

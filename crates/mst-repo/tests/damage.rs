@@ -92,6 +92,36 @@ fn records_faults_and_what_is_salvaged_agree() {
     assert!(faults > 100, "{faults}");
 }
 
+/// Whoever gets it as any error finds the reason, to tell a busy store from damage.
+#[test]
+fn a_fault_leads_to_its_reason() {
+    struct Busy(MemoryBlockStore, Cid);
+    impl BlockStore for Busy {
+        fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
+            if *cid == self.1 {
+                let busy = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                return Err(StoreError::backend(busy));
+            }
+            self.0.get(cid)
+        }
+    }
+    let sample = SampleRepository::generate(9, 20);
+    let store = MemoryBlockStore::new();
+    store.put_many(&sample.blocks()).unwrap();
+    let (path, cid) = sample.paths.iter().nth(5).unwrap();
+    let repository = Repository::open(Busy(store, *cid), &sample.commit.0).unwrap();
+    let fault = repository.records().unwrap().find_map(Result::err).unwrap();
+    assert!(fault.to_string().starts_with(&format!("key {path:?}: ")));
+    let mut reason: Option<&dyn std::error::Error> = Some(&*fault);
+    let mut timed_out = false;
+    while let Some(error) = reason {
+        let io = error.downcast_ref::<std::io::Error>();
+        timed_out |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
+        reason = error.source();
+    }
+    assert!(timed_out);
+}
+
 /// The blocks of a subtree, the obvious way.
 fn collect(blocks: &BTreeMap<Cid, Bytes>, top: Cid, found: &mut BTreeSet<Cid>) {
     found.insert(top);

@@ -882,12 +882,26 @@ fn a_difference_comes_in_pieces_too() {
 #[test]
 fn an_error_is_the_last_piece() {
     let sample = SampleRepository::generate(5, 2_000);
-    let store = stored(&sample.blocks());
-    let gone = *sample.paths.values().nth(1_500).unwrap();
-    store.delete(&gone).unwrap();
-    let repository = Repository::open(&store, &sample.commit.0).unwrap();
-    let mut pieces = repository.into_car().unwrap();
-    let error = pieces.find_map(Result::err).unwrap();
-    assert_eq!(error.cid(), Some(gone));
-    assert!(pieces.next().is_none());
+    let record = *sample.paths.values().nth(1_500).unwrap();
+    let (node, _) = *sample
+        .tree
+        .nodes
+        .iter()
+        .find(|(cid, _)| *cid != sample.tree.root)
+        .unwrap();
+    let empty = mst_node::Node::empty();
+    for gone in [record, node] {
+        let store = stored(&sample.blocks());
+        store.put(&empty.cid(), empty.encode().into()).unwrap();
+        let repository = || Repository::open(&store, &sample.commit.0).unwrap();
+        let since = repository().into_car_since(&empty.cid()).unwrap();
+        store.delete(&gone).unwrap();
+        // The nodes of the difference were read when it was found.
+        let since = Some(since).filter(|_| gone == record);
+        for mut pieces in since.into_iter().chain([repository().into_car().unwrap()]) {
+            let error = pieces.find_map(Result::err).unwrap();
+            assert_eq!(error.cid(), Some(gone));
+            assert!(pieces.next().is_none());
+        }
+    }
 }

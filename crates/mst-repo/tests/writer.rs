@@ -243,6 +243,8 @@ fn writes_need_what_is_missing_for_their_paths_and_nothing_else() {
             }
             missing.iter().for_each(fetch);
         }
+        let cover = writer.tree().cover(writes.iter().map(Write::path)).unwrap();
+        assert_eq!(near.len(), cover.len() + 1);
         let new = writer.write(&writes, &sign).unwrap();
         far.put_many(&new.new_blocks).unwrap();
         let summary = Repository::open(&far, &new.cid).unwrap().verify().unwrap();

@@ -166,7 +166,7 @@ fn check_inversion(a: &Input, b: &Input, results: &Results, backwards: bool) -> 
     }
     let operations = results.operations(backwards)?;
     if operations.is_empty() {
-        // From a tree to itself: nothing to invert, for which a tree would have to be opened.
+        // From a tree to itself: without operations, no node is needed, and none should be named.
         return match results.inductive_proof_nodes.len() {
             0 => Ok(()),
             count => Err(format!("{count} nodes for no operation").into()),

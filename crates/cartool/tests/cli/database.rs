@@ -274,9 +274,22 @@ fn a_head_that_is_damaged_may_be_later_than_what_is_imported() {
     assert_eq!(run.code, 1, "{}", run.err);
     let why = format!("the last commit of {DID}, {commit}, is missing or damaged");
     assert!(run.err.contains(&why), "{}", run.err);
+    let update = ["import", "--update", "--force", "-", &database];
+    let run = folder.run(&update, &old.car());
+    assert_eq!(run.code, 1, "{}", run.err);
+    assert!(
+        run.err.contains("import all of the repository"),
+        "{}",
+        run.err
+    );
     // The same commit again repairs it.
     let run = import(&new.car());
     assert_eq!(run.code, 0, "{}", run.err);
+    assert!(
+        run.err.ends_with("; was in the database, damaged\n"),
+        "{}",
+        run.err
+    );
     let run = folder.run(&["export", &database, "-o", "-"], b"");
     assert_eq!((run.code, run.raw_out), (0, new.car()));
 }

@@ -78,12 +78,12 @@ impl<N: NodeSource> Tree<N> {
     }
 
     /// Returns the nodes to fetch next, so that whatever is done with `keys` finds what it needs:
-    /// of those that [`cover`](Self::cover) the keys, the topmost ones that are missing. If there are
-    /// none, then [`get`](Self::get), [`insert`](Self::insert), [`remove`](Self::remove) and `cover`
-    /// read nothing else for these keys.
+    /// of those that [`cover`](Self::cover) the keys, the topmost ones that are missing. If there
+    /// are none, then [`get`](Self::get), [`insert`](Self::insert), [`remove`](Self::remove) and
+    /// `cover` read nothing else for these keys.
     ///
-    /// For blocks that are far away: instead of one after the other, as they turn out to be missing,
-    /// they are fetched level by level, for all keys at once.
+    /// For blocks that are far away: instead of one after the other, as they turn out to be
+    /// missing, they are fetched level by level, for all keys at once.
     ///
     /// # Errors
     ///
@@ -102,8 +102,11 @@ impl<N: NodeSource> Tree<N> {
     /// # let root = changes.root;
     /// # let fetch = |cids: &[blockstore_core::Cid]| {
     /// #     use blockstore_core::BlockStore;
-    /// #     let blocks = far.get_many(cids)?.into_iter().flatten();
-    /// #     Ok::<Vec<_>, mst_ops::Error>(cids.iter().copied().zip(blocks).collect())
+    /// #     let get = |cid: &blockstore_core::Cid| {
+    /// #         let block = far.get(cid)?.ok_or(mst_ops::Error::MissingBlock(*cid))?;
+    /// #         Ok((*cid, block))
+    /// #     };
+    /// #     cids.iter().map(get).collect::<Result<Vec<_>, mst_ops::Error>>()
     /// # };
     ///
     /// let near = MemoryBlockStore::new();
@@ -115,7 +118,7 @@ impl<N: NodeSource> Tree<N> {
     ///     if missing.is_empty() {
     ///         break;
     ///     }
-    ///     // In an asynchronous program, `fetch(..).await`.
+    ///     // In an asynchronous program, `fetch(..).await`. It must fail if any is not there.
     ///     near.put_many(&fetch(&missing)?)?;
     /// }
     /// tree.remove("a/007")?;
@@ -131,6 +134,8 @@ impl<N: NodeSource> Tree<N> {
             missing.push(cid);
             Ok(())
         })?;
+        missing.sort_unstable();
+        missing.dedup();
         Ok(missing)
     }
 

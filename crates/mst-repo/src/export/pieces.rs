@@ -66,12 +66,12 @@ impl<S: BlockStore> Repository<S> {
     }
 }
 
-/// An iterator over the bytes of a CAR, in pieces of some 64 KiB, from [`Repository::into_car`] or
-/// [`into_car_since`](Repository::into_car_since). It owns the repository, and its blocks are read
-/// as it is asked for pieces.
+/// An iterator over the bytes of a CAR, in pieces of 64 KiB and up to a record more, from
+/// [`Repository::into_car`] or [`into_car_since`](Repository::into_car_since). It owns the
+/// repository, and its blocks are read as it is asked for pieces.
 ///
-/// Anything missing or wrong is an item, an error, and the last one: what came before is not a whole
-/// CAR, so abort the response.
+/// Anything missing or wrong is an item, an error, and the last one: what came before is not a
+/// whole CAR, so abort the response.
 #[must_use = "an iterator does nothing until it is asked for items"]
 pub struct CarPieces<S> {
     repository: Repository<S>,

@@ -34,7 +34,7 @@ impl<'r, S: BlockStore> Steps<'r, S> {
         (self.walker.into_position(), self.turn)
     }
 
-    /// Goes on where others of the same repository stood; `None` if it was another.
+    /// Goes on where others of the same node store stood; `None` if it was another.
     #[cfg(feature = "car")]
     pub(super) fn at(
         nodes: &'r NodeStore<S>,
