@@ -355,8 +355,9 @@ impl Frame {
             })),
             _ => Ok(Self::Other {
                 kind,
-                // What these mean in a kind that is not known here is not known either.
-                seq: message.optional("seq", Fields::integer).ok().flatten(),
+                // All kinds have the same, so that a reader knows where to go on.
+                seq: message.optional("seq", Fields::integer)?,
+                // What it means in a kind that is not known here is not known either.
                 did: message.text("did").ok(),
                 message: Bytes::copy_from_slice(frame.get(start..).unwrap_or_default()),
             }),
