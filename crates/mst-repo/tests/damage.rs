@@ -69,7 +69,7 @@ fn records_faults_and_what_is_salvaged_agree() {
         let repository = Repository::open(&store, &sample.commit.0).unwrap();
         let path_or_error = |record: Result<Record, Box<Fault>>| match record {
             Ok(record) => Ok(record.path().to_owned()),
-            Err(fault) => Err(fault.to_string()),
+            Err(fault) => Err(format!("{fault:#}")),
         };
         let records = || repository.records().unwrap().map(path_or_error);
         let all: Vec<_> = records().collect();
@@ -78,11 +78,14 @@ fn records_faults_and_what_is_salvaged_agree() {
         assert_eq!(reversed, all);
         let salvaged = repository.salvage().map(|item| match item {
             Salvaged::Record(record) => Ok(record.path().to_owned()),
-            Salvaged::Fault(fault) => Err(fault.to_string()),
+            Salvaged::Fault(fault) => Err(format!("{fault:#}")),
         });
         assert_eq!(salvaged.collect::<Vec<_>>(), all);
         let errors: Vec<_> = all.into_iter().filter_map(Result::err).collect();
-        let found: Vec<_> = repository.faults().map(|fault| fault.to_string()).collect();
+        let found: Vec<_> = repository
+            .faults()
+            .map(|fault| format!("{fault:#}"))
+            .collect();
         assert_eq!(found, errors);
         let verified = repository.verify().err().map(|error| error.to_string());
         let first = repository.records().unwrap().find_map(Result::err);
