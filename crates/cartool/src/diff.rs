@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
-use atproto_mst::{BlockStore, Bytes, Cid, Diff, Operation, Repository, StoreError, mst_ops};
+use atproto_mst::{
+    Action, BlockStore, Bytes, Cid, Diff, Operation, Repository, StoreError, mst_ops,
+};
 
 use crate::cli::{DiffArgs, Source};
 use crate::failure::{self, Failure};
@@ -191,10 +193,10 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, operation: &Operation) {
-        *match (&operation.old, &operation.new) {
-            (None, _) => &mut self.created,
-            (Some(_), Some(_)) => &mut self.updated,
-            (Some(_), None) => &mut self.deleted,
+        *match Action::from(operation) {
+            Action::Create => &mut self.created,
+            Action::Update => &mut self.updated,
+            Action::Delete => &mut self.deleted,
         } += 1;
     }
 

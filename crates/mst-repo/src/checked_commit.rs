@@ -74,11 +74,7 @@ impl CheckedCommit {
     /// ```
     pub fn changes(&self) -> impl ExactSizeIterator<Item = RecordChange<'_>> {
         self.operations.iter().map(|operation| RecordChange {
-            action: match (operation.old, operation.new) {
-                (None, _) => Action::Create,
-                (Some(_), Some(_)) => Action::Update,
-                (Some(_), None) => Action::Delete,
-            },
+            action: Action::from(operation),
             path: RepoPath::parse(&operation.key).expect("the paths of operations were checked"),
             old: operation.old,
             new: operation.new,

@@ -207,6 +207,16 @@ impl Action {
     }
 }
 
+impl From<&Operation> for Action {
+    fn from(operation: &Operation) -> Self {
+        match (operation.old, operation.new) {
+            (None, _) => Self::Create,
+            (Some(_), Some(_)) => Self::Update,
+            (Some(_), None) => Self::Delete,
+        }
+    }
+}
+
 impl From<&RepoOp> for Operation {
     fn from(op: &RepoOp) -> Self {
         Self {
@@ -223,11 +233,7 @@ impl CommitEvent {
     /// `datetime` strings in a lexicon ([`Tid::to_datetime`](crate::Tid::to_datetime)).
     pub fn new(new: &NewCommit, seq: i64, time: impl Into<String>) -> Self {
         let ops = new.operations.iter().map(|operation| RepoOp {
-            action: match (operation.old, operation.new) {
-                (None, _) => Action::Create,
-                (Some(_), Some(_)) => Action::Update,
-                (Some(_), None) => Action::Delete,
-            },
+            action: Action::from(operation),
             path: String::from_utf8_lossy(&operation.key).into_owned(),
             cid: operation.new,
             prev: operation.old,
